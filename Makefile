@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+# The commands of this project. Python 3.11+ and git are all that has to be there.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench clean
+
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDER ?= $(HOME)/Harp
+ROUNDS ?= 3
+ROWS ?= all
+PYTEST_ARGS ?=
+
+# The first of these that is new enough.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$each; break; }; done)
+
+# What is installed beside the lock's versions (uv itself) stays: --inexact.
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+export UV_HTTP_TIMEOUT := 180
+export UV_LINK_MODE := copy
+# Where the machine has a store of certificates, it counts: a firm's proxy may have put its own there.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
+SYNC := $(BIN)/uv sync --quiet --frozen --inexact
+
+help: ## what can be asked for
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "Harp needs Python 3.11 or newer, and found none: sudo apt install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+		echo "this Python cannot make a venv: sudo apt install python3-venv, then again" >&2; exit 1; }
+
+$(BIN)/uv: | $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.installed: pyproject.toml uv.lock | $(BIN)/uv
+	@$(SYNC) --no-default-groups
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml uv.lock | $(BIN)/uv
+	@$(SYNC) --group dev
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed ## install Harp into .venv
+	@:
+
+install-dev: $(VENV)/.installed-dev ## and what the tests and checks need
+	@:
+
+up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
+	@exec $(BIN)/harp up "$(FOLDER)"
+
+test: install-dev ## all tests (PYTEST_ARGS=… is passed on)
+	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
+
+lint-style: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lint-types: install-dev
+	$(BIN)/mypy src benchmarks
+
+lint-layers: install-dev
+	$(BIN)/lint-imports
+
+lint-lock: install-dev
+	$(BIN)/uv lock --check --quiet
+
+format: install-dev ## put the sources into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Harp, Syncthing and rsync in turn (ROUNDS=3 ROWS=all)
+	@benchmarks/install-peers
+	@exec $(BIN)/python -m benchmarks --rounds "$(ROUNDS)" --rows "$(ROWS)"
+
+clean: ## forget what was installed and remembered
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache benchmarks/results
