@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a link keeps on its way in and on its way out, without any link."""
+
+import threading
+
+import pytest
+
+from harp.base.errors import RemoteProtocolError
+from harp.sync.protocol.frames import MAX_FRAME, frame
+from harp.sync.transport import outflow as outflow_module
+from harp.sync.transport.inflow import READ_BYTES, Inflow, reserved
+from harp.sync.transport.outflow import Bulk, Outflow
+
+
+def put(inflow: Inflow, data: bytes) -> None:
+    inflow.space()[: len(data)] = data
+    inflow.filled(len(data))
+
+
+def taken(inflow: Inflow) -> list[tuple[int, bytes]]:
+    frames = []
+    while (found := inflow.next_frame()) is not None:
+        frames.append((found[0], bytes(found[1])))
+    return frames
+
+
+def nothing(buffer: memoryview) -> tuple[int, int]:
+    return 0, 0
+
+
+def test_frames_come_out_as_they_went_in() -> None:
+    inflow = Inflow()
+    put(inflow, frame(1, b"one") + frame(2, b"") + frame(3, b"three")[:4])
+    assert taken(inflow) == [(1, b"one"), (2, b"")]
+    assert inflow.pending_bytes == 4
+    put(inflow, frame(3, b"three")[4:])
+    assert taken(inflow) == [(3, b"three")]
+    assert inflow.pending_bytes == 0
+
+
+def test_the_largest_frame_fits_behind_whatever_came_before_it() -> None:
+    inflow = Inflow()
+    large = frame(9, bytes(MAX_FRAME - 1))
+    stream = frame(1, bytes(1000)) + large + large + frame(2, b"x")
+    frames = []
+    for start in range(0, len(stream), READ_BYTES):
+        assert len(inflow.space()) >= READ_BYTES
+        put(inflow, stream[start : start + READ_BYTES])
+        frames += [(type, len(body)) for type, body in taken(inflow)]
+    assert frames == [(1, 1000), (9, MAX_FRAME - 1), (9, MAX_FRAME - 1), (2, 1)]
+
+
+@pytest.mark.parametrize("length", [0, MAX_FRAME + 1, 2**32 - 1])
+def test_a_length_beyond_the_limit_is_refused_before_its_body_comes(length: int) -> None:
+    inflow = Inflow()
+    put(inflow, length.to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError):
+        inflow.next_frame()
+
+
+def test_reserved_room_is_empty_and_writable() -> None:
+    room = reserved(5000)
+    assert bytes(room) == bytes(5000)
+    room[4999] = 1
+    assert room[4999] == 1
+
+
+def test_control_goes_before_bulk_and_in_order() -> None:
+    outflow = Outflow()
+    bulk = Bulk(1, nothing)
+    assert outflow.put_bulk(bulk)
+    assert outflow.put_control(b"a")
+    assert outflow.put_control(b"b")
+    assert outflow.backlog_bytes == 2
+    assert outflow.take() == b"ab"
+    assert outflow.backlog_bytes == 0
+    assert outflow.take() is bulk
+
+
+def test_a_long_backlog_leaves_in_pieces() -> None:
+    outflow = Outflow()
+    for _ in range(5):
+        outflow.put_control(bytes(100 * 1024))
+    assert [outflow.take() for _ in range(3)] == [bytes(size * 1024) for size in (200, 200, 100)]
+
+
+def test_more_than_64_mib_of_control_is_refused() -> None:
+    outflow = Outflow()
+    mib = bytes(1 << 20)
+    assert all(outflow.put_control(mib) for _ in range(64))
+    assert not outflow.put_control(b"x")
+    outflow.take()
+    assert outflow.put_control(b"x")
+
+
+def test_more_answers_than_anyone_asks_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outflow_module, "MAX_WAITING_ANSWERS", 2)
+    outflow = Outflow()
+    assert [outflow.put_bulk(Bulk(i, nothing)) for i in range(3)] == [True, True, False]
+    assert outflow.waiting_answers == 2
+
+
+def test_a_dropped_answer_is_not_taken() -> None:
+    outflow = Outflow()
+    for i in range(4):
+        outflow.put_bulk(Bulk(i, nothing))
+    outflow.drop({0, 2, 9})
+    assert [work.request for _ in range(2) if isinstance(work := outflow.take(), Bulk)] == [1, 3]
+
+
+def test_finished_it_still_gives_its_control_and_aborted_nothing() -> None:
+    finished, aborted = Outflow(), Outflow()
+    for outflow in (finished, aborted):
+        outflow.put_control(b"last")
+        outflow.put_bulk(Bulk(1, nothing))
+    finished.finish()
+    aborted.abort()
+    assert finished.put_control(b"too late")
+    assert finished.put_bulk(Bulk(2, nothing))
+    assert [finished.take(), finished.take()] == [b"last", None]
+    assert aborted.take() is None
+    assert aborted.backlog_bytes == 0
+
+
+def test_whoever_waits_is_woken() -> None:
+    outflow = Outflow()
+    got: list[object] = []
+    waiting = threading.Thread(target=lambda: got.extend((outflow.take(), outflow.take())))
+    waiting.start()
+    outflow.put_control(b"hello")
+    outflow.finish()
+    waiting.join(timeout=10)
+    assert got == [b"hello", None]
