@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Where replaced and removed files go: ``.harp/trash``, on the same disk, never synced, kept for a while.
+
+Each item is the file itself, moved, under a name that says all about it, so that one rename both takes a file away and
+records it, and no crash can part the two::
+
+    .harp/trash/<day>/<when>.<number>.<entries>.<path>
+
+``day`` is the UTC date, ``when`` milliseconds since 1970 in hexadecimal, ``number`` makes the name unique, ``entries``
+the applied entry ids in URL-safe base64 one after the other, ``path`` is escaped (``%2F`` for ``/``). Where that is too
+long for a name, ``@`` stands for the last two, and they stand in a file ``about.<name>``, durable before the rename.
+"""
+
+import base64
+import binascii
+import errno
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from harp.base.errors import FolderError
+from harp.sync.folder import rename
+from harp.sync.folder.fs import READ_FLAGS, TRASH, Directory, Root, refused, sentence, shown, stat_of
+from harp.sync.model import ID_BYTES, MAX_NAME_BYTES, EntryId, FileKind, Path, Stat
+
+_DAY_MS = 24 * 3600 * 1000
+_ABOUT = b"about."
+_ELSEWHERE = b"@.@"
+_UNKNOWN = Path(b"unknown")
+"""What an item is called whose ``about`` file is lost: its content is still there to be restored."""
+_MAX_ABOUT_BYTES = 64 * 1024
+_BLOCK_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TrashItem:
+    """A file that was replaced or removed: what it was, since when it is here, where it lies."""
+
+    path: Path
+    entries: tuple[EntryId, ...]
+    stat: Stat
+    when_ms: int
+    disk_bytes: int
+    place: Path
+    """Relative to the folder, below ``.harp/trash``."""
+
+
+class Place(NamedTuple):
+    """Where :meth:`Trash.take` put a file."""
+
+    holder: Directory
+    name: bytes
+    path: Path
+    """Relative to the folder."""
+
+
+class Trash:
+    """One folder's trash. Methods raise :class:`FolderError` where the disk refuses."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._number = 0
+        self._day: tuple[bytes, Directory] | None = None
+
+    def take(self, source: Directory, name: bytes, path: Path, entries: Sequence[EntryId], *, now: float) -> Place:
+        """Move ``name`` out of ``source`` into the trash, as what lay at ``path``. Raises OSError."""
+        when_ms = int(now * 1000)
+        about = b"%s.%s" % (base64.urlsafe_b64encode(b"".join(entries)).rstrip(b"="), _escaped(path))
+        fits = True
+        while True:
+            day, holder = self._day_of(when_ms)
+            head = b"%011x.%x" % (when_ms, self._next_number())
+            item = b"%s.%s" % (head, about)
+            if not fits or len(item) > MAX_NAME_BYTES:
+                item = b"%s.%s" % (head, _ELSEWHERE)
+                _write_about(holder, item, about)
+            try:
+                rename.to_free_name(source, name, holder, item)
+                return Place(holder, item, Path(b"%s/%s/%s" % (TRASH, day, item)))
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                if not self._day_is_lost(day):
+                    raise
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG or not fits:
+                    raise
+                fits = False
+
+    def give_back(self, place: Place, target: Directory, name: bytes) -> None:
+        """Undo :meth:`take`. Raises FileExistsError where something lies there again; the item then stays."""
+        rename.to_free_name(place.holder, place.name, target, name)
+        _drop_about(place.holder, place.name)
+
+    def list(self) -> Sequence[TrashItem]:
+        """All that is in the trash, the oldest first."""
+        return sorted(self._items(), key=lambda item: (item.when_ms, item.place))
+
+    def restore(self, item: TrashItem, to: Path) -> Stat:
+        """Move an item back into the folder, to a path where nothing lies; its parents are made if need be.
+
+        Raises :class:`FolderError` where something lies there, or the item is gone.
+        """
+        try:
+            target = self._root.make_parents(to)
+            above, _, name = item.place.rpartition(b"/")
+            self.give_back(Place(self._root.directory(Path(above)), name, item.place), target, to.rpartition(b"/")[2])
+        except OSError as error:
+            raise refused(to, error) from error
+        found = self._root.stat(to)
+        if found is None:
+            raise FolderError(f"{shown(to)} vanished just after it was restored")
+        return found
+
+    def open_item(self, item: TrashItem) -> int:
+        """A descriptor for reading the item; the caller closes it. Raises :class:`FolderError`."""
+        above, _, name = item.place.rpartition(b"/")
+        try:
+            holder = self._root.directory(Path(above))
+            fd = os.open(name, READ_FLAGS, dir_fd=holder.fd)
+        except OSError as error:
+            raise refused(item.path, error) from error
+        if stat_of(os.fstat(fd)).kind != FileKind.FILE:
+            os.close(fd)
+            raise FolderError(f"{shown(item.path)} in the trash is not a regular file")
+        return fd
+
+    def expire(
+        self, *, now: float, max_age_days: float = 30, max_share: float = 0.10, disk_bytes: int | None = None
+    ) -> Sequence[TrashItem]:
+        """Remove for good what is older than ``max_age_days``, then the oldest until the rest fits ``max_share``.
+
+        ``max_share`` is of ``disk_bytes``, by default the size of the disk. Answers what was removed.
+        """
+        items = self.list()
+        allowed = (self._root.total_bytes() if disk_bytes is None else disk_bytes) * max_share
+        total = sum(item.disk_bytes for item in items)
+        oldest_ms = now * 1000 - max_age_days * _DAY_MS
+        removed = []
+        for item in items:
+            if item.when_ms >= oldest_ms and total <= allowed:
+                break
+            self._remove(item)
+            total -= item.disk_bytes
+            removed.append(item)
+        self._remove_empty_days(int(now * 1000))
+        return removed
+
+    def make_room(self, wanted_bytes: int) -> int:
+        """Remove the oldest items until ``wanted_bytes`` were freed or nothing is left; answers the bytes freed."""
+        freed = 0
+        for item in self.list():
+            if freed >= wanted_bytes:
+                break
+            self._remove(item)
+            freed += item.disk_bytes
+        return freed
+
+    def _items(self) -> Iterator[TrashItem]:
+        for day in self._root.names(TRASH) or ():
+            place = Path(TRASH + b"/" + day)
+            try:
+                directory = self._root.readable_directory(place)
+                with os.scandir(directory.fd) as found:
+                    listed = [os.fsencode(entry.name) for entry in found]
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise refused(place, error) from error
+            for name in listed:
+                item = None if name.startswith(_ABOUT) else _parsed(directory, place, name)
+                if item is not None:
+                    yield item
+
+    # --- days ---------------------------------------------------------------------------------------------------------
+
+    def _day_of(self, when_ms: int) -> tuple[bytes, Directory]:
+        day = time.strftime("%Y-%m-%d", time.gmtime(when_ms / 1000)).encode()
+        kept = self._day
+        if kept is None or kept[0] != day:
+            self._root.make_private(TRASH)
+            kept = self._day = (day, self._root.make_private(Path(TRASH + b"/" + day)))
+        return kept
+
+    def _day_is_lost(self, day: bytes) -> bool:
+        """Whether the day's directory was removed under us, so that trying again makes it anew."""
+        self._root.forget()
+        self._day = None
+        return self._root.stat(Path(TRASH + b"/" + day)) is None
+
+    def _next_number(self) -> int:
+        with self._lock:
+            self._number += 1
+            return self._number
+
+    def _remove(self, item: TrashItem) -> None:
+        above, _, name = item.place.rpartition(b"/")
+        try:
+            holder = self._root.directory(Path(above))
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=holder.fd)
+            _drop_about(holder, name)
+        except OSError as error:
+            raise FolderError(f"the trash cannot be emptied: {sentence(error)}") from error
+
+    def _remove_empty_days(self, now_ms: int) -> None:
+        today = time.strftime("%Y-%m-%d", time.gmtime(now_ms / 1000)).encode()
+        for day in self._root.names(TRASH) or ():
+            place = Path(TRASH + b"/" + day)
+            left = self._root.names(place)
+            if day >= today or left is None or not all(name.startswith(_ABOUT) for name in left):
+                continue
+            with suppress(OSError):
+                holder = self._root.directory(place)
+                for name in left:
+                    os.unlink(name, dir_fd=holder.fd)
+                above = self._root.directory(TRASH)
+                os.rmdir(day, dir_fd=above.fd)
+        self._root.forget()
+        self._day = None
+
+
+def _parsed(directory: Directory, day: Path, name: bytes) -> TrashItem | None:
+    """The item of that name; None for what is no item. Raises OSError only through the disk."""
+    when, _, rest = name.partition(b".")
+    about = rest.partition(b".")[2]
+    try:
+        when_ms = int(when, 16)
+        found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    except (ValueError, FileNotFoundError):
+        return None
+    if about == _ELSEWHERE:
+        about = _read_about(directory, name)
+    ids, _, path = about.partition(b".")
+    stat = stat_of(found)
+    size = found.st_blocks * _BLOCK_BYTES
+    return TrashItem(_unescaped(path) or _UNKNOWN, _entries(ids), stat, when_ms, size, Path(day + b"/" + name))
+
+
+def _entries(ids: bytes) -> tuple[EntryId, ...]:
+    try:
+        raw = base64.urlsafe_b64decode(ids + b"=" * (-len(ids) % 4))
+    except binascii.Error:
+        return ()
+    return tuple(EntryId(raw[i : i + ID_BYTES]) for i in range(0, len(raw) - ID_BYTES + 1, ID_BYTES))
+
+
+def _escaped(path: Path) -> bytes:
+    return path.replace(b"%", b"%25").replace(b"/", b"%2F")
+
+
+def _unescaped(written: bytes) -> Path:
+    return Path(written.replace(b"%2F", b"/").replace(b"%25", b"%"))
+
+
+def _write_about(holder: Directory, item: bytes, about: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(_ABOUT + item, flags, 0o600, dir_fd=holder.fd)
+    try:
+        os.write(fd, about)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_about(holder: Directory, item: bytes) -> bytes:
+    try:
+        fd = os.open(_ABOUT + item, READ_FLAGS, dir_fd=holder.fd)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _MAX_ABOUT_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _drop_about(holder: Directory, item: bytes) -> None:
+    if item.split(b".", 2)[2:] == [_ELSEWHERE]:
+        with suppress(FileNotFoundError):
+            os.unlink(_ABOUT + item, dir_fd=holder.fd)
