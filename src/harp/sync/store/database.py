@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One SQLite file: opened durably, checked, migrated; its errors in Harp's words."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from harp.base.errors import CorruptStore, StoreError
+
+_BUSY_TIMEOUT_S = 30.0
+
+
+@contextlib.contextmanager
+def mapping(path: Path) -> Iterator[None]:
+    """Lets no sqlite3 error out: :class:`CorruptStore` for a damaged file, :class:`StoreError` for the rest."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise CorruptStore(
+                f"the database {path} is damaged: {error}",
+                hint="stop the daemon and bring it back with `harp restore-backup FILE`, or move it away and join again",
+            ) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise StoreError(f"no room left on the disk of {path}", hint="free some space; nothing is lost") from error
+        raise StoreError(f"the database {path} cannot be used: {error}") from error
+
+
+class Database:
+    """One connection, for one thread. Every change goes through :meth:`transaction`, durable when it returns."""
+
+    def __init__(self, path: Path, schema: str, *, read_only: bool = False) -> None:
+        """Opens ``path``, or makes it from ``schema/<schema>.sql`` where it is missing.
+
+        Raises :class:`CorruptStore` where SQLite finds damage, :class:`StoreError` for a newer format or no access.
+        """
+        self.path = path
+        with mapping(path):
+            self._connection = sqlite3.connect(
+                f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}",
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+            self.execute = self._connection.execute
+            self.executemany = self._connection.executemany
+            if not read_only:
+                self._prepare(schema)
+
+    def _prepare(self, schema: str) -> None:
+        self.execute("PRAGMA journal_mode = WAL")
+        self.execute("PRAGMA synchronous = FULL")
+        self.execute("PRAGMA cache_size = -16000")
+        self.execute("PRAGMA wal_autocheckpoint = 4000")
+        version = int(self.execute("PRAGMA user_version").fetchone()[0])
+        if version == 0:
+            script = resources.files("harp.sync.store.schema").joinpath(f"{schema}.sql").read_text("utf-8")
+            self._connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = 1;\nCOMMIT;")
+            self.path.chmod(0o600)
+        elif version > 1:
+            raise StoreError(
+                f"the database {self.path} was written by a newer Harp",
+                hint="install that version, or restore a backup",
+            )
+
+    def check(self) -> None:
+        """Raises :class:`CorruptStore` where SQLite's own check finds damage. Reads the whole file."""
+        with mapping(self.path):
+            found = self.execute("PRAGMA quick_check(1)").fetchone()
+            if found is None or found[0] != "ok":
+                raise CorruptStore(
+                    f"the database {self.path} is damaged: {found[0] if found else 'no answer'}",
+                    hint="stop the daemon and bring it back with `harp restore-backup FILE`",
+                )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; on the disk (WAL, synchronous=FULL) when the block ends. Not reentrant."""
+        with mapping(self.path):
+            self.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.execute("ROLLBACK")
+                raise
+            self.execute("COMMIT")
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def copy_to(self, target: Path) -> None:
+        """A consistent copy while the database is in use."""
+        with mapping(self.path), contextlib.closing(sqlite3.connect(target)) as copy:
+            self._connection.backup(copy)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

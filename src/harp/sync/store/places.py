@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What lies where: a row for each path with its heads and its state on this disk, chunks, and manifest nodes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from harp.sync.model import (
+    ChunkId,
+    EntryId,
+    FileKind,
+    NodeId,
+    OnDisk,
+    Path,
+    RootId,
+    Stat,
+)
+from harp.sync.store.database import Database
+from harp.sync.store.ledger import split_ids
+
+SETTLED, PENDING, JOURNALLED = 0, 1, 2
+
+_COLUMNS = (
+    "path_no, path, heads, lives, pending, problem, disk_kind, disk_size, disk_mtime_ns, disk_ctime_ns, disk_inode,"
+    " disk_executable, applied, disk_root, disk_target, wanted_mtime_ns, wanted_executable, copy_of, is_racy"
+)
+_UPSERT = (
+    f"INSERT INTO path ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (path_no) DO UPDATE SET heads = excluded.heads, lives = excluded.lives, pending = excluded.pending,"
+    " problem = excluded.problem, disk_kind = excluded.disk_kind, disk_size = excluded.disk_size,"
+    " disk_mtime_ns = excluded.disk_mtime_ns, disk_ctime_ns = excluded.disk_ctime_ns,"
+    " disk_inode = excluded.disk_inode, disk_executable = excluded.disk_executable, applied = excluded.applied,"
+    " disk_root = excluded.disk_root, disk_target = excluded.disk_target, wanted_mtime_ns = excluded.wanted_mtime_ns,"
+    " wanted_executable = excluded.wanted_executable, copy_of = excluded.copy_of, is_racy = excluded.is_racy"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One path: what history says of it (``heads``) and what lies there (``on_disk``)."""
+
+    number: int
+    path: Path
+    heads: tuple[EntryId, ...] = ()
+    lives: bool = False
+    pending: int = SETTLED
+    problem: str | None = None
+    on_disk: OnDisk | None = None
+    is_racy: bool = False
+    """Hashed so soon after its last change that a change in the same tick of the clock could hide: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk lies; ``stat`` is what the file must still look like."""
+
+    path: Path
+    offset: int
+    size: int
+    stat: Stat
+
+
+class Places:
+    """Rows of the ``path``, ``chunk`` and ``node`` tables. Callers wrap changes in ``db.transaction()``."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self._next_number = int(db.execute("SELECT coalesce(max(path_no), 0) FROM path").fetchone()[0]) + 1
+
+    def get(self, path: Path) -> Place | None:
+        row = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE path = ?", (path,)).fetchone()
+        return None if row is None else _place(row)
+
+    def get_or_new(self, path: Path) -> Place:
+        """The row, or one with a fresh number that is not written until :meth:`put`."""
+        found = self.get(path)
+        if found is None:
+            found = Place(self._next_number, path)
+            self._next_number += 1
+        return found
+
+    def numbered(self, path_no: int) -> Place | None:
+        row = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE path_no = ?", (path_no,)).fetchone()
+        return None if row is None else _place(row)
+
+    def put(self, places: Iterable[Place]) -> None:
+        self.db.executemany(_UPSERT, map(_row, places))
+
+    def journal(self, numbers: Iterable[int]) -> None:
+        """Notes that writes to these paths may be under way."""
+        self.db.executemany(f"UPDATE path SET pending = {JOURNALLED} WHERE path_no = ?", ((n,) for n in numbers))
+
+    def drop(self, place: Place) -> None:
+        """Forgets a row of the trash. Rows of the tree stay: their entries refer to them."""
+        self.db.execute("DELETE FROM path WHERE path_no = ?", (place.number,))
+
+    def below(self, under: Path, *, on_disk_only: bool = False) -> Iterator[Place]:
+        """Rows strictly below a directory (all, for the empty path), in order of path, without the trash's."""
+        after, limit = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        only = " AND disk_kind IS NOT NULL" if on_disk_only else ""
+        while True:
+            rows = self.db.execute(
+                f"SELECT {_COLUMNS} FROM path WHERE path > ? AND path < ?{only} ORDER BY path LIMIT 1000",
+                (after, limit),
+            ).fetchall()
+            for row in rows:
+                if not row[1].startswith(b".harp/"):
+                    yield _place(row)
+            if len(rows) < 1000:
+                return
+            after = rows[-1][1]
+
+    def lives_below(self, path: Path) -> bool:
+        """Whether a path strictly below lives: range look-up on the index of paths."""
+        found = self.db.execute(
+            "SELECT 1 FROM path WHERE path > ? AND path < ? AND lives = 1 LIMIT 1", (path + b"/", path + b"0")
+        )
+        return found.fetchone() is not None
+
+    def copies_of(self, path: Path) -> list[Place]:
+        """Conflict copies of ``path`` that are shown on this disk."""
+        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE copy_of = ? ORDER BY path", (path,))
+        return [_place(row) for row in rows.fetchall()]
+
+    def pending(self, state: int | None = None, limit: int = 10_000) -> list[Place]:
+        """Rows whose disk does not yet show what it should."""
+        where = "pending > 0" if state is None else f"pending = {int(state)}"
+        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE {where} ORDER BY path_no LIMIT ?", (limit,))
+        return [_place(row) for row in rows.fetchall()]
+
+    def count_pending(self) -> int:
+        return int(self.db.execute("SELECT count(*) FROM path WHERE pending > 0").fetchone()[0])
+
+    def racy(self, limit: int = 1000) -> list[Place]:
+        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE is_racy = 1 LIMIT ?", (limit,)).fetchall()
+        return [_place(row) for row in rows]
+
+    def problems(self, limit: int = 1000) -> list[Place]:
+        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE problem IS NOT NULL ORDER BY path LIMIT ?", (limit,))
+        return [_place(row) for row in rows.fetchall()]
+
+    def conflicting(self, limit: int = 10_000) -> list[Path]:
+        """Paths with more than one head of which one lives at least: conflicts are among them."""
+        rows = self.db.execute(
+            "SELECT path FROM path WHERE lives = 1 AND length(heads) > 32 ORDER BY path LIMIT ?", (limit,)
+        )
+        return [Path(row[0]) for row in rows.fetchall()]
+
+    def totals(self) -> tuple[int, int]:
+        """(files, bytes) on this disk, without the trash."""
+        row = self.db.execute(
+            "SELECT count(*), coalesce(sum(disk_size), 0) FROM path WHERE disk_kind = 0"
+            " AND NOT (path >= x'2e686172702f' AND path < x'2e6861727030')"
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    # --- content ---
+
+    def add_chunks(self, path_no: int, chunks: Iterable[tuple[ChunkId, int, int]]) -> None:
+        """(id, offset, size) of chunks that lie in a file."""
+        self.db.executemany(
+            "INSERT OR IGNORE INTO chunk (id, path_no, offset, size) VALUES (?, ?, ?, ?)",
+            ((id_, path_no, offset, size) for id_, offset, size in chunks),
+        )
+
+    def drop_chunks(self, path_no: int, chunks: Iterable[tuple[ChunkId, int]]) -> None:
+        """(id, offset) of chunks that no longer lie there."""
+        self.db.executemany(
+            "DELETE FROM chunk WHERE id = ? AND path_no = ? AND offset = ?",
+            ((id_, path_no, offset) for id_, offset in chunks),
+        )
+
+    def locate(self, chunk: ChunkId) -> list[ChunkPlace]:
+        """Where the chunk lies on this disk, as far as the ledger knows: at most four places."""
+        rows = self.db.execute(
+            "SELECT path, offset, size, disk_kind, disk_size, disk_mtime_ns, disk_ctime_ns, disk_inode,"
+            " disk_executable FROM chunk JOIN path USING (path_no) WHERE id = ? AND disk_kind = 0 LIMIT 4",
+            (chunk,),
+        ).fetchall()
+        rows += self.db.execute(
+            "SELECT path, 0, disk_size, disk_kind, disk_size, disk_mtime_ns, disk_ctime_ns, disk_inode,"
+            " disk_executable FROM path WHERE disk_root = ? AND disk_kind = 0 AND disk_root != x'' LIMIT 4",
+            (chunk,),
+        ).fetchall()
+        return [ChunkPlace(Path(row[0]), row[1], row[2], _stat(row[3:9])) for row in rows]
+
+    def with_root(self, root: RootId) -> list[Place]:
+        """Files on this disk (the trash included) with exactly that content: at most four."""
+        rows = self.db.execute(
+            f"SELECT {_COLUMNS} FROM path WHERE disk_root = ? AND disk_root != x'' AND disk_kind = 0 LIMIT 4", (root,)
+        )
+        return [_place(row) for row in rows.fetchall()]
+
+    def add_nodes(self, nodes: Iterable[tuple[NodeId, bytes]]) -> None:
+        self.db.executemany("INSERT OR IGNORE INTO node (id, data) VALUES (?, ?)", nodes)
+
+    def node(self, node: NodeId) -> bytes | None:
+        row = self.db.execute("SELECT data FROM node WHERE id = ?", (node,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+
+def _place(row: Sequence) -> Place:  # type: ignore[type-arg]
+    on_disk = None
+    if row[6] is not None:
+        on_disk = OnDisk(
+            _stat(row[6:12]),
+            split_ids(row[12] or b""),
+            RootId(row[13] or b""),
+            row[14] or b"",
+            row[15],
+            None if row[16] is None else bool(row[16]),
+            None if row[17] is None else Path(row[17]),
+        )
+    return Place(row[0], Path(row[1]), split_ids(row[2]), bool(row[3]), row[4], row[5], on_disk, bool(row[18]))
+
+
+def _stat(columns: Sequence) -> Stat:  # type: ignore[type-arg]
+    kind, size, mtime_ns, ctime_ns, inode, executable = columns
+    return Stat(FileKind(kind), size, mtime_ns, ctime_ns, inode, bool(executable))
+
+
+_NOTHING = (None,) * 12
+
+
+def _row(place: Place) -> tuple[object, ...]:
+    head = (place.number, place.path, b"".join(place.heads), place.lives, place.pending, place.problem)
+    disk = place.on_disk
+    if disk is None:
+        return (*head, *_NOTHING, place.is_racy)
+    stat = disk.stat
+    return (
+        *head,
+        int(stat.kind),
+        stat.size,
+        stat.mtime_ns,
+        stat.ctime_ns,
+        stat.inode,
+        stat.executable,
+        b"".join(disk.applied),
+        disk.root,
+        disk.target,
+        disk.wanted_mtime_ns,
+        disk.wanted_executable,
+        disk.copy_of,
+        place.is_racy,
+    )
+
+
+def with_disk(place: Place, on_disk: OnDisk | None, *, pending: int = SETTLED, is_racy: bool = False) -> Place:
+    """The place after its disk state changed; a problem it had is over."""
+    return replace(place, on_disk=on_disk, pending=pending, problem=None, is_racy=is_racy)
