@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""``harp status``: everything at a glance."""
+
+from collections.abc import Iterator
+
+import click
+
+from harp.bridge import model
+from harp.cli import options, show
+from harp.cli.client import Client, at
+
+_SHOWN_PROBLEMS = 10
+
+
+@click.command("status")
+@options.as_json
+@options.with_daemon
+def status_command(client: Client, as_json: bool) -> None:
+    """Show everything at a glance: state, progress, rates and errors, by folder and by peer."""
+    status = client.get(at("status"), model.Status)
+    if as_json:
+        show.json(status)
+        return
+    for text in described(status):
+        show.line(text)
+
+
+def described(status: model.Status) -> Iterator[str]:
+    """The whole status, line by line."""
+    device = status.device
+    yield f"{device.name}  {device.id}"
+    yield f"listens on {device.listen}, up since {show.moment(status.started_at)}"
+    for problem in status.problems:
+        yield f"! {problem}"
+    for folder in status.folders:
+        yield ""
+        yield from _folder(folder)
+    if not status.folders:
+        yield "nothing is shared yet: harp share PATH, or harp join TICKET PATH"
+    yield ""
+    yield from _peers(status.peers)
+
+
+def _folder(folder: model.FolderStatus) -> Iterator[str]:
+    yield f"{folder.name}  [{folder.state.value}]  {folder.location}"
+    others = f"{folder.connected} of {show.count(folder.members - 1, 'other')} connected"
+    yield f"  {folder.role}, {show.count(folder.files, 'file')}, {show.size(folder.bytes)}; {others}"
+    if folder.needed_files:
+        yield f"  lacks {show.count(folder.needed_files, 'file')}, {show.size(folder.needed_bytes)}"
+    if folder.error:
+        yield f"  ! {folder.error}"
+    if folder.held:
+        yield f"  ! {folder.held} held: harp held {folder.name}"
+    if folder.conflicts:
+        yield f"  ! {show.count(folder.conflicts, 'conflict')}: harp conflicts {folder.name}"
+    if folder.local_only:
+        yield f"  {show.count(folder.local_only, 'file')} changed here only (this device is read-only)"
+    yield from _problems(folder)
+
+
+def _problems(folder: model.FolderStatus) -> Iterator[str]:
+    for problem in folder.problems[:_SHOWN_PROBLEMS]:
+        yield f"  waits: {problem.path}: {problem.why}"
+    more = max(folder.problem_count, len(folder.problems)) - _SHOWN_PROBLEMS
+    if more > 0:
+        yield f"  … and {more:,} more (harp status --json)"
+
+
+def _peers(peers: list[model.PeerStatus]) -> Iterator[str]:
+    if not peers:
+        yield "no other device yet: harp invite NAME prints a ticket"
+    for peer in peers:
+        if peer.is_connected:
+            rates = f"in {show.size(peer.rate_in)}/s, out {show.size(peer.rate_out)}/s"
+            yield f"{peer.name}  {(peer.reach or '').upper()} {peer.address}  {rates}"
+        else:
+            yield f"{peer.name}  not connected  {peer.error}".rstrip()
