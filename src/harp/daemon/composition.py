@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Composition root: configuration → parts → wired → supervised → closed, in the order in which things happen."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import shutil
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harp.base.config import Address, Config
+from harp.base.errors import ConfigError, HarpError, UsageError
+from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
+from harp.bridge import doorway
+from harp.bridge.api import ControlServer
+from harp.daemon.answers import Answers
+from harp.daemon.survey import Survey
+from harp.identity import device as device_id
+from harp.identity import keyring
+from harp.sync.engine.guard import Limits
+from harp.sync.model import FolderId
+from harp.sync.protocol.messages import CloseCode
+from harp.sync.service import opening
+from harp.sync.service.dialler import Dialler
+from harp.sync.service.doors import Doors
+from harp.sync.service.folderloop import FolderLoop
+from harp.sync.service.hub import Hub
+from harp.sync.service.settings import FolderSettings
+from harp.sync.store.registry import Registry, SharedFolder
+from harp.sync.transport.beacon import Beacon
+from harp.sync.transport.link import Link
+from harp.sync.transport.listener import Listener
+from harp.sync.transport.tls import Identity
+
+_log = logging.getLogger(__name__)
+
+TICK_S = 2.0
+SWITCH_INTERVAL_S = 0.0005
+"""Python threads hand over this often (default 5 ms): links must not wait for a folder that is being scanned."""
+
+
+def run(config: Config, shared: Path | None) -> int:
+    """Runs the daemon in the foreground until it is told to end; 0 then. Raises :class:`HarpError` at the start."""
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keyring.make_home(config.home)
+    with doorway.claimed(config.home):
+        asyncio.run(_run(config, shared))
+    return 0
+
+
+async def _run(config: Config, shared: Path | None) -> None:
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ending.set)
+    daemon = Daemon(config, ending)
+    try:
+        await daemon.start(shared)
+        await ending.wait()
+    finally:
+        await daemon.close()
+
+
+class Daemon:
+    """All parts of one running daemon, and the folders it has open."""
+
+    def __init__(self, config: Config, ending: asyncio.Event) -> None:
+        self.config = config
+        self.ending = ending
+        self.started_s = time.time()
+        self.clock = SystemClock()
+        self.counters = Counters()
+        self.key = keyring.load_or_make(config.home)
+        self.identity = Identity.of(self.key)
+        self.registry = Registry(config.home / "registry.db")
+        self.survey = Survey(config)
+        self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="harp work")
+        self.diallers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="harp dial")
+        self.hub = Hub(self.key, self.registry, self.survey, self._wake)
+        self.doors = Doors(self.key, self.registry, self.hub.loops)
+        self.tasks = Tasks("harp")
+        self.dialler: Dialler | None = None
+        self.listener: Listener | None = None
+        self.beacon: Beacon[FolderId] | None = None
+        self.control: ControlServer | None = None
+        self.troubles: dict[FolderId, HarpError] = {}
+        """Folders that could not be opened, and why."""
+        self.is_ready = False
+
+    async def start(self, shared: Path | None) -> None:
+        """Opens the port, the folders and the control socket, in this order; then says so on standard output."""
+        self._check_room()
+        listen = self.config.listen
+        self.listener = Listener(listen.host, listen.port, self.identity, self.doors, self._link_made)
+        self.survey.listening(self.listener.address)
+        self.dialler = Dialler(self.hub, self.doors, self.identity, self.tasks, self.diallers)
+        for folder in self.registry.folders():
+            self._open_or_note(folder)
+        if shared is not None:
+            await asyncio.to_thread(self._share_at_start, shared)
+        self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks)
+        await self.control.start()
+        self._supervise()
+        self.is_ready = True
+        self._greet()
+
+    async def close(self) -> None:
+        """Ends everything in the opposite order; what is under way is finished or left for the next start."""
+        self.is_ready = False
+        if self.control is not None:
+            await self.control.close()
+        if self.beacon is not None:
+            self.beacon.close()
+        if self.listener is not None:
+            self.listener.close()
+        await self.tasks.close()
+        self.hub.close_all(CloseCode.SHUTDOWN)
+        await asyncio.gather(*(asyncio.to_thread(loop.stop) for loop in self.hub.loops()))
+        self.executor.shutdown(cancel_futures=True)
+        self.diallers.shutdown(wait=False, cancel_futures=True)
+        self.registry.close()
+
+    # --- folders ------------------------------------------------------------------------------------------------------
+
+    def share(self, path: Path, name: str | None) -> SharedFolder:
+        """Shares an existing folder; one that moved is taken up again where it is. Blocks."""
+        if not path.is_dir():
+            raise UsageError(f"{path} is not a folder", hint="name a folder that is there, or `harp up PATH` makes it")
+        path = path.resolve()
+        known = {folder.id: folder for folder in self.registry.folders()}
+        marker = opening.marker_at(path)
+        if marker is not None and marker.folder in known:
+            return self._taken_up(known[marker.folder], path)
+        opening.demand_apart(path, list(known.values()))
+        chosen = name or self.free_name(path.name or "harp")
+        if any(folder.name == chosen for folder in known.values()):
+            raise UsageError(f"there is a folder named {chosen!r} already", hint="choose another with --name")
+        shared = opening.found(self.config.home, self.key, path, chosen)
+        self.registry.add_folder(shared)
+        self.open(shared)
+        return shared
+
+    def open(self, shared: SharedFolder) -> FolderLoop:
+        """Opens a folder and starts its loop. Raises :class:`HarpError`."""
+        config = self.config
+        limits = Limits(files=config.guard_files, share=config.guard_share)
+        settings = FolderSettings(config.scan_interval_s, config.trash_days, config.trash_share, limits)
+        replica = opening.opened(config.home, self.key, shared)
+        loop = FolderLoop(replica, settings, self.executor, self.hub)
+        loop.is_paused = shared.is_paused
+        loop.start()
+        self.hub.add_loop(loop)
+        self.troubles.pop(shared.id, None)
+        return loop
+
+    def close_folder(self, folder: FolderId) -> None:
+        """Stops a folder's loop; links go on without it."""
+        loop = self.hub.drop_loop(folder)
+        if loop is not None:
+            loop.stop()
+
+    def give_up(self, shared: SharedFolder) -> None:
+        """The folder is this device's no more: its files stay, what Harp knew of it goes."""
+        self.registry.remove_folder(shared.id)
+        self.troubles.pop(shared.id, None)
+        opening.abandon(self.config.home, shared)
+
+    def _taken_up(self, shared: SharedFolder, path: Path) -> SharedFolder:
+        if path == shared.path:
+            return shared
+        if shared.path.is_dir() and opening.marker_at(shared.path) is not None:
+            raise UsageError(
+                f"{path} is a copy of the shared folder {shared.name}, which still is at {shared.path}",
+                hint="share the original, or remove the copy's .harp folder",
+            )
+        self.close_folder(shared.id)
+        self.registry.move_folder(shared.id, path)
+        moved = next(folder for folder in self.registry.folders() if folder.id == shared.id)
+        self.open(moved)
+        return moved
+
+    def _share_at_start(self, path: Path) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"{path} is not a folder", hint="name a folder") from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be made: {error.strerror}", hint="name another folder") from error
+        self.share(path, None)
+
+    def _open_or_note(self, folder: SharedFolder) -> None:
+        """One folder that cannot be opened keeps no other from being."""
+        try:
+            self.open(folder)
+        except HarpError as error:
+            _log.error("folder %s stands still: %s", folder.name, error)
+            self.troubles[folder.id] = error
+
+    def free_name(self, wanted: str) -> str:
+        taken = {folder.name for folder in self.registry.folders()}
+        names = (wanted if n == 1 else f"{wanted} {n}" for n in range(1, 10_000))
+        return next(name for name in names if name not in taken)
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        assert self.dialler is not None
+        backoff = Backoff(first_s=1.0)
+        self.tasks.supervise("dialler", self.dialler.run, backoff=backoff, jitter=random.random, clock=self.clock)
+        self.tasks.supervise("links", self._tick, backoff=backoff, jitter=random.random, clock=self.clock)
+        if self.config.discovery and self.listener is not None:
+            self.beacon = Beacon(self.listener.address[1], self.doors.epochs, self.dialler.found)
+            self.beacon.start()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await asyncio.to_thread(self.hub.tick)
+            self.survey.refresh()
+            for folder in self.registry.folders():
+                if folder.id in self.troubles and self.troubles[folder.id].retryable:
+                    with contextlib.suppress(HarpError):
+                        await asyncio.to_thread(self.open, folder)
+
+    def _link_made(self, link: Link) -> None:
+        self.hub.link_made(link)
+
+    def _wake(self) -> None:
+        if self.dialler is not None:
+            self.dialler.wake()
+
+    def _check_room(self) -> None:
+        if shutil.disk_usage(self.config.home).free < 16 * 1024 * 1024:
+            raise ConfigError(f"there is no room left on the disk of {self.config.home}", hint="free some space")
+
+    def _greet(self) -> None:
+        assert self.listener is not None
+        where = Address(*self.listener.address)
+        print(f"harp {device_id.short(self.key.device_id)} listens on {where}", flush=True)  # noqa: T201
+        for folder in self.registry.folders():
+            if folder.id in self.troubles:
+                print(f"folder {folder.name}: {self.troubles[folder.id]}", flush=True)  # noqa: T201
+            else:
+                print(f"folder {folder.name}: {folder.path}", flush=True)  # noqa: T201
+                print(f"to invite a second device:  harp invite {folder.name!r}", flush=True)  # noqa: T201

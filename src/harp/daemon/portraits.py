@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The state of the daemon's parts as the API's nouns."""
+
+from typing import TYPE_CHECKING
+
+from harp import __version__
+from harp.bridge import facts, model, naming, selftest
+from harp.bridge.selftest import DaemonFacts, PeerFacts
+from harp.identity import device as device_id
+from harp.sync.engine.merge import HLC_COUNTER_BITS
+from harp.sync.model import Entry, Path, Role
+from harp.sync.service.folderloop import FolderLoop
+from harp.sync.service.inquiry import Version
+from harp.sync.service.peer import Peer
+from harp.sync.service.sentry import LOCAL
+from harp.sync.store.registry import SharedFolder
+from harp.sync.transport.addresses import address_text
+
+if TYPE_CHECKING:
+    from harp.daemon.composition import Daemon
+
+MOST_PROBLEMS = 100
+MOST_SAMPLES = 20
+_ROLES = {Role.SEALED: "sealed", Role.READ_ONLY: "read-only", Role.READ_WRITE: "read-write", Role.OWNER: "owner"}
+
+
+def role(role: Role | None) -> str:
+    return "none" if role is None else _ROLES[role]
+
+
+def device(daemon: "Daemon") -> model.DeviceInfo:
+    listener = daemon.listener
+    return model.DeviceInfo(
+        id=device_id.text(daemon.key.device_id),
+        name=daemon.config.device_name,
+        version=__version__,
+        home=str(daemon.config.home),
+        listen="" if listener is None else address_text(*listener.address),
+        addresses=list(daemon.survey.own_addresses()),
+    )
+
+
+def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
+    """On the folder's thread."""
+    replica = loop.replica
+    files, size = replica.places.totals()
+    problems = _problems(loop)
+    connected = loop.exchange.correspondents()
+    return model.FolderStatus(
+        id=shared.id.hex(),
+        name=shared.name,
+        location=str(shared.path),
+        role=role(replica.role),
+        state=_state(loop),
+        files=files,
+        bytes=size,
+        needed_files=loop.applier.waiting,
+        needed_bytes=loop.courier.needed_bytes,
+        members=len(replica.membership.members),
+        connected=len(connected),
+        held=len(loop.sentry.held),
+        conflicts=len(replica.places.conflicting()),
+        local_only=sum("here only" in note for note in loop.observer.notes.values()),
+        problems=problems[:MOST_PROBLEMS],
+        problem_count=len(problems),
+        error=loop.trouble,
+        last_scan_at=loop.observer.last_scan_s,
+        scan_seconds=loop.observer.scan_seconds,
+    )
+
+
+def closed_folder(daemon: "Daemon", shared: SharedFolder, why: str = "") -> model.FolderStatus:
+    trouble = daemon.troubles.get(shared.id)
+    return model.FolderStatus(
+        id=shared.id.hex(),
+        name=shared.name,
+        location=str(shared.path),
+        role="none",
+        state=model.FolderState.STOPPED,
+        error=why or (str(trouble) if trouble is not None else ""),
+    )
+
+
+def _state(loop: FolderLoop) -> model.FolderState:
+    if loop.trouble:
+        return model.FolderState.STOPPED
+    if loop.is_paused:
+        return model.FolderState.PAUSED
+    if loop.observer.is_scanning:
+        return model.FolderState.SCANNING
+    if loop.sentry.held:
+        return model.FolderState.HELD
+    return model.FolderState.IDLE if loop.is_idle else model.FolderState.SYNCING
+
+
+def _problems(loop: FolderLoop) -> list[model.Problem]:
+    waiting = [(place.path, place.problem or "") for place in loop.replica.places.problems()]
+    noted = list(loop.observer.notes.items())
+    return [model.Problem(**naming.path_fields(path), why=naming.printable(why)) for path, why in waiting + noted]
+
+
+def problems(daemon: "Daemon") -> list[str]:
+    """What concerns the device as a whole."""
+    found = [loop.watch_problem for loop in daemon.hub.loops() if loop.watch_problem]
+    return sorted(set(found))
+
+
+def peers(daemon: "Daemon") -> list[model.PeerStatus]:
+    """All members of all folders but this device."""
+    members = {
+        member.device: member.name
+        for loop in daemon.hub.loops()
+        for member in loop.replica.membership.members.values()
+        if member.device != daemon.key.device_id
+    }
+    linked = {peer.device: peer for peer in daemon.hub.peers()}
+    members |= {found: peer.name for found, peer in linked.items()}
+    return [_peer(daemon, found, members[found], linked.get(found)) for found in sorted(members)]
+
+
+def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | None) -> model.PeerStatus:
+    folders = [
+        model.PeerFolder(id=loop.replica.folder.hex(), name=loop.replica.name, role=role(held))
+        for loop in daemon.hub.loops()
+        if (held := loop.replica.membership.role(found)) is not None
+    ]
+    known = daemon.registry.addresses(found)
+    shown = naming.printable(daemon.hub.names.get(found, name) or device_id.short(found))
+    if peer is None:
+        error = "" if daemon.dialler is None else daemon.dialler.error_of(found)
+        return model.PeerStatus(
+            id=device_id.text(found),
+            name=shown,
+            is_connected=False,
+            known_addresses=known,
+            last_seen_at=daemon.hub.last_seen_s.get(found),
+            error=naming.printable(error),
+            folders=folders,
+        )
+    rate_in, rate_out = peer.rates()
+    return model.PeerStatus(
+        id=device_id.text(found),
+        name=shown,
+        is_connected=True,
+        reach=peer.reach.value,
+        address=address_text(*peer.link.remote),
+        known_addresses=known,
+        bytes_in=peer.link.bytes_in,
+        bytes_out=peer.link.bytes_out,
+        rate_in=rate_in,
+        rate_out=rate_out,
+        last_seen_at=daemon.clock.now(),
+        clock_skew_s=peer.clock_skew_s,
+        folders=folders,
+    )
+
+
+# --- one folder -------------------------------------------------------------------------------------------------------
+
+
+def progress(loop: FolderLoop) -> model.Progress:
+    """How far this device and its peers are from agreement; on the folder's thread."""
+    if loop.trouble:
+        return model.Progress(phase=model.Phase.FAILED, reason=loop.trouble, hint="`harp status` says more")
+    if loop.is_paused:
+        return model.Progress(phase=model.Phase.FAILED, reason="the folder is paused", hint="`harp resume NAME`")
+    if loop.sentry.held:
+        ids = ", ".join(holding.id for holding in loop.sentry.held)
+        return model.Progress(
+            phase=model.Phase.FAILED,
+            reason=f"changes are held until a person decides: {ids}",
+            hint="`harp held NAME` shows them; `harp approve` or `harp reject`",
+        )
+    if loop.observer.is_scanning:
+        return model.Progress(phase=model.Phase.SCANNING)
+    correspondents = loop.exchange.correspondents()
+    if not correspondents and loop.is_idle and loop.has_waited_for_peers:
+        return model.Progress(
+            phase=model.Phase.FAILED,
+            reason="no peer is connected",
+            hint="is another device's daemon running? `harp peers` says what was tried",
+        )
+    if any(known.held for known in correspondents):
+        return model.Progress(
+            phase=model.Phase.FAILED,
+            reason="a peer holds changes until a person decides there",
+            hint="`harp held NAME` on that device",
+        )
+    if correspondents and loop.is_idle and loop.exchange.is_agreed(loop.replica.ledger.vector()):
+        return model.Progress(phase=model.Phase.DONE)
+    left = loop.applier.waiting + sum(known.waiting for known in correspondents)
+    files, size = loop.totals()
+    return model.Progress(
+        phase=model.Phase.SYNCING,
+        done_files=max(0, files - left),
+        total_files=files,
+        done_bytes=max(0, size - loop.courier.needed_bytes),
+        total_bytes=size,
+    )
+
+
+def disagreement(loop: FolderLoop) -> str:
+    """Why waiting has not come to an end; on the folder's thread."""
+    if not loop.exchange.correspondents():
+        return "no peer is connected"
+    if not loop.is_idle:
+        problems = loop.replica.places.problems(limit=1)
+        if problems:
+            return f"{naming.path_fields(problems[0].path)['path']}: {problems[0].problem}"
+        return f"{loop.applier.waiting} paths are still to be written here"
+    return loop.exchange.describe_disagreement(loop.replica.ledger.vector()) or "the peers are still working"
+
+
+def version(loop: FolderLoop, one: Version) -> model.Version:
+    meta = one.entry.meta
+    member = loop.replica.membership.members.get(meta.author)
+    return model.Version(
+        **naming.path_fields(meta.path),
+        entry=one.entry.id.hex(),
+        kind=meta.kind.name.lower(),
+        at=_wall_s(one.entry),
+        author=device_id.text(meta.author),
+        author_name=naming.printable(member.name) if member is not None else "",
+        size=meta.size,
+        mtime=meta.mtime_ns / 1e9 if meta.mtime_ns else None,
+        target=naming.path_fields(Path(meta.target))["path"] if meta.target else "",
+        is_current=one.is_current,
+        is_restorable=one.is_restorable,
+        shown_as=naming.path_fields(one.shown_as)["path"] if one.shown_as else "",
+        replaces=[id_.hex() for id_ in meta.replaces],
+    )
+
+
+def held(loop: FolderLoop) -> list[model.HeldSet]:
+    """On the folder's thread."""
+    found = [
+        model.HeldSet(
+            id=holding.id,
+            kind="deletions",
+            what=("here: " if holding.origin == LOCAL else "from a peer: ") + holding.reason,
+            since=holding.since_s,
+            files=len(holding.paths),
+            sample=[model.PathForm(**naming.path_fields(path)) for path in holding.paths[:MOST_SAMPLES]],
+        )
+        for holding in loop.sentry.held
+    ]
+    if loop.trouble:
+        found.append(
+            model.HeldSet(
+                id="marker",
+                kind="marker",
+                what=loop.trouble,
+                can_be_approved=False,
+                remedy="mount the disk, or `harp share` the folder's new place",
+            )
+        )
+    return found
+
+
+def verified(wrong: int, files: int, size: int) -> model.Progress:
+    if wrong:
+        return model.Progress(
+            phase=model.Phase.FAILED,
+            done_files=files,
+            done_bytes=size,
+            reason=f"{wrong} things are wrong",
+            hint="`harp restore NAME PATH@ENTRY` brings a good version back",
+        )
+    return model.Progress(phase=model.Phase.DONE, done_files=files, total_files=files, done_bytes=size, total_bytes=size)
+
+
+def facts_of(daemon: "Daemon") -> DaemonFacts:
+    """What the self-test wants to know of the running daemon."""
+    disks = [facts.disk(shared.name, shared.path) for shared in daemon.registry.folders()]
+    return selftest.DaemonFacts(folders=disks, peers=[_peer_facts(one) for one in peers(daemon)])
+
+
+def _peer_facts(one: model.PeerStatus) -> PeerFacts:
+    return PeerFacts(name=one.name, is_connected=one.is_connected, error=one.error, skew_s=one.clock_skew_s)
+
+
+def count(daemon: "Daemon") -> None:
+    """Brings the gauges up to date."""
+    counters = daemon.counters
+    counters.gauge("harp_bytes_received", "Bytes received on links.", lambda: float(daemon.hub.traffic()[0]))
+    counters.gauge("harp_bytes_sent", "Bytes sent on links.", lambda: float(daemon.hub.traffic()[1]))
+    counters.gauge("harp_peers_connected", "Devices linked just now.", lambda: float(len(daemon.hub.peers())))
+    counters.gauge("harp_folders_open", "Folders open.", lambda: float(len(daemon.hub.loops())))
+
+
+def _wall_s(entry: Entry) -> float:
+    return (entry.meta.hlc >> HLC_COUNTER_BITS) / 1000
+
+

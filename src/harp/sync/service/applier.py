@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Makes the disk show what history says: plan, get content, write, make durable, note it in the ledger."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from harp.base.errors import FolderError, RemoteProtocolError, StoreError
+from harp.sync.engine import merge, planner
+from harp.sync.engine.planner import Move
+from harp.sync.folder.apply import Ready, Refused
+from harp.sync.model import (
+    MIN_CHUNK,
+    Action,
+    Applied,
+    Entry,
+    EntryId,
+    FileKind,
+    MakeDirectory,
+    OnDisk,
+    Outcome,
+    Path,
+    RemoveDirectory,
+    RemoveFile,
+    RootId,
+    SetAttributes,
+    Skipped,
+    Stat,
+    WriteFile,
+    WriteSymlink,
+)
+from harp.sync.service import catalog
+from harp.sync.service.assembly import Assembly
+from harp.sync.service.courier import Courier
+from harp.sync.service.replica import Replica
+from harp.sync.service.sentry import Sentry
+from harp.sync.store.places import JOURNALLED, PENDING, SETTLED, Place
+
+_log = logging.getLogger(__name__)
+
+GROUP = 2000
+"""Paths that are planned, written and made durable together, at most."""
+GROUP_BYTES = 32 * 1024 * 1024
+"""Small content that is written in one group, at most."""
+FEW = 16
+"""Up to this many files fsync of each is cheaper than syncfs of the whole disk."""
+RETRY_S = 2.0
+MAX_RETRY_S = 300.0
+
+
+@dataclass(slots=True)
+class _Plan:
+    """One path's way to what it should show."""
+
+    place: Place
+    heads: list[Entry]
+    actions: list[Action]
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one step carries out."""
+
+    plans: list[_Plan] = field(default_factory=list)
+    ready: list[Ready] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    assemblies: list[Assembly] = field(default_factory=list)
+    contents: list[RootId] = field(default_factory=list)
+    bytes: int = 0
+
+
+class Applier:
+    """The queue of paths whose disk has to follow. ``look`` sends a path to the observer."""
+
+    def __init__(
+        self, replica: Replica, courier: Courier, sentry: Sentry, look: Callable[[Iterable[Path]], None]
+    ) -> None:
+        self._replica = replica
+        self._courier = courier
+        self._sentry = sentry
+        self._look = look
+        self._work: dict[Path, Place] = {}
+        self._waiting: dict[Path, Place] = {}
+        self._roots: dict[RootId, set[Path]] = {}
+        self._retry: dict[Path, tuple[float, float]] = {}
+        self._names = itertools.count(1)
+        self._may_have_more = True
+        self.is_stopped = False
+        """Set while the folder's disk cannot be trusted (its marker or mount is gone): nothing is written."""
+
+    def queue(self, places: Iterable[Place]) -> None:
+        """These rows changed: their paths are planned anew."""
+        for place in places:
+            self._waiting.pop(place.path, None)
+            self._retry.pop(place.path, None)
+            self._work[place.path] = place
+
+    def content_came(self, roots: Iterable[RootId]) -> None:
+        """Paths that waited for these contents are looked at again."""
+        for root in roots:
+            for path in self._roots.pop(root, ()):
+                if path in self._waiting:
+                    self._work[path] = self._waiting.pop(path)
+
+    def resume(self) -> None:
+        """Looks at everything that is pending again: after a start, an approval, or when content may have come."""
+        self._may_have_more = True
+        self._retry.clear()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Everything that waited for content is looked at again: there may be room for it now."""
+        self._work.update(self._waiting)
+        self._waiting.clear()
+        self._roots.clear()
+
+    @property
+    def can_step(self) -> bool:
+        return not self.is_stopped and bool(self._work or self._may_have_more)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._work or self._waiting or self._may_have_more)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._work) + len(self._waiting)
+
+    def next_deadline(self) -> float | None:
+        """When (monotonic) a path that failed is tried again."""
+        return min((when for when, _ in self._retry.values()), default=None)
+
+    def wants(self, root: RootId) -> bool:
+        """Whether a path still waits for this content."""
+        return any(path in self._waiting for path in self._roots.get(root, ()))
+
+    def step(self, *, now: float) -> bool:
+        """One group; whether the ledger changed. ``now`` is monotonic."""
+        if self.is_stopped:
+            return False
+        self._refill(now)
+        turn = self._planned(now)
+        if not turn.plans:
+            return False
+        self._carry_out(turn, now)
+        return True
+
+    # --- planning -----------------------------------------------------------------------------------------------------
+
+    def _refill(self, now: float) -> None:
+        for path in [path for path, (when, _) in self._retry.items() if when <= now]:
+            place = self._replica.places.get(path)
+            when, delay = self._retry[path]
+            self._retry[path] = (float("inf"), delay)
+            if place is not None and place.pending:
+                self._work[path] = place
+            else:
+                del self._retry[path]
+        if not self._work and self._may_have_more and len(self._waiting) < GROUP:
+            found = self._replica.places.pending(limit=GROUP + len(self._waiting) + len(self._retry))
+            fresh = {
+                place.path: place
+                for place in found
+                if place.path not in self._waiting and place.path not in self._retry
+            }
+            self._work.update(fresh)
+            self._may_have_more = bool(fresh) and len(found) >= GROUP
+
+    def _planned(self, now: float) -> _Turn:
+        """Takes paths off the queue until the group is full; those whose content is missing wait."""
+        turn = _Turn()
+        plans: dict[Path, _Plan] = {}
+        while self._work and len(plans) < GROUP:
+            path = next(iter(self._work))
+            plans[path] = self._plan(self._work.pop(path))
+        held = self._sentry.held_back([(plan.place, plan.heads, plan.actions) for plan in plans.values()])
+        for path in held:
+            plans.pop(path, None)
+        owner = {id(action): plan for plan in plans.values() for action in plan.actions}
+        turn.moves, rest = planner.moves(planner.ordered(a for plan in plans.values() for a in plan.actions))
+        for action in rest:
+            self._prepare(action, owner[id(action)], turn, now)
+        for item in turn.ready:
+            if owner[id(item.action)].failed and item.temp is not None and item.temp.startswith("new-"):
+                self._replica.staging.discard(item.temp)
+        turn.ready = [item for item in turn.ready if not owner[id(item.action)].failed]
+        turn.moves = [
+            move
+            for move in turn.moves
+            if not (owner[id(move.source)].failed or owner[id(move.target)].failed)
+        ]
+        turn.plans = [plan for plan in plans.values() if not plan.failed]
+        return turn
+
+    def _plan(self, place: Place) -> _Plan:
+        replica = self._replica
+        heads = replica.heads(place)
+        view = replica.view(place, heads)
+        if replica.ignore.ignores(place.path, view.is_directory):
+            return _Plan(place, heads, [])
+        actions = planner.plan(place.path, view, place.on_disk) if heads or view.is_directory or not place.lives else []
+        shown = {copy.path: copy.on_disk for copy in replica.places.copies_of(place.path) if copy.on_disk is not None}
+        if view.copies or shown:
+            owned = set()
+            for path in {path for path, _ in view.copies} | shown.keys():
+                copy = replica.places.get(path)
+                if copy is not None and copy.on_disk is not None:
+                    shown[path] = copy.on_disk
+                if copy is not None and copy.lives:
+                    owned.add(path)
+            actions += planner.plan_copies(place.path, view, shown, owned)
+        return _Plan(place, heads, actions)
+
+    def _prepare(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
+        """Gets what an action needs; where that is not here yet, its path waits."""
+        if plan.failed:
+            return
+        if not isinstance(action, WriteFile) or not action.entry.meta.size:
+            turn.ready.append(Ready(action))
+            return
+        try:
+            temp = self._content(action, turn)
+        except (FolderError, RemoteProtocolError) as error:
+            plan.failed = True
+            self._fail(plan.place, error.message, now)
+            return
+        if temp is None:
+            plan.failed = True
+            self._waiting[plan.place.path] = plan.place
+            self._roots.setdefault(action.entry.meta.root, set()).add(plan.place.path)
+        else:
+            turn.ready.append(Ready(action, temp))
+
+    def _content(self, action: WriteFile, turn: _Turn) -> str | None:
+        """The name of a finished temporary file; None where content is still missing."""
+        meta = action.entry.meta
+        if meta.size > MIN_CHUNK:
+            assembly = self._courier.large(action.entry)
+            if assembly is None:
+                return None
+            assembly.temp.finish(meta.mtime_ns, meta.executable)
+            turn.assemblies.append(assembly)
+            return assembly.temp.name
+        if turn.bytes >= GROUP_BYTES:
+            return None
+        data = self._courier.small(action.entry)
+        if data is None:
+            return None
+        name = f"new-{next(self._names)}"
+        self._replica.staging.write_small(name, data, meta.mtime_ns, meta.executable)
+        turn.contents.append(meta.root)
+        turn.bytes += len(data)
+        return name
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, turn: _Turn, now: float) -> None:
+        replica = self._replica
+        is_few = len(turn.ready) + len(turn.moves) <= FEW
+        if turn.ready or turn.moves:
+            self._journal(turn)
+            self._sync_temps(turn, is_few=is_few)
+        outcomes = self._moved(turn.moves) + replica.disk.commit(turn.ready, now=time.time())
+        if outcomes:
+            self._sync_places(outcomes, is_few=is_few)
+        self._note(turn, outcomes, now)
+        for assembly in turn.assemblies:
+            self._courier.finish(assembly)
+        for root in turn.contents:
+            self._courier.spend(root)
+        if turn.assemblies or self._courier.is_crowded:
+            self._courier.is_crowded = False
+            self.look_again()
+
+    def _journal(self, turn: _Turn) -> None:
+        """What may be half-written should the power go now: looked at with that in mind at the next start."""
+        db = self._replica.ledger.db
+        with db.transaction():
+            self._replica.places.journal(plan.place.number for plan in turn.plans if plan.actions)
+            for assembly in turn.assemblies:
+                self._replica.places.add_nodes(assembly.nodes)
+
+    def _sync_temps(self, turn: _Turn, *, is_few: bool) -> None:
+        names = [item.temp for item in turn.ready if item.temp is not None]
+        if not names:
+            return
+        if is_few:
+            self._replica.staging.sync(names)
+        else:
+            self._replica.disk.sync_all()
+
+    def _sync_places(self, outcomes: Sequence[Outcome], *, is_few: bool) -> None:
+        if is_few:
+            self._replica.disk.sync_directories(
+                outcome.action.path for outcome in outcomes if isinstance(outcome, Applied)
+            )
+        else:
+            self._replica.disk.sync_all()
+
+    def _moved(self, moves: Iterable[Move]) -> list[Outcome]:
+        """Renames within the folder; one that the disk refuses is done the long way at the next turn."""
+        outcomes: list[Outcome] = []
+        for move in moves:
+            meta = move.target.entry.meta
+            done = self._replica.disk.move(
+                move.source.path,
+                move.target.path,
+                move.source.expected.stat,
+                mtime_ns=meta.mtime_ns,
+                executable=meta.executable,
+            )
+            if isinstance(done, Refused):
+                outcomes += [Skipped(move.source, done.why, done.changed), Skipped(move.target, done.why, done.changed)]
+            else:
+                outcomes += [Applied(move.target, done), Applied(move.source, None)]
+        return outcomes
+
+    # --- noting -------------------------------------------------------------------------------------------------------
+
+    def _note(self, turn: _Turn, outcomes: Sequence[Outcome], now: float) -> None:
+        replica = self._replica
+        by_path: dict[Path, list[Outcome]] = {}
+        for outcome in outcomes:
+            by_path.setdefault(outcome.action.path, []).append(outcome)
+        plans = {plan.place.path: plan for plan in turn.plans}
+        rows: dict[Path, Place] = {}
+        owners = {id(action): plan for plan in turn.plans for action in plan.actions}
+        try:
+            with replica.ledger.db.transaction():
+                for path, done in by_path.items():
+                    place = plans[path].place if path in plans else replica.places.get_or_new(path)
+                    for outcome in done:
+                        place = self._after(place, outcome, owners[id(outcome.action)])
+                    rows[path] = place
+                for plan in turn.plans:
+                    rows[plan.place.path] = self._concluded(rows.get(plan.place.path, plan.place), plan, by_path, now)
+                replica.places.put(rows.values())
+        except StoreError:
+            replica.ledger.refresh()
+            self.resume()
+            raise
+        changed = [o.action.path for o in outcomes if isinstance(o, Skipped) and o.changed]
+        if changed:
+            self._look(changed)
+
+    def _after(self, place: Place, outcome: Outcome, plan: _Plan) -> Place:
+        """A path's row after one action on it."""
+        if isinstance(outcome, Skipped):
+            return place
+        before = place.on_disk
+        action, stat = outcome.action, outcome.stat
+        if before is not None and before.stat.kind is FileKind.FILE and not isinstance(action, SetAttributes):
+            self._moved_away(place, before, outcome.trashed)
+        on_disk = None if stat is None else _lying(action, stat, plan.heads)
+        if on_disk is not None and on_disk.root and not isinstance(action, SetAttributes):
+            catalog.index(self._replica.places, place.number, on_disk.root, on_disk.stat.size)
+        return replace(place, on_disk=on_disk, is_racy=False)
+
+    def _moved_away(self, place: Place, before: OnDisk, trashed: Path | None) -> None:
+        """What lay there lies in the trash now, and is a source of chunks there."""
+        places = self._replica.places
+        catalog.unindex(places, place.number, before.root, before.stat.size)
+        if trashed is None:
+            return
+        stat = self._replica.root.stat(trashed)
+        if stat is not None:
+            item = places.get_or_new(trashed)
+            places.put([replace(item, on_disk=replace(before, stat=stat, copy_of=None))])
+            catalog.index(places, item.number, before.root, before.stat.size)
+
+    def _concluded(
+        self, place: Place, plan: _Plan, by_path: dict[Path, list[Outcome]], now: float
+    ) -> Place:
+        """Whether a path shows now what it should, or why it does not."""
+        failed = [
+            outcome
+            for action in plan.actions
+            for outcome in by_path.get(action.path, ())
+            if isinstance(outcome, Skipped) and outcome.action is action
+        ]
+        if not failed:
+            self._retry.pop(place.path, None)
+            if place.on_disk is not None and plan.heads:
+                place = replace(place, on_disk=_with_applied(place.on_disk, plan.heads))
+            return replace(place, pending=SETTLED, problem=None)
+        self._put_off(place.path, now)
+        problem = None if failed[0].changed else failed[0].why
+        return replace(place, pending=PENDING, problem=problem)
+
+    def _fail(self, place: Place, why: str, now: float) -> None:
+        self._put_off(place.path, now)
+        with self._replica.ledger.db.transaction():
+            self._replica.places.put([replace(place, pending=PENDING, problem=why)])
+
+    def _put_off(self, path: Path, now: float) -> None:
+        _, delay = self._retry.get(path, (0.0, RETRY_S / 2))
+        delay = min(delay * 2, MAX_RETRY_S)
+        self._retry[path] = (now + delay, delay)
+
+
+def _lying(action: Action, stat: Stat, heads: Sequence[Entry]) -> OnDisk:
+    """What lies on the disk after an action, with what was wanted where the disk could not hold it."""
+    match action:
+        case WriteFile() | SetAttributes() if action.entry.meta.size or stat.kind is FileKind.FILE:
+            meta = action.entry.meta
+            return OnDisk(
+                stat,
+                merge.shown(action.entry, heads),
+                meta.root,
+                wanted_mtime_ns=None if stat.mtime_ns == meta.mtime_ns else meta.mtime_ns,
+                wanted_executable=None if stat.executable == meta.executable else meta.executable,
+                copy_of=action.copy_of,
+            )
+        case WriteSymlink() | SetAttributes() | WriteFile():
+            return OnDisk(
+                stat, merge.shown(action.entry, heads), target=action.entry.meta.target, copy_of=action.copy_of
+            )
+        case MakeDirectory():
+            return OnDisk(stat, () if action.entry is None else merge.shown(action.entry, heads))
+        case RemoveFile() | RemoveDirectory():
+            raise AssertionError("nothing lies where something was removed")
+
+
+def _with_applied(on_disk: OnDisk, heads: Sequence[Entry]) -> OnDisk:
+    """The heads whose bytes lie there, should more of them say the same by now."""
+    ids = {head.id for head in heads}
+    winner = next((head for head in heads if head.id in on_disk.applied), None)
+    if winner is None or on_disk.copy_of is not None:
+        return on_disk
+    applied: tuple[EntryId, ...] = tuple(id_ for id_ in merge.shown(winner, heads) if id_ in ids)
+    return on_disk if applied == on_disk.applied else replace(on_disk, applied=applied)
+
+

@@ -1,0 +1,551 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Gets content: what lies on this disk already is copied, the rest is asked of those who have it."""
+
+import itertools
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from harp.base.errors import FolderError, RemoteProtocolError
+from harp.identity.device import DeviceId, short
+from harp.sync.engine import fetcher, manifest
+from harp.sync.engine.fetcher import Asked, Reach, Source, Want
+from harp.sync.folder import read
+from harp.sync.model import MAX_CHUNK, MIN_CHUNK, ChunkId, ChunkRef, Entry, FileKind, NodeId, Path, RootId, Stat
+from harp.sync.protocol.asks import Asked as SessionAsked
+from harp.sync.protocol.foldermessages import Offer, OfferEnd, What
+from harp.sync.protocol.frames import Status
+from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
+from harp.sync.service.correspondent import Correspondent
+from harp.sync.service.inbox import Arrived, Event, Woken
+from harp.sync.service.replica import Replica
+from harp.sync.store.places import ChunkPlace
+
+_log = logging.getLogger(__name__)
+
+MAX_INLINE_BYTES = 64 * 1024 * 1024
+"""Small contents that are held in memory until their entries are applied."""
+MAX_ASSEMBLIES = 4
+"""Large files that are put together at the same time, offered ones apart."""
+MAX_OFFERED = 4
+PLACED_AHEAD = 2048
+"""Chunks of one file that are known to be missing before further segments are looked at."""
+NODE_BYTES = 40 * 1024
+"""What an ask for a manifest node counts in a window: its length is not known before."""
+WINDOW_BYTES = {Reach.LAN: 16 * 1024 * 1024, Reach.WAN: 4 * 1024 * 1024}
+ANSWER_TIMEOUT_S = 60.0
+BENCH_S = 60.0
+BAD_ANSWERS = 2
+VOID_OFFER_S = 60.0
+"""An offered file whose entry has not come by then is dropped."""
+
+_HOLE = ChunkPlace(Path(b""), 0, MAX_CHUNK, Stat(FileKind.FILE, 0, 0, 0, 0, False))
+"""Where zeros lie: everywhere, so they are neither copied nor asked for."""
+
+Holders = Callable[[Correspondent], bool]
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """Something that is to be asked for. ``holders`` says who can be expected to have it."""
+
+    what: What
+    size: int
+    holders: Holders
+
+
+@dataclass(slots=True)
+class _Offered:
+    assembly: Assembly
+    voided_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Question:
+    """What came of asking for one id."""
+
+    device: DeviceId | None = None
+    request: int = 0
+    size: int = 0
+    asked_s: float = 0.0
+    refused: set[DeviceId] = field(default_factory=set)
+
+
+class Courier:
+    """For the folder's thread, but for :meth:`deliver`, which links' threads call."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        executor: Executor,
+        correspondents: Callable[[], Iterable[Correspondent]],
+        post: Callable[[Event], None],
+    ) -> None:
+        self._replica = replica
+        self._executor = executor
+        self._correspondents = correspondents
+        self._post = post
+        self._deliveries = Deliveries(replica.keys)
+        self._zero = zero_id(replica.keys)
+        self._inline: OrderedDict[RootId, bytes] = OrderedDict()
+        self._inline_bytes = 0
+        self._small: dict[bytes, _Wanted] = {}
+        self._small_bytes = 0
+        self.is_crowded = False
+        """A small content was not asked for, since too much of it is under way: try again when some is spent."""
+        self._nodes: dict[bytes, _Wanted] = {}
+        self._assemblies: dict[RootId, Assembly] = {}
+        self._holders: dict[RootId, Holders] = {}
+        self._offered: dict[tuple[DeviceId, int], _Offered] = {}
+        self._questions: dict[bytes, _Question] = {}
+        self._in_flight: dict[DeviceId, int] = {}
+        self._bad: dict[DeviceId, int] = {}
+        self._benched: dict[DeviceId, float] = {}
+        self._names = itertools.count(1)
+        self._came: set[RootId] = set()
+        self.local_bytes = 0
+        """Found on this disk and copied rather than transferred, since the start."""
+
+    # --- small content ------------------------------------------------------------------------------------------------
+
+    def hold(self, items: Iterable[tuple[ChunkId, bytes]]) -> None:
+        """Keeps small content that came unasked, as long as there is room; what is not what its id says is dropped."""
+        for id_, data in items:
+            has_room = self._inline_bytes + self._small_bytes + len(data) <= MAX_INLINE_BYTES
+            if has_room and manifest.chunk_id(data, self._replica.keys) == id_:
+                if id_ in self._small:
+                    self._drop_small(id_)
+                self._put(RootId(id_), data)
+
+    def small(self, entry: Entry) -> bytes | None:
+        """The content of an entry of at most one smallest chunk, if it is here; otherwise it is asked for."""
+        root = entry.meta.root
+        data = self._inline.get(root)
+        if data is None:
+            data = self._read_local(root, entry.meta.size)
+        if data is None and root not in self._small:
+            if self._inline_bytes + self._small_bytes + entry.meta.size > MAX_INLINE_BYTES:
+                self.is_crowded = True
+                return None
+            self._small[root] = _Wanted(What.CHUNK, entry.meta.size, self._holders_of(entry))
+            self._small_bytes += entry.meta.size
+        if data is not None and len(data) != entry.meta.size:
+            raise RemoteProtocolError("its entry states another size than its content has")
+        return data
+
+    def spend(self, root: RootId) -> None:
+        """The content lies on the disk now."""
+        data = self._inline.pop(root, None)
+        if data is not None:
+            self._inline_bytes -= len(data)
+
+    def _put(self, root: RootId, data: bytes) -> None:
+        if root not in self._inline:
+            self._inline[root] = data
+            self._inline_bytes += len(data)
+
+    def _drop_small(self, id_: bytes) -> None:
+        self._small_bytes -= self._small.pop(id_).size
+        self._close_question(id_)
+
+    def _read_local(self, root: RootId, size: int) -> bytes | None:
+        replica = self._replica
+        for place in replica.places.with_root(root):
+            try:
+                found = read.read_whole(replica.root, place.path, MIN_CHUNK)
+            except FolderError:
+                continue
+            if not isinstance(found, read.Gone) and manifest.root_of_small(found[1], replica.keys) == root:
+                self.local_bytes += size
+                return found[1]
+        return None
+
+    # --- large content ------------------------------------------------------------------------------------------------
+
+    def large(self, entry: Entry) -> Assembly | None:
+        """The assembly of an entry's content once it is complete; until then it is worked on, as there is room.
+
+        Raises :class:`FolderError` where the disk takes no temporary file.
+        """
+        root = entry.meta.root
+        assembly = self._assemblies.get(root)
+        if assembly is None:
+            assembly = self._adopt_offered(root)
+        if assembly is None:
+            if sum(one.is_wanted for one in self._assemblies.values()) >= MAX_ASSEMBLIES:
+                return None
+            assembly = self._assemblies[root] = self._begun(root, entry.meta.size)
+        assembly.is_wanted = True
+        self._holders[root] = self._holders_of(entry)
+        if not assembly.is_complete:
+            self._advance(assembly)
+        return assembly if assembly.is_complete else None
+
+    def _begun(self, root: RootId, size: int) -> Assembly:
+        """A new assembly, or one that an earlier run of the daemon began: what is right of it is kept."""
+        staging, name = self._replica.staging, f"file-{root.hex()}"
+        earlier = staging.reopen(name)
+        temp = staging.temp(name) if earlier is None else earlier
+        return Assembly(temp, size, self._replica.keys, root, is_resumed=earlier is not None)
+
+    def finish(self, assembly: Assembly) -> None:
+        """The content lies on the disk now."""
+        self._drop(assembly)
+
+    def give_up(self, wanted: Callable[[RootId], bool]) -> None:
+        """Drops assemblies and asks for which no entry waits any more."""
+        for root, assembly in list(self._assemblies.items()):
+            if assembly.is_wanted and not wanted(root):
+                self._drop(assembly)
+                self._discard(assembly)
+        for id_ in [id_ for id_ in self._small if not wanted(RootId(id_))]:
+            self._drop_small(id_)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._small or self._nodes or any(one.is_wanted for one in self._assemblies.values()))
+
+    @property
+    def needed_bytes(self) -> int:
+        """What the files being put together still lack."""
+        large = sum(one.size - one.done_bytes for one in self._assemblies.values() if one.is_wanted)
+        return large + sum(wanted.size for wanted in self._small.values())
+
+    def _drop(self, assembly: Assembly) -> None:
+        self._deliveries.forget(assembly.temp)
+        for id_ in assembly.missing:
+            self._close_question(id_)
+        if assembly.root is not None:
+            self._assemblies.pop(assembly.root, None)
+            self._holders.pop(assembly.root, None)
+
+    def _advance(self, assembly: Assembly) -> None:
+        """Collects finished copies, and places further segments while not too much is missing."""
+        self._collect_copies(assembly)
+        if assembly.placed == assembly.size or len(assembly.missing) > PLACED_AHEAD or assembly.root is None:
+            return
+        if assembly.segments is None:
+            node = self._node(NodeId(assembly.root), assembly)
+            if node is None:
+                return
+            size, segments = manifest.parse_root(node)
+            if size != assembly.size:
+                raise FolderError("its entry and its manifest disagree about its size")
+            assembly.segments = list(segments)
+        while len(assembly.missing) <= PLACED_AHEAD and (segment := assembly.next_segment) is not None:
+            listed = self._node(segment.id, assembly)
+            if listed is None:
+                return
+            self._place(assembly, manifest.parse_segment(listed, segment))
+            assembly.placed_segments += 1
+
+    def _node(self, node: NodeId, assembly: Assembly) -> bytes | None:
+        data = self._replica.places.node(node) or dict(assembly.nodes).get(node)
+        if data is None and assembly.root is not None:
+            self._nodes.setdefault(node, _Wanted(What.NODE, NODE_BYTES, self._holders[assembly.root]))
+        return data
+
+    def _place(self, assembly: Assembly, refs: Iterable[ChunkRef]) -> None:
+        """Finds the next chunks of a file on this disk, or notes that they are missing."""
+        refs = tuple(refs)
+        for found in runs(refs, assembly.placed, self._locate):
+            if isinstance(found, Run):
+                self._copy(assembly, found)
+            else:
+                self._miss(assembly, *found)
+        assembly.placed += sum(ref.size for ref in refs)
+
+    def _copy(self, assembly: Assembly, run: Run) -> None:
+        if not run.source:
+            assembly.done_bytes += run.size
+            return
+
+        def copy() -> list[tuple[ChunkRef, int]]:
+            try:
+                return copied(self._replica.root, assembly.temp, run)
+            except FolderError:
+                return run.refs
+            finally:
+                self._post(Woken())
+
+        assembly.copies.append(self._executor.submit(copy))
+        assembly.done_bytes += run.size
+        self.local_bytes += run.size
+
+    def _miss(self, assembly: Assembly, ref: ChunkRef, offset: int) -> None:
+        if assembly.is_resumed and self._is_there(assembly, ref, offset):
+            assembly.done_bytes += ref.size
+            return
+        assembly.missing[ref.id] = ref
+        self._deliveries.expect(ref, assembly.temp, offset)
+
+    def _is_there(self, assembly: Assembly, ref: ChunkRef, offset: int) -> bool:
+        buffer = memoryview(bytearray(ref.size))
+        return (
+            assembly.temp.read_at(offset, buffer) == ref.size
+            and manifest.chunk_id(buffer, self._replica.keys) == ref.id
+        )
+
+    def _collect_copies(self, assembly: Assembly) -> None:
+        running = []
+        for future in assembly.copies:
+            if not future.done():
+                running.append(future)
+                continue
+            for ref, offset in future.result():
+                assembly.done_bytes -= ref.size
+                self._miss(assembly, ref, offset)
+        assembly.copies = running
+
+    def _locate(self, ref: ChunkRef) -> ChunkPlace | None:
+        if ref.id == self._zero:
+            return _HOLE
+        for place in self._replica.places.locate(ref.id):
+            if place.size == ref.size:
+                return place
+        return None
+
+    # --- offered files ------------------------------------------------------------------------------------------------
+
+    def offered(self, peer: DeviceId, offer: Offer) -> None:
+        """Chunks of a file that a peer is still reading: what of them is missing here is asked for at once."""
+        key = (peer, offer.offer)
+        known = self._offered.get(key)
+        if known is None:
+            if len(self._offered) >= MAX_OFFERED or offer.size_hint > self._replica.root.free_bytes() // 2:
+                return
+            temp = self._replica.staging.temp(f"offer-{short(peer)}-{next(self._names)}")
+            known = self._offered[key] = _Offered(Assembly(temp, offer.size_hint, self._replica.keys, None))
+        assembly = known.assembly
+        assembly.learn(offer.chunks)
+        self._place(assembly, offer.chunks)
+
+    def offer_ended(self, peer: DeviceId, end: OfferEnd) -> None:
+        """The offered file has this root; its entry follows, or came already."""
+        known = self._offered.get((peer, end.offer))
+        if known is None:
+            return
+        if not end.root or not known.assembly.conclude(end.root) or end.root in self._assemblies:
+            self._void((peer, end.offer))
+        else:
+            known.voided_s = time.monotonic() + VOID_OFFER_S
+
+    def _adopt_offered(self, root: RootId) -> Assembly | None:
+        for key, known in self._offered.items():
+            if known.assembly.root == root:
+                del self._offered[key]
+                self._assemblies[root] = known.assembly
+                return known.assembly
+        return None
+
+    def _void(self, key: tuple[DeviceId, int]) -> None:
+        known = self._offered.pop(key)
+        self._deliveries.forget(known.assembly.temp)
+        for id_ in known.assembly.missing:
+            self._close_question(id_)
+        self._discard(known.assembly)
+
+    def _discard(self, assembly: Assembly) -> None:
+        """Copies that are under way hold the file; they end by themselves."""
+        for future in assembly.copies:
+            future.cancel()
+        assembly.temp.close()
+        self._replica.staging.discard(assembly.temp.name)
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def step(self, *, now: float) -> set[RootId]:
+        """Goes on with what is under way and asks for what is missing; the roots whose content has come, or failed."""
+        for key in [key for key, known in self._offered.items() if known.voided_s is not None and known.voided_s < now]:
+            self._void(key)
+        for known in self._offered.values():
+            self._collect_copies(known.assembly)
+        came, self._came = self._came, set()
+        for root, assembly in self._assemblies.items():
+            try:
+                self._advance(assembly)
+            except (FolderError, RemoteProtocolError):
+                # It is met again, and told, where the path that wants it is planned.
+                came.add(root)
+            if assembly.is_complete:
+                came.add(root)
+        self._ask_around(now)
+        return came
+
+    def _ask_around(self, now: float) -> None:
+        correspondents = {one.device: one for one in self._correspondents() if one.can_serve}
+        if not correspondents:
+            return
+        self._reclaim(now)
+        wanted: dict[bytes, _Wanted] = {}
+        wants = self._wants(wanted)
+        sources = {
+            device: Source(
+                device,
+                one.reach,
+                max(0, WINDOW_BYTES[one.reach] - self._in_flight.get(device, 0)),
+                self._has(one, wanted),
+                benched_until=self._benched.get(device, 0.0),
+            )
+            for device, one in correspondents.items()
+        }
+        if not any(source.free >= fetcher.FULL_BYTES for source in sources.values()):
+            return
+        asks = fetcher.assign(wants, sources, _Questions(self._questions), now=now)
+        by_device: dict[DeviceId, list[fetcher.Ask]] = {}
+        for ask in asks:
+            by_device.setdefault(ask.device, []).append(ask)
+        for device, its in by_device.items():
+            self._ask(correspondents[device], its, wanted, now)
+
+    def _wants(self, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
+        """Everything that may be asked for, the most urgent first; noted in ``wanted`` as it is given out."""
+        for group in (self._nodes, self._small):
+            for id_, one in group.items():
+                wanted[id_] = one
+                yield Want(ChunkId(id_), one.size)
+        for (device, _), known in self._offered.items():
+            yield from self._wants_of(known.assembly, _only(device), wanted)
+        for root, assembly in self._assemblies.items():
+            yield from self._wants_of(assembly, self._holders[root], wanted)
+
+    def _wants_of(self, assembly: Assembly, holders: Holders, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
+        for id_, ref in assembly.missing.items():
+            wanted[id_] = _Wanted(What.CHUNK, ref.size, holders)
+            yield Want(id_, ref.size)
+
+    def _has(self, one: Correspondent, wanted: dict[bytes, _Wanted]) -> Callable[[ChunkId], bool]:
+        return lambda id_: id_ in wanted and wanted[id_].holders(one)
+
+    def _ask(self, one: Correspondent, asks: list[fetcher.Ask], wanted: dict[bytes, _Wanted], now: float) -> None:
+        made = one.peer.ask(self._replica.folder, [(wanted[ask.id].what, ask.id) for ask in asks])
+        for asked, ask in zip(made, asks, strict=False):
+            question = self._questions.setdefault(ask.id, _Question())
+            question.device, question.request = one.device, asked.request
+            question.size, question.asked_s = ask.size, now
+            self._in_flight[one.device] = self._in_flight.get(one.device, 0) + ask.size
+
+    def deliver(self, device: DeviceId, asked: SessionAsked, status: Status, payload: memoryview) -> None:
+        """Takes an answer in, on the link's thread: a chunk of a large file goes straight to where it belongs."""
+        is_good, data = False, b""
+        if status is Status.OK:
+            if asked.what is What.NODE:
+                data = bytes(payload)
+                is_good = manifest.node_id(data, self._replica.keys) == asked.id
+            elif asked.id in self._small:
+                data = bytes(payload)
+                is_good = manifest.chunk_id(data, self._replica.keys) == asked.id
+            else:
+                try:
+                    is_good = self._deliveries.deliver(ChunkId(asked.id), payload)
+                except FolderError as error:
+                    _log.warning("a chunk could not be written: %s", error.message)
+                    status = Status.GONE
+        self._post(Arrived(device, asked, status, is_good, data))
+
+    def arrived(self, event: Arrived, *, now: float) -> None:
+        """The folder's thread learns what became of an ask."""
+        id_ = event.asked.id
+        if event.is_good:
+            self._close_question(id_)
+            if event.asked.what is What.NODE:
+                self._keep_node(NodeId(id_), event.data)
+            elif id_ in self._small:
+                self._drop_small(id_)
+                self._put(RootId(id_), event.data)
+                self._came.add(RootId(id_))
+            else:
+                self._note_written(ChunkId(id_))
+            return
+        question = self._questions.get(id_)
+        if question is None or question.device != event.device:
+            return
+        self._release(question)
+        question.refused.add(event.device)
+        if event.status is Status.OK:
+            self._bad[event.device] = self._bad.get(event.device, 0) + 1
+            _log.warning("%s sent something else than was asked for", short(event.device))
+            if self._bad[event.device] >= BAD_ANSWERS:
+                self._benched[event.device] = now + BENCH_S
+            else:
+                question.refused.discard(event.device)
+
+    def lost(self, device: DeviceId) -> None:
+        """The peer is gone: what it was asked for is open again."""
+        for question in self._questions.values():
+            if question.device == device:
+                self._release(question)
+            question.refused.discard(device)
+        self._in_flight.pop(device, None)
+        for key in [key for key in self._offered if key[0] == device]:
+            self._void(key)
+
+    def hopeful(self, device: DeviceId) -> None:
+        """The peer's state changed: what it could not serve before it may have now."""
+        for question in self._questions.values():
+            question.refused.discard(device)
+
+    def _keep_node(self, node: NodeId, data: bytes) -> None:
+        self._nodes.pop(node, None)
+        try:
+            manifest.parse_root(data) if data[:1] == b"\x02" else manifest.parse_segment(data)
+        except RemoteProtocolError as error:
+            _log.warning("a manifest node is not one: %s", error.message)
+            return
+        places = self._replica.places
+        with places.db.transaction():
+            places.add_nodes([(node, data)])
+
+    def _holders_of(self, entry: Entry) -> Holders:
+        """Those that certainly have an entry's content; where none does, those that know the entry."""
+
+        def holds(one: Correspondent) -> bool:
+            if one.has(entry):
+                return True
+            return one.may_have(entry) and not any(other.has(entry) for other in self._correspondents())
+
+        return holds
+
+    def _note_written(self, chunk: ChunkId) -> None:
+        for assembly in (*self._assemblies.values(), *(known.assembly for known in self._offered.values())):
+            ref = assembly.missing.pop(chunk, None)
+            if ref is not None:
+                assembly.done_bytes += ref.size
+
+    def _close_question(self, id_: bytes) -> None:
+        question = self._questions.pop(id_, None)
+        if question is not None:
+            self._release(question)
+
+    def _release(self, question: _Question) -> None:
+        if question.device is not None:
+            left = self._in_flight.get(question.device, 0) - question.size
+            self._in_flight[question.device] = max(0, left)
+            question.device = None
+
+    def _reclaim(self, now: float) -> None:
+        """An ask that was not answered for long is asked of somebody else."""
+        for question in self._questions.values():
+            if question.device is not None and now - question.asked_s > ANSWER_TIMEOUT_S:
+                self._benched[question.device] = now + BENCH_S
+                question.refused.add(question.device)
+                self._release(question)
+
+
+def _only(device: DeviceId) -> Holders:
+    return lambda one: one.device == device
+
+
+class _Questions(dict[ChunkId, Asked]):
+    """The courier's questions as the fetcher reads them, made on demand: most wants were never asked."""
+
+    def __init__(self, questions: dict[bytes, _Question]) -> None:
+        super().__init__()
+        self._questions = questions
+
+    def get(self, key: ChunkId, default: Asked | None = None) -> Asked | None:  # type: ignore[override]
+        question = self._questions.get(key)
+        return default if question is None else Asked(question.device, frozenset(question.refused))

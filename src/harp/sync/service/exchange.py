@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Keeps one folder's history the same as its linked members': who is how far, what is pushed, asked and passed on."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from harp.identity.device import DeviceId, short
+from harp.sync.engine import dag
+from harp.sync.engine.fetcher import Reach
+from harp.sync.model import MIN_CHUNK, Batch, ChainId, ChunkId, FolderId, RootId, Vector
+from harp.sync.protocol import batchform
+from harp.sync.protocol.foldermessages import (
+    MAX_CONTENT_BYTES,
+    Batches,
+    Content,
+    Forked,
+    Get,
+    Offer,
+    OfferEnd,
+    State,
+)
+from harp.sync.service.author import Written
+from harp.sync.service.correspondent import Correspondent
+from harp.sync.service.peer import Peer
+from harp.sync.store.ledger import Ledger
+
+_log = logging.getLogger(__name__)
+
+BACKLOG_BYTES = 8 * 1024 * 1024
+"""With more than this waiting on its link a peer is not pushed to: it asks when it is ready."""
+BATCHES_BYTES = 512 * 1024
+"""About how much of one message batches fill."""
+STATE_EVERY_S = 0.02
+"""States are gathered for this long while there is work; the last one is sent at once."""
+
+
+class Exchange:
+    """For the folder's thread, but for :meth:`broadcast`."""
+
+    def __init__(self, folder: FolderId, ledger: Ledger) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._peers: dict[DeviceId, Correspondent] = {}
+        self.suspects: set[ChainId] = set()
+        """Chains of which a peer seems to have another branch: they are asked for from their beginning, as a proof."""
+        self._stated: tuple[object, ...] | None = None
+        self._stated_s = 0.0
+        self.last_state: State | None = None
+
+    def correspondents(self) -> Sequence[Correspondent]:
+        return tuple(self._peers.values())
+
+    def get(self, device: DeviceId) -> Correspondent | None:
+        return self._peers.get(device)
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    def came(self, peer: Peer) -> None:
+        """A member is linked: it is told how far we are."""
+        self._peers[peer.device] = Correspondent(peer, self._folder)
+        if self.last_state is not None:
+            peer.send(self.last_state)
+
+    def went(self, peer: Peer) -> bool:
+        """Whether the peer was here by that very link."""
+        known = self._peers.get(peer.device)
+        if known is None or known.peer is not peer:
+            return False
+        del self._peers[peer.device]
+        return True
+
+    # --- what they say ------------------------------------------------------------------------------------------------
+
+    def heard(self, peer: Peer, state: State) -> Correspondent | None:
+        """Notes how far a peer is, and asks it for what we lack."""
+        known = self._peers.get(peer.device)
+        if known is None:
+            return None
+        if not known.has_spoken:
+            known.has_spoken = True
+            self._tell_forks(peer)
+        known.said = state.vector
+        known.vector = dag.joined(known.vector, state.vector)
+        known.is_settled, known.waiting, known.held = state.settled, state.waiting, state.held
+        self.ask(known)
+        return known
+
+    def _tell_forks(self, peer: Peer) -> None:
+        for one, other in self._ledger.forks():
+            peer.send(Forked(self._folder, batchform.encode_batch(one), batchform.encode_batch(other)))
+
+    def ask(self, known: Correspondent) -> None:
+        """Asks a peer for its batches if it has some that we lack, one question at a time."""
+        ours = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
+        if not known.is_getting and not dag.covers(ours, known.said):
+            known.is_getting = known.peer.send(Get(self._folder, ours))
+
+    def ask_all(self) -> None:
+        for known in self._peers.values():
+            if known.has_spoken:
+                self.ask(known)
+
+    def got(self, peer: Peer, batches: Batches) -> None:
+        """An empty Batches ends the answer to a Get."""
+        known = self._peers.get(peer.device)
+        if known is not None and not batches.batches:
+            known.is_getting = False
+
+    def wanted(self, peer: Peer, get: Get) -> None:
+        """A peer asks for what lies beyond its vector; it is sent as its link takes it."""
+        known = self._peers.get(peer.device)
+        if known is not None:
+            known.said = dag.joined(known.said, get.vector)
+            known.outgoing = self._ledger.batches_beyond(get.vector)
+            known.vector = dag.joined(known.vector, self._ledger.vector())
+
+    # --- what we say --------------------------------------------------------------------------------------------------
+
+    def publish(self, written: Sequence[Written], contents: Mapping[RootId, bytes]) -> None:
+        """What this device has just said goes to all members at once, on the LAN with its small contents."""
+        for known in self._peers.values():
+            if not known.has_spoken or known.peer.link.backlog_bytes > BACKLOG_BYTES:
+                continue
+            if known.lacks(written[0].batch.vector) or known.outgoing is not None:
+                continue
+            if known.reach is Reach.LAN:
+                for content in self._contents(written, contents):
+                    known.peer.send(content)
+            for message in _messages(self._folder, (item.data for item in written)):
+                known.peer.send(message)
+            for item in written:
+                known.vector = dag.joined(known.vector, {item.batch.chain: item.batch.last_sequence})
+
+    def _contents(self, written: Sequence[Written], contents: Mapping[RootId, bytes]) -> Iterator[Content]:
+        items: dict[ChunkId, bytes] = {}
+        size = 0
+        roots = (entry.meta.root for item in written for entry in item.batch.entries if entry.meta.size <= MIN_CHUNK)
+        for root in roots:
+            data = contents.get(root)
+            if data is None or ChunkId(root) in items:
+                continue
+            if size + len(data) > MAX_CONTENT_BYTES or len(items) >= 1000:
+                yield Content(self._folder, tuple(items.items()))
+                items, size = {}, 0
+            items[ChunkId(root)] = data
+            size += len(data)
+        if items:
+            yield Content(self._folder, tuple(items.items()))
+
+    def pass_on(self, forked: Iterable[tuple[Batch, Batch]]) -> None:
+        """Everyone learns of a fork from whoever sees it first."""
+        for one, other in forked:
+            message = Forked(self._folder, batchform.encode_batch(one), batchform.encode_batch(other))
+            for known in self._peers.values():
+                known.peer.send(message)
+
+    def broadcast(self, message: Offer | OfferEnd) -> None:
+        """To every member on the LAN, from any thread; a peer whose link is full is not bothered with offers."""
+        for known in tuple(self._peers.values()):
+            if known.can_serve and known.reach is Reach.LAN:
+                known.peer.send(message)
+
+    def state(self, *, is_settled: bool, waiting: int, held: int, now: float) -> float | None:
+        """Tells all peers how far we are, if that changed; while there is work, not more often than needed.
+
+        Returns when (monotonic) it should be called again, None for not before something changes.
+        """
+        vector = self._ledger.vector()
+        fingerprint = (tuple(sorted(vector.items())), is_settled, waiting > 0, held)
+        if fingerprint == self._stated:
+            return None
+        if not is_settled and now - self._stated_s < STATE_EVERY_S:
+            return self._stated_s + STATE_EVERY_S
+        self._stated, self._stated_s = fingerprint, now
+        self.last_state = State(self._folder, vector, is_settled, waiting, held)
+        for known in self._peers.values():
+            known.peer.send(self.last_state)
+        return None
+
+    def pump(self) -> bool:
+        """Goes on sending what peers asked for; whether more is to come."""
+        for known in self._peers.values():
+            if known.outgoing is None:
+                continue
+            if known.peer.link.backlog_bytes > BACKLOG_BYTES:
+                continue
+            message = next(_messages(self._folder, known.outgoing), None)
+            if message is not None:
+                known.peer.send(message)
+            else:
+                known.outgoing = None
+                known.peer.send(Batches(self._folder, ()))
+        return any(known.outgoing is not None for known in self._peers.values())
+
+    def is_agreed(self, vector: Vector) -> bool:
+        """Whether every linked member durably has exactly what we have."""
+        return all(
+            known.has_spoken and known.is_settled and dict(known.said) == dict(vector) for known in self._peers.values()
+        )
+
+    def describe_disagreement(self, vector: Vector) -> str:
+        """For people: which peer is not there yet, and why."""
+        for known in self._peers.values():
+            who = f"{known.peer.name} ({short(known.device)})"
+            if not known.has_spoken:
+                return f"{who} has not spoken of this folder yet"
+            if known.held:
+                return f"{who} holds changes until a person decides there"
+            if not known.is_settled or dict(known.said) != dict(vector):
+                return f"{who} is still working, {known.waiting} paths to go"
+        return ""
+
+
+def _messages(folder: FolderId, batches: Iterable[bytes]) -> Iterator[Batches]:
+    """As many batches a message as make a frame of moderate size."""
+    some: list[bytes] = []
+    size = 0
+    for data in batches:
+        some.append(data)
+        size += len(data)
+        if size >= BATCHES_BYTES:
+            yield Batches(folder, tuple(some))
+            some, size = [], 0
+    if some:
+        yield Batches(folder, tuple(some))
+
+

@@ -1,0 +1,506 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One folder's crank: a thread that takes what happened, decides by the pure parts, and acts on disk, ledger and peers."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from typing import Protocol, TypeVar
+
+from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
+from harp.identity.device import DeviceId
+from harp.sync.engine import dag
+from harp.sync.folder.watch import Changes, Watcher
+from harp.sync.model import FolderId, Path
+from harp.sync.protocol.asks import Asked
+from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get, Offer, OfferEnd, Proof, State
+from harp.sync.protocol.frames import Status
+from harp.sync.protocol.linkmessages import CloseCode
+from harp.sync.protocol.messages import FolderMessage
+from harp.sync.service.applier import Applier
+from harp.sync.service.author import Author, Written
+from harp.sync.service.courier import Courier
+from harp.sync.service.exchange import Exchange
+from harp.sync.service.governor import Governor
+from harp.sync.service.inbox import (
+    Arrived,
+    Call,
+    DiskChanged,
+    Event,
+    PeerCame,
+    PeerWent,
+    Said,
+    SegmentsRead,
+    Stop,
+    Woken,
+)
+from harp.sync.service.merger import Merged, Merger
+from harp.sync.service.observer import Group, Observer
+from harp.sync.service.offers import Offering
+from harp.sync.service.peer import Peer
+from harp.sync.service.replica import Replica
+from harp.sync.service.sentry import Sentry
+from harp.sync.service.server import Server
+from harp.sync.service.settings import FolderSettings
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_EVENTS = 4096
+"""Taken in one turn."""
+MARKER_EVERY_S = 5.0
+RACY_AFTER_S = 2.5
+PEERS_WITHIN_S = 5.0
+"""How long after the start a missing peer is not yet called missing."""
+TRASH_EVERY_S = 3600.0
+
+
+class Surroundings(Protocol):
+    """What a folder's loop tells the rest of the daemon; called on its thread."""
+
+    def members_changed(self, folder: FolderId) -> None:
+        """Grants or cuts were merged: who is admitted, and who may find us, may have changed."""
+
+    def stopped(self, folder: FolderId, error: HarpError) -> None:
+        """The loop ended by an error: the folder stands still, the daemon goes on."""
+
+
+class FolderLoop:
+    """Owned by the daemon; :meth:`post` and :meth:`call` are for every thread, the rest is the loop's own."""
+
+    def __init__(
+        self, replica: Replica, settings: FolderSettings, executor: Executor, surroundings: Surroundings
+    ) -> None:
+        self.replica = replica
+        self.settings = settings
+        self.is_paused = False
+        self.trouble = ""
+        """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
+        self._surroundings = surroundings
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.exchange = Exchange(replica.folder, replica.ledger)
+        self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
+        self.sentry = Sentry(replica, settings.guard)
+        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
+        self.courier = Courier(replica, executor, self.exchange.correspondents, self.post)
+        self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
+        self.author = Author(replica)
+        self.governor = Governor(replica, self.author)
+        self.merger = Merger(replica)
+        self.server = Server(
+            replica.ledger.db.path, replica.root, self.offering, lambda path: self.post(DiskChanged(_looked(path)))
+        )
+        self.watch_problem = ""
+        self._watcher = Watcher(replica.root, self._on_changes, replica.ignore, on_problem=self._on_watch_problem)
+        self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
+        self._scan_at = 0.0
+        self._marker_at = 0.0
+        self._racy_at = time.monotonic() + RACY_AFTER_S
+        self._trash_at = time.monotonic()
+        self._is_stopping = False
+        self._started_s = time.monotonic()
+        self._totals, self._totals_s = (0, 0), 0.0
+        self._is_new = replica.ledger.fact("is_new") is not None
+        """Joined, and not yet agreed with a peer on the history: what lies here is not looked at before that."""
+
+    # --- for every thread ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Ends the loop after the turn that is under way; the ledger is closed cleanly."""
+        self.post(Stop())
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def post(self, event: Event) -> None:
+        self._inbox.put(event)
+
+    def call(self, what: Callable[[], T]) -> "Future[T]":
+        """Runs ``what`` on the folder's thread, where ledger and places may be used."""
+        answer: Future[T] = Future()
+        if not self._thread.is_alive():
+            answer.set_exception(FolderError("this folder stands still", hint="`harp status` says why"))
+        else:
+            self.post(Call(what, answer))
+        return answer
+
+    def received(self, peer: Peer, message: FolderMessage) -> None:
+        """A member's message, on its link's thread: asks are served at once, the rest waits its turn."""
+        if isinstance(message, Ask):
+            for request, what, id_ in message.wanted:
+                read_into = self.server.reader(what, id_)
+                peer.serve(request, _settling(peer, request, read_into))
+        elif isinstance(message, State | Get | Batches | Content | Offer | OfferEnd | Forked):
+            self.post(Said(peer, message))
+
+    def answered(self, device: DeviceId, asked: Asked, status: Status, payload: memoryview) -> None:
+        """An answer, on its link's thread."""
+        self.courier.deliver(device, asked, status, payload)
+
+    def _on_changes(self, changes: Changes) -> None:
+        self.post(DiskChanged(changes))
+
+    def _on_watch_problem(self, text: str) -> None:
+        self.watch_problem = text
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._watcher.start()
+            if not self._is_new:
+                self.observer.scan()
+            self._scan_at = time.monotonic() + self.settings.scan_interval_s
+            timeout: float | None = 0.0
+            while not self._is_stopping:
+                for event in self._taken(timeout):
+                    self._handle(event)
+                timeout = self._turn()
+            self._watcher.stop()
+            self.replica.ledger.set_clean()
+        except HarpError as error:
+            _log.error("folder %s stands still: %s", self.replica.name, error)
+            self.trouble = error.message
+            self._surroundings.stopped(self.replica.folder, error)
+        except Exception:
+            _log.exception("folder %s stands still", self.replica.name)
+            self.trouble = "a defect of Harp; its log says more"
+            self._surroundings.stopped(self.replica.folder, FolderError(self.trouble))
+        finally:
+            self._refuse_calls()
+            self.replica.ledger.close()
+
+    def _refuse_calls(self) -> None:
+        while True:
+            try:
+                event = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(event, Call):
+                event.answer.set_exception(FolderError("this folder stands still", hint="`harp status` says why"))
+
+    def _taken(self, timeout: float | None) -> Iterable[Event]:
+        """What waits in the inbox; batches that came one after the other are merged as one."""
+        events: list[Event] = []
+        try:
+            events.append(self._inbox.get(timeout=timeout) if timeout != 0 else self._inbox.get_nowait())
+            while len(events) < MAX_EVENTS:
+                events.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return _gathered(events)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case DiskChanged():
+                self._disk_changed(event.changes)
+            case PeerCame():
+                event.peer.send(Proof(self.replica.folder, tuple(self.governor.proof(self.replica.device))))
+                self.exchange.came(event.peer)
+            case PeerWent():
+                if self.exchange.went(event.peer):
+                    self.courier.lost(event.peer.device)
+            case Said():
+                self._heard(event.peer, event.message)
+            case Arrived():
+                self.courier.arrived(event, now=time.monotonic())
+            case SegmentsRead():
+                with self.replica.ledger.db.transaction():
+                    self.replica.places.add_nodes(event.nodes)
+            case Call():
+                _answer(event)
+            case Woken():
+                pass
+            case Stop():
+                self._is_stopping = True
+
+    def _disk_changed(self, changes: Changes) -> None:
+        if changes.overflow:
+            self.observer.scan()
+        for subtree in changes.subtrees:
+            self.observer.scan(subtree)
+        self.observer.look(changes.paths)
+        if changes.rules:
+            self.learn_ignores()
+
+    def learn_ignores(self) -> None:
+        """The rules changed: what they hid or hide now is looked at, and what peers said of it."""
+        self.replica.ignore.learn()
+        self._watcher.renew(self.replica.ignore)
+        self.observer.scan()
+        self.applier.resume()
+
+    def _heard(
+        self, peer: Peer, message: State | Get | Batches | Content | Offer | OfferEnd | Forked
+    ) -> None:
+        try:
+            match message:
+                case State():
+                    if self.exchange.heard(peer, message) is not None:
+                        self.courier.hopeful(peer.device)
+                case Get():
+                    self.exchange.wanted(peer, message)
+                case Batches():
+                    self.exchange.got(peer, message)
+                    if message.batches:
+                        self.take(message.batches)
+                    self.exchange.ask_all()
+                case Content():
+                    self.courier.hold(message.items)
+                case Offer():
+                    self.courier.offered(peer.device, message)
+                case OfferEnd():
+                    self.courier.offer_ended(peer.device, message)
+                case Forked():
+                    self.take((message.one, message.other))
+        except RemoteProtocolError as error:
+            _log.warning("%r broke the protocol: %s", peer, error.message)
+            peer.close(CloseCode.PROTOCOL, error.message)
+        except FolderError as error:
+            _log.warning("folder %s: %s", self.replica.name, error.message)
+
+    def take(self, batches: Iterable[bytes]) -> None:
+        """Merges batches that a peer sent, or that came with a welcome."""
+        self.note_merged(self.merger.take(batches))
+
+    def note_merged(self, merged: Merged) -> None:
+        self.applier.queue(merged.places)
+        self.exchange.pass_on(merged.forked)
+        self.exchange.suspects |= merged.suspects
+        self.exchange.suspects -= {ours.chain for ours, _ in merged.forked}
+        if merged.members_changed:
+            self.governor.learn_epochs()
+            for holding in self.sentry.reconsidered():
+                _log.info("folder %s: the author approved what was held as %s", self.replica.name, holding.id)
+                self.applier.resume()
+            self._surroundings.members_changed(self.replica.folder)
+
+    # --- one turn -----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> float | None:
+        """Does a bounded amount of what there is to do; how long (s) the inbox may be waited for then."""
+        now = time.monotonic()
+        self._on_time(now)
+        more = False
+        if not self.is_paused and not self.trouble:
+            try:
+                more = self._step(now)
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                _log.warning("folder %s: %s", self.replica.name, error.message)
+                time.sleep(1.0)
+            except FolderError as error:
+                self._disk_failed(error)
+        more = self.exchange.pump() or more
+        state_at = self._say_state(now)
+        if more:
+            return 0.0
+        return self._pause(now, state_at)
+
+    def _step(self, now: float) -> bool:
+        if self._is_new and not self._has_caught_up():
+            return False
+        if self.observer.can_step:
+            self._author(self.observer.step())
+        if self.applier.can_step:
+            self.applier.step(now=now)
+        came = self.courier.step(now=now)
+        if came:
+            self.applier.content_came(came)
+        return self.observer.can_step or self.applier.can_step
+
+    def _has_caught_up(self) -> bool:
+        """Whether history is here as far as a peer has told it; then what lies here is adopted or added to it."""
+        spoken = [known for known in self.exchange.correspondents() if known.has_spoken]
+        ours = self.replica.ledger.vector()
+        if self.replica.role is None or not any(dag.covers(ours, known.said) for known in spoken):
+            return False
+        self._is_new = False
+        with self.replica.ledger.db.transaction():
+            self.replica.ledger.drop_fact("is_new")
+        self.observer.adopts = True
+        self.observer.scan()
+        self.applier.resume()
+        return True
+
+    def _author(self, group: Group) -> None:
+        """Says what was found, unless it is so much loss that a person has to look at it first."""
+        if group.lost or group.reverted:
+            if not self._marker_is_there():
+                return
+            came = [seen.on_disk.root for seen in group.seen.values() if seen.on_disk is not None]
+            if self.sentry.lets_pass(group.lost, came, list(group.reverted)):
+                self.observer.gone_drafts(group.lost, group)
+            else:
+                for path, drafts in group.reverted.items():
+                    group.changes.remove(drafts)
+                    del group.seen[path]
+        if not group.changes and not group.seen:
+            return
+        self.write(group)
+
+    def write(self, group: Group) -> list[Written]:
+        """Makes a group durable and tells the members."""
+        written, places = self.author.write(group.changes, group.seen)
+        for path in group.seen:
+            self.offering.forget(path)
+        if written:
+            self.exchange.publish(written, group.contents)
+        self.applier.queue(places)
+        return written
+
+    def pause(self, paused: bool) -> None:
+        """While paused nothing is looked at, written or asked for; what peers say is still merged."""
+        self.is_paused = paused
+        if not paused:
+            self.observer.scan()
+            self.applier.resume()
+
+    @property
+    def has_waited_for_peers(self) -> bool:
+        """Whether peers had the time to be found since the loop started."""
+        return time.monotonic() - self._started_s > PEERS_WITHIN_S
+
+    def totals(self) -> tuple[int, int]:
+        """(files, bytes) of the folder here, not counted more often than every second: it is a walk of the ledger."""
+        now = time.monotonic()
+        if now - self._totals_s > 1.0:
+            self._totals, self._totals_s = self.replica.places.totals(), now
+        return self._totals
+
+    def published(self, written: Sequence[Written]) -> None:
+        """Sends what this device said about members to all of them; who they are may have changed."""
+        self.exchange.publish(written, {})
+        self._surroundings.members_changed(self.replica.folder)
+
+    def _say_state(self, now: float) -> float | None:
+        return self.exchange.state(
+            is_settled=self.is_settled, waiting=self.applier.waiting, held=len(self.sentry.held), now=now
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the disk durably shows all that is merged here."""
+        is_working = self._is_new or self.applier.is_busy or self.merger.waits or self.applier.next_deadline() is not None
+        return not is_working and not self.sentry.held and not self.trouble
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to be seen, said, got or written."""
+        return self.is_settled and not self.observer.is_busy and not self.courier.is_busy
+
+    def _pause(self, now: float, state_at: float | None) -> float:
+        deadlines = [
+            self._scan_at,
+            self._marker_at,
+            self._racy_at,
+            self._trash_at,
+            state_at,
+            self.applier.next_deadline(),
+            self.observer.next_deadline(),
+            now + 1.0 if self.courier.is_busy else None,
+        ]
+        return max(0.0, min(deadline for deadline in deadlines if deadline is not None) - now)
+
+    # --- on time ------------------------------------------------------------------------------------------------------
+
+    def _on_time(self, now: float) -> None:
+        if now >= self._marker_at:
+            self._marker_is_there()
+            self._marker_at = now + MARKER_EVERY_S
+        if now >= self._scan_at:
+            self.observer.scan()
+            self._scan_at = now + self.settings.scan_interval_s
+        if now >= self._racy_at:
+            racy = self.replica.places.racy()
+            self.observer.look(place.path for place in racy)
+            self._racy_at = now + (RACY_AFTER_S if racy else MARKER_EVERY_S)
+        if now >= self._trash_at:
+            self._empty_trash()
+            self._trash_at = now + TRASH_EVERY_S
+
+    def _marker_is_there(self) -> bool:
+        """Looks for the folder's marker; without it nothing is authored or written until it is back."""
+        is_there = self.replica.root.marker_is_there(self.replica.marker)
+        if not is_there and not self.trouble:
+            self.trouble = "its marker is gone: the disk is not mounted, or the folder was moved"
+            _log.error("folder %s: %s", self.replica.name, self.trouble)
+        elif is_there and self.trouble:
+            self.trouble = ""
+            self.observer.scan()
+            self.applier.resume()
+        self.applier.is_stopped = not is_there
+        return is_there
+
+    def _disk_failed(self, error: FolderError) -> None:
+        _log.warning("folder %s: %s", self.replica.name, error.message)
+        self.observer.notes[Path(b"")] = error.message
+        time.sleep(0.2)
+
+    def _empty_trash(self) -> None:
+        try:
+            removed = self.replica.trash.expire(
+                now=time.time(), max_age_days=self.settings.trash_days, max_share=self.settings.trash_share
+            )
+        except FolderError as error:
+            _log.warning("folder %s: %s", self.replica.name, error.message)
+            return
+        self.forget_trashed([item.place for item in removed])
+
+    def forget_trashed(self, places: Iterable[Path]) -> None:
+        """Items that left the trash are no place for chunks any more."""
+        self.replica.forget_trashed(places)
+
+
+def _gathered(events: list[Event]) -> Iterable[Event]:
+    """Batches of one peer that follow each other become one message: one transaction in place of many."""
+    gathered: list[Event] = []
+    for event in events:
+        last = gathered[-1] if gathered else None
+        if (
+            isinstance(event, Said)
+            and isinstance(last, Said)
+            and event.peer is last.peer
+            and isinstance(event.message, Batches)
+            and isinstance(last.message, Batches)
+            and event.message.batches
+            and last.message.batches
+            and len(event.message.batches) + len(last.message.batches) <= 1024
+        ):
+            joined = Batches(event.message.folder, last.message.batches + event.message.batches)
+            gathered[-1] = Said(event.peer, joined)
+        else:
+            gathered.append(event)
+    return gathered
+
+
+def _answer(call: Call) -> None:
+    if not call.answer.set_running_or_notify_cancel():
+        return
+    try:
+        call.answer.set_result(call.what())
+    except BaseException as error:  # noqa: BLE001 - whoever called is told
+        call.answer.set_exception(error)
+
+
+def _looked(path: Path) -> Changes:
+    return Changes(paths=frozenset({path}), subtrees=frozenset(), overflow=False)
+
+
+def _settling(
+    peer: Peer, request: int, read_into: Callable[[memoryview], tuple[int, int]]
+) -> Callable[[memoryview], tuple[int, int]]:
+    """Answers only what is still owed when its turn comes."""
+
+    def read(buffer: memoryview) -> tuple[int, int]:
+        peer.settle(request)
+        return read_into(buffer)
+
+    return read
+
+

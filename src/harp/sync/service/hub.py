@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who is linked to us and in which folders: admission, duplicates, invitations, and what each link says to which loop."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harp.base.errors import HarpError, LinkError, TrustError
+from harp.base.runtime import Counter
+from harp.identity import pairing
+from harp.identity.device import DeviceId, DeviceKey
+from harp.sync.engine.fetcher import Reach
+from harp.sync.model import FolderId
+from harp.sync.protocol import messages
+from harp.sync.protocol.asks import Asked
+from harp.sync.protocol.frames import Status
+from harp.sync.protocol.messages import CloseCode, Hello, Message
+from harp.sync.protocol.session import Session
+from harp.sync.protocol.transitions import Mode, is_preferred
+from harp.sync.service.doors import ByTicket
+from harp.sync.service.folderloop import FolderLoop
+from harp.sync.service.governor import Governor
+from harp.sync.service.inbox import PeerCame, PeerWent
+from harp.sync.service.peer import Peer
+from harp.sync.store.registry import OpenTicket, Registry
+from harp.sync.transport.addresses import address_text
+from harp.sync.transport.link import Link
+
+_log = logging.getLogger(__name__)
+
+UNADMITTED_S = 30.0
+"""A link on which no folder came to be shared ends after this."""
+MAX_CLAIMS = 64
+"""States of folders that are not admitted, kept for a link."""
+_TICKET_FAULTS = {
+    "unknown": CloseCode.TICKET_BAD,
+    "used": CloseCode.TICKET_USED,
+    "expired": CloseCode.TICKET_EXPIRED,
+}
+
+
+class Surveyor(Protocol):
+    """Knows how an address is reached, and what this device says of itself."""
+
+    def reach(self, host: str) -> Reach: ...
+
+    def hello(self) -> Hello: ...
+
+    def own_addresses(self) -> Sequence[str]: ...
+
+
+@dataclass(slots=True)
+class _Linked:
+    """What the hub knows of one link."""
+
+    peer: Peer
+    admitted: set[FolderId] = field(default_factory=set)
+    claims: dict[FolderId, messages.State] = field(default_factory=dict)
+    joining: "Joining | None" = None
+
+
+@dataclass(slots=True)
+class Joining:
+    """A ticket that is being redeemed over a link."""
+
+    secret: bytes = field(repr=False)
+    device_name: str
+    welcome: Future[messages.Welcome] = field(default_factory=Future)
+
+
+class Hub:
+    """Implements :class:`Switchboard` and :class:`Surroundings`; for every thread."""
+
+    def __init__(self, key: DeviceKey, registry: Registry, surveyor: Surveyor, on_change: Callable[[], None]) -> None:
+        self.key = key
+        self.registry = registry
+        self._surveyor = surveyor
+        self._on_change = on_change
+        self._lock = threading.RLock()
+        self._loops: dict[FolderId, FolderLoop] = {}
+        self._linked: dict[DeviceId, _Linked] = {}
+        self._all: dict[Peer, _Linked] = {}
+        self._provisional: set[tuple[FolderId, DeviceId]] = set()
+        self.last_seen_s: dict[DeviceId, float] = {}
+        self.names: dict[DeviceId, str] = {}
+        self.bytes_in, self.bytes_out = Counter(), Counter()
+        """Of links that have ended; see :meth:`traffic`."""
+
+    # --- folders ------------------------------------------------------------------------------------------------------
+
+    def loops(self) -> Sequence[FolderLoop]:
+        with self._lock:
+            return tuple(self._loops.values())
+
+    def loop(self, folder: FolderId) -> FolderLoop | None:
+        return self._loops.get(folder)
+
+    def add_loop(self, loop: FolderLoop) -> None:
+        """A folder was opened: linked members are admitted to it."""
+        with self._lock:
+            self._loops[loop.replica.folder] = loop
+        self.members_changed(loop.replica.folder)
+
+    def drop_loop(self, folder: FolderId) -> FolderLoop | None:
+        """The folder is closed: links go on without it."""
+        with self._lock:
+            loop = self._loops.pop(folder, None)
+            linked = list(self._all.values())
+        for one in linked:
+            self._withdraw(one, folder)
+        return loop
+
+    def admit_provisionally(self, folder: FolderId, device: DeviceId) -> None:
+        """Until history says so: the inviter, to whoever it has just welcomed."""
+        with self._lock:
+            self._provisional.add((folder, device))
+        self.members_changed(folder)
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    def link_made(self, link: Link, joining: Joining | None = None) -> Peer:
+        """A link from the listener or a dialler; it is started."""
+        mode = Mode.JOINER if joining else Mode.INVITER if isinstance(link.admitted, ByTicket) else Mode.MEMBER
+        session = Session(self._surveyor.hello(), is_dialler=link.is_dialler, mode=mode, now=time.monotonic())
+        peer = Peer(link, session, self._surveyor.reach(link.remote[0]), self)
+        with self._lock:
+            self._all[peer] = _Linked(peer, joining=joining)
+        peer.start()
+        return peer
+
+    def peers(self) -> Sequence[Peer]:
+        """Open links, one for each device."""
+        with self._lock:
+            return tuple(one.peer for one in self._linked.values())
+
+    def peer(self, device: DeviceId) -> Peer | None:
+        one = self._linked.get(device)
+        return None if one is None else one.peer
+
+    def traffic(self) -> tuple[int, int]:
+        """(bytes in, bytes out) over all links since the start."""
+        with self._lock:
+            links = [peer.link for peer in self._all]
+            return (
+                self.bytes_in.value + sum(link.bytes_in for link in links),
+                self.bytes_out.value + sum(link.bytes_out for link in links),
+            )
+
+    def tick(self) -> None:
+        """Keeps links alive and ends those that serve for nothing."""
+        with self._lock:
+            linked = list(self._all.values())
+        for one in linked:
+            one.peer.tick()
+            is_idle = not one.admitted and one.joining is None and time.time() - one.peer.since_s > UNADMITTED_S
+            if is_idle:
+                one.peer.close(CloseCode.NOT_MEMBER)
+
+    def close_all(self, code: CloseCode) -> None:
+        with self._lock:
+            linked = list(self._all)
+        for peer in linked:
+            peer.close(code)
+
+    def forget(self, device: DeviceId) -> None:
+        """Ends the link of a device that is refused from now on."""
+        one = self._linked.get(device)
+        if one is not None:
+            one.peer.close(CloseCode.FORGOTTEN)
+
+    # --- what links say (Switchboard) ---------------------------------------------------------------------------------
+
+    def greeted(self, peer: Peer) -> None:
+        self.names[peer.device] = peer.name
+        with self._lock:
+            one = self._all.get(peer)
+        if one is None:
+            return
+        if peer.session.mode is Mode.JOINER and one.joining is not None:
+            peer.send(messages.Join(one.joining.secret, one.joining.device_name))
+        elif peer.session.mode is Mode.MEMBER:
+            self._settle_in(one)
+
+    def _settle_in(self, one: _Linked) -> None:
+        """The link is open: it is the one for its device, or the other one is."""
+        peer = one.peer
+        if peer.device in self.registry.forgotten():
+            peer.close(CloseCode.FORGOTTEN)
+            return
+        with self._lock:
+            other = self._linked.get(peer.device)
+            loser = None
+            if other is not None and other is not one and other.peer.is_open:
+                loser = one if self._stays(other.peer, peer) else other
+            if loser is not one:
+                self._linked[peer.device] = one
+        if loser is not None:
+            loser.peer.close(CloseCode.DUPLICATE)
+        if loser is not one:
+            self._note_address(peer)
+            self._admit_all(one)
+            self._on_change()
+
+    def _stays(self, old: Peer, new: Peer) -> bool:
+        """Whether of two open links to one device the older one stays; both ends decide alike."""
+        if old.link.is_dialler == new.link.is_dialler:
+            return False
+        return is_preferred(self.key.device_id, old.device, is_dialler=old.link.is_dialler)
+
+    def _note_address(self, peer: Peer) -> None:
+        host, port = peer.link.remote
+        self.last_seen_s[peer.device] = time.time()
+        if peer.link.is_dialler:
+            self.registry.add_addresses(peer.device, [address_text(host, port)], worked_s=time.time())
+        elif peer.session.peer is not None and peer.session.peer.listen_port:
+            self.registry.add_addresses(peer.device, [address_text(host, peer.session.peer.listen_port)])
+
+    def claimed(self, peer: Peer, message: messages.State | messages.Proof) -> None:
+        loop = self._loops.get(message.folder)
+        with self._lock:
+            one = self._all.get(peer)
+        if one is None:
+            return
+        if isinstance(message, messages.State):
+            # Kept even for a folder that is not here: it may be about to be, by the very ticket this link redeemed.
+            if len(one.claims) < MAX_CLAIMS:
+                one.claims[message.folder] = message
+            return
+        if loop is None:
+            return
+
+        def proven() -> bool:
+            return Governor(loop.replica, loop.author).proves(peer.device, message.batches)
+
+        def decide(answer: "Future[bool]") -> None:
+            if answer.exception() is None and answer.result():
+                with self._lock:
+                    self._provisional.add((message.folder, peer.device))
+                self._review(one, loop)
+
+        loop.call(proven).add_done_callback(decide)
+
+    def received(self, peer: Peer, message: Message) -> None:
+        match message:
+            case messages.Join():
+                self._redeem(peer, message)
+            case messages.Welcome():
+                self._welcomed(peer, message)
+            case messages.Addresses():
+                self._learn_addresses(peer, message)
+            case messages.Proof():
+                pass
+            case (
+                messages.State()
+                | messages.Get()
+                | messages.Batches()
+                | messages.Content()
+                | messages.Ask()
+                | messages.Offer()
+                | messages.OfferEnd()
+                | messages.Forked()
+            ):
+                loop = self._loops.get(message.folder)
+                if loop is not None:
+                    loop.received(peer, message)
+            case _:
+                # The session keeps these to itself.
+                pass
+
+    def answered(self, peer: Peer, asked: Asked, status: Status, payload: memoryview) -> None:
+        loop = self._loops.get(asked.folder)
+        if loop is not None:
+            loop.answered(peer.device, asked, status, payload)
+
+    def ended(self, peer: Peer, why: str, code: int | None, asked: Sequence[Asked]) -> None:
+        with self._lock:
+            one = self._all.pop(peer, None)
+            current = self._linked.get(peer.device)
+            if current is not None and current.peer is peer:
+                del self._linked[peer.device]
+                self.last_seen_s[peer.device] = time.time()
+        self.bytes_in.add(peer.link.bytes_in)
+        self.bytes_out.add(peer.link.bytes_out)
+        _log.debug("%r ended: %s", peer, why)
+        if one is None:
+            return
+        for folder in tuple(one.admitted):
+            loop = self._loops.get(folder)
+            if loop is not None:
+                loop.post(PeerWent(peer))
+        if one.joining is not None and not one.joining.welcome.done():
+            one.joining.welcome.set_exception(_join_error(code, why))
+        self._on_change()
+
+    # --- admission ----------------------------------------------------------------------------------------------------
+
+    def members_changed(self, folder: FolderId) -> None:
+        loop = self._loops.get(folder)
+        with self._lock:
+            linked = list(self._linked.values())
+        if loop is not None:
+            for one in linked:
+                self._review(one, loop)
+        self._on_change()
+
+    def stopped(self, folder: FolderId, error: HarpError) -> None:
+        with self._lock:
+            linked = list(self._all.values())
+        for one in linked:
+            self._withdraw(one, folder)
+        self._on_change()
+
+    def _admit_all(self, one: _Linked) -> None:
+        for loop in self.loops():
+            self._review(one, loop)
+        self._tell_addresses(one)
+
+    def _review(self, one: _Linked, loop: FolderLoop) -> None:
+        """Admits a link to a folder, or takes that back, by what history says now."""
+        folder, device = loop.replica.folder, one.peer.device
+        if one.peer.session.peer is None:
+            return
+        is_member = loop.replica.membership.role(device) is not None
+        with self._lock:
+            if is_member:
+                self._provisional.discard((folder, device))
+            may = is_member or (folder, device) in self._provisional
+            is_new = may and folder not in one.admitted
+            if is_new:
+                one.admitted.add(folder)
+        if is_new:
+            one.peer.admit(folder)
+            loop.post(PeerCame(one.peer))
+            claim = one.claims.pop(folder, None)
+            if claim is not None:
+                # It was said before we knew.
+                loop.received(one.peer, claim)
+        elif not may and folder in one.admitted:
+            self._withdraw(one, folder)
+            if not one.admitted:
+                one.peer.close(CloseCode.NOT_MEMBER)
+
+    def _withdraw(self, one: _Linked, folder: FolderId) -> None:
+        with self._lock:
+            was_admitted = folder in one.admitted
+            one.admitted.discard(folder)
+        if was_admitted:
+            one.peer.withdraw(folder)
+            loop = self._loops.get(folder)
+            if loop is not None:
+                loop.post(PeerWent(one.peer))
+
+    # --- invitations --------------------------------------------------------------------------------------------------
+
+    def _redeem(self, peer: Peer, join: messages.Join) -> None:
+        """Exactly one device gets what a ticket promises."""
+        found = self.registry.redeem(pairing.secret_hash(join.secret), peer.device, now=time.time())
+        if not isinstance(found, OpenTicket):
+            peer.close(_TICKET_FAULTS[found], f"the ticket is {found}")
+            return
+        loop = self._loops.get(found.folder)
+        if loop is None:
+            peer.close(CloseCode.TICKET_BAD, "the folder is no longer shared here")
+            return
+        self.registry.readmit(peer.device)
+        ticket: OpenTicket = found
+
+        def grant() -> messages.Welcome:
+            governor = Governor(loop.replica, loop.author)
+            role = loop.replica.membership.role(peer.device)
+            if role is None or role < ticket.role:
+                loop.published(governor.grant(peer.device, ticket.role, join.device_name))
+            secrets = loop.replica.secrets
+            return messages.Welcome(
+                ticket.folder,
+                loop.replica.name,
+                ticket.role,
+                secrets.content,
+                tuple(secrets.epochs),
+                tuple(governor.proof(peer.device)),
+            )
+
+        def welcome(answer: "Future[messages.Welcome]") -> None:
+            error = answer.exception()
+            if error is not None:
+                _log.error("a ticket could not be redeemed: %s", error)
+                peer.close(CloseCode.STORAGE, "the inviter could not write it down")
+                return
+            peer.send(answer.result())
+            with self._lock:
+                one = self._all.get(peer)
+            if one is not None:
+                self._settle_in(one)
+
+        loop.call(grant).add_done_callback(welcome)
+
+    def _welcomed(self, peer: Peer, welcome: messages.Welcome) -> None:
+        with self._lock:
+            one = self._all.get(peer)
+        if one is not None and one.joining is not None and not one.joining.welcome.done():
+            one.joining.welcome.set_result(welcome)
+
+    def settle_joined(self, peer: Peer, folder: FolderId) -> None:
+        """The folder that was joined over this link is open: the link goes on as any other."""
+        with self._lock:
+            one = self._all.get(peer)
+            self._provisional.add((folder, peer.device))
+        if one is not None:
+            one.joining = None
+            self._settle_in(one)
+        self.members_changed(folder)
+
+    # --- addresses ----------------------------------------------------------------------------------------------------
+
+    def _tell_addresses(self, one: _Linked) -> None:
+        """Where this device, and the members of folders that both are in, can be found."""
+        devices = {
+            device
+            for folder in one.admitted
+            if (loop := self._loops.get(folder)) is not None
+            for device in loop.replica.membership.members
+        } - {one.peer.device, self.key.device_id}
+        known = [(self.key.device_id, tuple(self._surveyor.own_addresses())[:16])]
+        known += [(device, tuple(found)) for device in sorted(devices) if (found := self.registry.addresses(device))]
+        one.peer.send(messages.Addresses(tuple(known[:256])))
+
+    def _learn_addresses(self, peer: Peer, message: messages.Addresses) -> None:
+        members = {device for loop in self.loops() for device in loop.replica.membership.members}
+        members.add(peer.device)
+        for device, addresses in message.known:
+            if device in members and device != self.key.device_id:
+                self.registry.add_addresses(device, addresses)
+        self._on_change()
+
+
+def _join_error(code: int | None, why: str) -> HarpError:
+    match code:
+        case CloseCode.TICKET_USED:
+            return TrustError("this ticket has been used already", hint="ask for another: `harp invite NAME`")
+        case CloseCode.TICKET_EXPIRED:
+            return TrustError("this ticket has expired", hint="ask for another: `harp invite NAME`")
+        case CloseCode.TICKET_BAD:
+            return TrustError("the inviter does not know this ticket", hint="ask for another: `harp invite NAME`")
+        case _:
+            return LinkError(f"the inviter hung up: {why}", hint="is the ticket's device running, and still sharing?")
+

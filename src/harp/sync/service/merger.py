@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Takes batches in from peers: checked, kept until their causes are there, then merged path by path."""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+
+from harp.base.errors import RemoteProtocolError, StoreError
+from harp.identity.device import DeviceId
+from harp.sync.engine import chain, dag
+from harp.sync.folder import names
+from harp.sync.model import Batch, ChainId, Entry
+from harp.sync.protocol import batchform
+from harp.sync.service.record import Record
+from harp.sync.service.replica import Replica
+from harp.sync.store.places import Place
+
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Batches whose causes are missing; what is beyond that is dropped and asked for again later."""
+
+
+@dataclass(slots=True)
+class Merged:
+    """What came of a delivery."""
+
+    batches: list[Batch] = field(default_factory=list)
+    """Newly merged, causes first."""
+    places: list[Place] = field(default_factory=list)
+    """Rows of the paths that must be planned anew."""
+    members_changed: bool = False
+    forked: list[tuple[Batch, Batch]] = field(default_factory=list)
+    """Newly learnt proofs, to be passed on."""
+    suspects: set[ChainId] = field(default_factory=set)
+    """Chains that go on elsewhere from another entry than the one we have: the branch itself must be asked for."""
+    own_chain_ran_ahead: bool = False
+    """Somebody showed us our own signature above our ledger: this ledger went back in time."""
+
+
+class Merger:
+    """Batches that wait are in the ledger and here; a peer's lie is a :class:`RemoteProtocolError` and changes nothing."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._waiting: dict[tuple[ChainId, int], tuple[int, Batch]] = {}
+        self._waiting_bytes = 0
+        for batch_no, batch in replica.ledger.waiting():
+            self._waiting[batch.chain, batch.first_sequence] = (batch_no, batch)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
+
+    def checked(self, data: bytes) -> Batch:
+        """The batch that ``data`` writes; raises :class:`RemoteProtocolError` for any that is not wholly right."""
+        batch = batchform.decode_batch(data)
+        if batch.folder != self._replica.folder:
+            raise RemoteProtocolError("a batch belongs to another folder")
+        chain.check(batch)
+        for entry in batch.entries:
+            if entry.meta.kind.is_about_path:
+                names.check(entry.meta.path)
+        return batch
+
+    def take(self, delivered: Iterable[bytes]) -> Merged:
+        """Merges what can be merged, of these and of what waited, in one transaction."""
+        replica = self._replica
+        checked = [(self.checked(data), data) for data in delivered]
+        merged = Merged()
+        record = Record(replica.ledger, replica.places)
+        waiting = dict(self._waiting)
+        try:
+            with replica.ledger.db.transaction():
+                for batch, data in checked:
+                    self._keep(batch, data, merged)
+                self._merge_ready(record, merged)
+                changed = record.flush()
+        except StoreError:
+            self._waiting = waiting
+            replica.ledger.refresh()
+            raise
+        merged.places = [place for place in changed if place.path in record.touched]
+        return merged
+
+    def _keep(self, batch: Batch, data: bytes, merged: Merged) -> None:
+        """Stores a batch that is new; notices when it shows a fork, or our own future."""
+        replica = self._replica
+        known = replica.ledger.chain(batch.chain)
+        if batch.last_sequence <= known.merged or (batch.chain, batch.first_sequence) in self._waiting:
+            self._compare(batch, merged)
+            return
+        if batch.first_sequence <= known.merged:
+            if self._compare(batch, merged):
+                return
+            raise RemoteProtocolError("a batch overlaps another of its chain without being it")
+        if batch.chain == replica.own_chain:
+            merged.own_chain_ran_ahead = True
+        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+            return
+        if batch.first_sequence == known.merged + 1 and batch.entries[0].prev != known.merged_id:
+            merged.suspects.add(batch.chain)
+            return
+        batch_no = replica.ledger.add_batch(batch, data)
+        self._waiting[batch.chain, batch.first_sequence] = (batch_no, batch)
+        self._waiting_bytes += len(data)
+
+    def _compare(self, batch: Batch, merged: Merged) -> bool:
+        """Whether a batch of sequences that we have proves a fork of its author's chain."""
+        ledger = self._replica.ledger
+        ours = ledger.batch_with(batch.chain, batch.first_sequence)
+        if ours is None:
+            kept = self._waiting.get((batch.chain, batch.first_sequence))
+            ours = None if kept is None else kept[1]
+        if ours is None:
+            return False
+        sequence = dag.fork_sequence(dag.ForkProof(ours, batch))
+        if sequence is not None:
+            self._note_fork(ours, batch, sequence - 1, merged)
+        return sequence is not None
+
+    def _note_fork(self, ours: Batch, theirs: Batch, last_common: int, merged: Merged) -> None:
+        ledger = self._replica.ledger
+        known = ledger.chain(ours.chain)
+        if known.stopped_at is not None and known.stopped_at <= last_common:
+            return
+        ledger.add_fork(ours.chain, last_common + 1, ours, theirs)
+        ledger.stop_chain(ours.chain, last_common)
+        merged.forked.append((ours, theirs))
+
+    def _merge_ready(self, record: Record, merged: Merged) -> None:
+        ledger = self._replica.ledger
+        tips = {known.id: known.merged_id for known in ledger.chains() if known.merged}
+        stopped = {known.id for known in ledger.chains() if known.stopped_at is not None}
+        waiting = [batch for _, batch in self._waiting.values() if batch.chain not in stopped]
+        ready = dag.mergeable(ledger.vector(), waiting, tips=tips)
+        for batch in ready:
+            batch_no, _ = self._waiting.pop((batch.chain, batch.first_sequence))
+            self._merge(batch_no, batch, record, merged)
+        self._waiting_bytes = ledger.waiting_bytes() if self._waiting else 0
+        if merged.forked:
+            self._recount(record, {ours.author for ours, _ in merged.forked})
+
+    def _merge(self, batch_no: int, batch: Batch, record: Record, merged: Merged) -> None:
+        ledger = self._replica.ledger
+        merge_no = ledger.mark_merged(batch_no, batch)
+        known = ledger.chain(batch.chain)
+        governs = False
+        for entry in batch.entries:
+            if entry.meta.kind.is_about_path:
+                record.add(entry, known.number, counts=self._counts(entry, batch))
+            else:
+                ledger.add_governance(entry.id, merge_no, batch_no)
+                governs = True
+        merged.batches.append(batch)
+        if governs:
+            merged.members_changed = True
+            before = self._replica.learn_members()
+            affected = self._replica.membership.recounted(before)
+            if affected:
+                self._recount(record, affected)
+
+    def _counts(self, entry: Entry, batch: Batch) -> bool:
+        stopped_at = self._replica.ledger.chain(batch.chain).stopped_at
+        if stopped_at is not None and entry.meta.sequence > stopped_at:
+            return False
+        return self._replica.membership.counts(entry.meta, batch.vector)
+
+    def _recount(self, record: Record, authors: Container[DeviceId]) -> None:
+        """After a cut, a grant or a fork: which of these authors' entries count may have changed, and with them heads."""
+        record.flush()
+        replica = self._replica
+        affected: set[int] = set()
+        for batch in replica.ledger.merged_batches():
+            if batch.author not in authors:
+                continue
+            for entry in batch.entries:
+                if not entry.meta.kind.is_about_path:
+                    continue
+                counts = self._counts(entry, batch)
+                if counts != replica.ledger.counts(entry.id):
+                    replica.ledger.set_counts([entry.id], counts)
+                    affected.add(record.place(entry.meta.path).number)
+        for path_no in affected:
+            place = replica.places.numbered(path_no)
+            if place is not None:
+                record.recount(place.path, replica.ledger.entries_at(path_no))

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Files that are being read: their chunks are known to peers, and can be served, before the whole file is hashed."""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harp.base.errors import FolderError
+from harp.sync.engine.manifest import Keys, Segment
+from harp.sync.folder.read import Gone, Hashed, hash_file
+from harp.sync.folder.fs import Root
+from harp.sync.model import MAX_CHUNK, ChunkId, ChunkRef, FolderId, Path, RootId, Stat
+from harp.sync.protocol.foldermessages import Offer, OfferEnd
+from harp.sync.service.inbox import Event, SegmentsRead, Woken
+from harp.sync.store.places import ChunkPlace
+
+MAX_OFFERED_BYTES = 16 * 1024 * 1024 * 1024
+"""A larger file is not offered while it is read: whoever is offered keeps a note of each chunk."""
+MIN_OFFERED_BYTES = 4 * MAX_CHUNK
+
+
+@dataclass(slots=True)
+class _Reading:
+    path: Path
+    stat: Stat
+    number: int
+    chunks: dict[ChunkId, tuple[int, int]] = field(default_factory=dict)
+    size: int = 0
+
+
+class Offering:
+    """:meth:`read` runs in helpers' threads, :meth:`locate` in links' threads."""
+
+    def __init__(
+        self,
+        root: Root,
+        keys: Keys,
+        folder: FolderId,
+        say: Callable[[Offer | OfferEnd], None],
+        post: Callable[[Event], None],
+    ) -> None:
+        self._root = root
+        self._keys = keys
+        self._folder = folder
+        self._say = say
+        self._post = post
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._readings: dict[int, _Reading] = {}
+
+    def read(self, path: Path, *, unless_open: bool) -> Hashed | Gone:
+        """Hashes a large file, offering its chunks as they are found; wakes the folder's thread at the end."""
+        try:
+            return self._read(path, unless_open)
+        except FolderError as error:
+            return Gone(error.message)
+        finally:
+            self._post(Woken())
+
+    def locate(self, chunk: ChunkId) -> ChunkPlace | None:
+        """Where an offered chunk lies."""
+        with self._lock:
+            for reading in self._readings.values():
+                found = reading.chunks.get(chunk)
+                if found is not None:
+                    return ChunkPlace(reading.path, found[0], found[1], reading.stat)
+        return None
+
+    def forget(self, path: Path) -> None:
+        """The file's chunks are in the ledger now, or the file is not what was read."""
+        with self._lock:
+            self._readings = {number: item for number, item in self._readings.items() if item.path != path}
+
+    def _read(self, path: Path, unless_open: bool) -> Hashed | Gone:
+        stat = self._root.stat(path)
+        if stat is None:
+            return Gone("it is gone")
+        reading = _Reading(path, stat, next(self._numbers))
+        is_offered = MIN_OFFERED_BYTES <= stat.size <= MAX_OFFERED_BYTES
+        if is_offered:
+            with self._lock:
+                self._readings[reading.number] = reading
+        hashed = hash_file(
+            self._root,
+            path,
+            self._keys,
+            (lambda refs: self._offer(reading, refs)) if is_offered else None,
+            self._keep,
+            unless_open=unless_open,
+        )
+        if is_offered:
+            whole = isinstance(hashed, Hashed) and hashed.stat == stat
+            self._say(OfferEnd(self._folder, reading.number, hashed.root if whole else RootId(b"")))  # type: ignore[union-attr]
+            if not whole:
+                self.forget(path)
+        return hashed
+
+    def _offer(self, reading: _Reading, refs: Sequence[ChunkRef]) -> None:
+        with self._lock:
+            for ref in refs:
+                reading.chunks.setdefault(ref.id, (reading.size, ref.size))
+                reading.size += ref.size
+        self._say(Offer(self._folder, reading.number, reading.stat.size, tuple(refs)))
+
+    def _keep(self, segment: Segment) -> None:
+        self._post(SegmentsRead(((segment.id, segment.node),)))

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""This device's copy of one folder: its disk, its ledger, its keys and its members, for the folder's one thread."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harp.base.errors import CorruptStore
+from harp.identity.device import DeviceId, DeviceKey
+from harp.sync.engine import chain, facts, members, merge
+from harp.sync.engine.manifest import Keys
+from harp.sync.engine.members import Membership
+from harp.sync.folder.apply import Disk, Ready
+from harp.sync.folder.fs import Marker, Root
+from harp.sync.folder.staging import Staging
+from harp.sync.folder.trash import Trash
+from harp.sync.model import (
+    ChainId,
+    Entry,
+    FileKind,
+    FolderId,
+    FolderKeys,
+    Incarnation,
+    OnDisk,
+    Path,
+    RemoveFile,
+    Role,
+)
+from harp.sync.service import catalog
+from harp.sync.service.rules import LiveRules
+from harp.sync.store.ledger import Ledger
+from harp.sync.store.places import Place, Places
+
+
+@dataclass(slots=True)
+class Replica:
+    """What the parts of a folder's loop share. Only the loop's thread touches ledger and places."""
+
+    key: DeviceKey
+    name: str
+    incarnation: Incarnation
+    ledger: Ledger
+    places: Places
+    root: Root
+    disk: Disk
+    staging: Staging
+    trash: Trash
+    marker: Marker
+    keys: Keys = field(repr=False)
+    secrets: FolderKeys = field(repr=False)
+    ignore: LiveRules
+    membership: Membership
+
+    @property
+    def folder(self) -> FolderId:
+        return self.ledger.folder
+
+    @property
+    def device(self) -> DeviceId:
+        return self.key.device_id
+
+    @property
+    def own_chain(self) -> ChainId:
+        return ChainId(self.device, self.incarnation)
+
+    @property
+    def role(self) -> Role | None:
+        """What this device may do in the folder, by the history merged so far."""
+        return self.membership.role(self.device)
+
+    @property
+    def may_write(self) -> bool:
+        role = self.role
+        return role is not None and role >= Role.READ_WRITE
+
+    def heads(self, place: Place) -> list[Entry]:
+        return self.ledger.entries(place.heads)
+
+    def view(self, place: Place, heads: Sequence[Entry]) -> merge.PathView:
+        return merge.view(place.path, heads, lives_below=self.places.lives_below(place.path))
+
+    def applied(self, place: Place) -> list[Entry]:
+        """The entries whose content lies on the disk at a path."""
+        return [] if place.on_disk is None else self.ledger.entries(place.on_disk.applied)
+
+    def put_aside(self, path: Path, on_disk: OnDisk) -> None:
+        """Moves what lies at a path to the trash: a write of ours that a crash cut."""
+        if on_disk.stat.kind is FileKind.DIRECTORY:
+            return
+        self.disk.commit([Ready(RemoveFile(path, on_disk))], now=time.time())
+
+    def forget_trashed(self, items: Iterable[Path]) -> None:
+        """What left the trash is no place for chunks any more."""
+        with self.ledger.db.transaction():
+            for path in items:
+                place = self.places.get(path)
+                if place is not None and place.on_disk is not None:
+                    catalog.unindex(self.places, place.number, place.on_disk.root, place.on_disk.stat.size)
+                    self.places.drop(place)
+
+    def learn_members(self) -> Membership:
+        """Reads grants, cuts and leaves anew; the membership before."""
+        before = self.membership
+        self.membership = membership_of(self.ledger)
+        return before
+
+
+def membership_of(ledger: Ledger) -> Membership:
+    """Who is a member, by what is merged. Raises :class:`CorruptStore` for a ledger without its folder's genesis."""
+    genesis = None
+    grants, cuts, leaves = [], [], []
+    for entry, batch in ledger.governance():
+        if chain.is_genesis(entry):
+            genesis = entry
+        match facts.fact(entry, batch.vector):
+            case facts.GrantFact() as fact:
+                grants.append(fact)
+            case facts.CutFact() as fact:
+                cuts.append(fact)
+            case facts.LeaveFact() as fact:
+                leaves.append(fact)
+            case None:
+                pass
+    if genesis is None:
+        raise CorruptStore(f"the database {ledger.db.path} does not hold its folder's founding", hint="join again")
+    return members.evaluate(genesis, grants, cuts, leaves)
+
+
+def is_internal(path: Path) -> bool:
+    """Harp's own corner of the folder, the trash included."""
+    return path == b".harp" or path.startswith(b".harp/")

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a person can set about how folders are kept."""
+
+from dataclasses import dataclass, field
+
+from harp.sync.engine.guard import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSettings:
+    """Times in seconds and days; ``trash_share`` of the disk at most."""
+
+    scan_interval_s: float = 3600.0
+    trash_days: float = 30.0
+    trash_share: float = 0.10
+    guard: Limits = field(default_factory=Limits)
