@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Harp: two daemons on loopback, joined by a ticket; driven by its command line only."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Undone
+from benchmarks.peers.pair import Change, TwoSides
+from benchmarks.processes import Running, wait_until
+
+_PROGRAM = Path(sys.executable).with_name("harp")
+
+
+@dataclass(slots=True)
+class Side:
+    home: Path
+    folder: Path
+    listen: str = "127.0.0.1:0"
+
+    def run(self, *words: str, timeout_s: float = 60.0) -> str:
+        """One command against this side's daemon; what it printed. Raises :class:`Undone` with its last words."""
+        argv = [str(_PROGRAM), *words, "--home", str(self.home)]
+        try:
+            said = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Undone(f"harp {words[0]}: no answer within {timeout_s:.0f} s") from error
+        if said.returncode != 0:
+            text = " ".join((said.stderr or said.stdout).split())[-300:]
+            raise Undone(f"harp {words[0]} ended with {said.returncode}: {text}")
+        return said.stdout
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run(*words, "--json"))
+        return found
+
+
+class HarpPair(TwoSides):
+    """Done: `harp wait` at A has returned, which promises that B has it durably. Default settings, no discovery."""
+
+    name = "Harp"
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        # Short names: the path of a Unix socket has at most 107 bytes.
+        self.a = Side(place / "ha", self.folder_a)
+        self.b = Side(place / "hb", self.folder_b)
+
+    @staticmethod
+    def version() -> str | None:
+        try:
+            said = subprocess.run([str(_PROGRAM), "--version"], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return said.stdout.strip() or "harp"
+
+    def start(self) -> None:
+        self.daemons.append(self.up(self.a, str(self.a.folder)))
+        self.daemons.append(self.up(self.b))
+        [folder] = self.a.ask("folders")["folders"]
+        self._folder: str = folder["id"]
+        ticket: str = self.a.ask("invite", self._folder)["ticket"]
+        self.b.run("join", ticket, str(self.b.folder))
+        wait_until(self._is_ready, deadline_s=60, every_s=0.2, what="two connected daemons")
+        self.a.run("wait", self._folder, "--timeout", "60")
+
+    def up(self, side: Side, *path: str) -> Running:
+        """Start the daemon of one side and wait until it answers; a side that ran before listens where it did."""
+        argv = [str(_PROGRAM), "up", *path, "--home", str(side.home), "--listen", side.listen, "--no-discovery"]
+        daemon = Running(argv, log=self.place / f"{side.home.name}.log")
+
+        def answers() -> bool:
+            daemon.check_alive()
+            try:
+                side.listen = side.ask("status")["device"]["listen"] or side.listen
+            except (Undone, ValueError):
+                return False
+            return True
+
+        try:
+            wait_until(answers, deadline_s=60, every_s=0.1, what="a daemon that answers")
+        except Undone:
+            daemon.stop()
+            raise
+        return daemon
+
+    def restart_a(self) -> float:
+        """End A's daemon and start it again; the monotonic time of the start."""
+        self.a.run("down")
+        self.daemons[0].stop()
+        at = time.monotonic()
+        self.daemons[0] = self.up(self.a)
+        return at
+
+    def _is_ready(self) -> bool:
+        self.check_alive()
+        return all(any(peer["is_connected"] for peer in side.ask("peers")["peers"]) for side in (self.a, self.b))
+
+    def done_at(self, change: Change, *, deadline_s: float) -> float:
+        self.check_alive()
+        self.a.run("wait", self._folder, "--timeout", f"{deadline_s:.0f}", timeout_s=deadline_s + 30)
+        return time.monotonic()
+
+    def wire_bytes(self) -> int | None:
+        status = self.a.ask("status")
+        return int(status["bytes_in"]) + int(status["bytes_out"])
