@@ -94,7 +94,7 @@ def _lacks(peer: model.PeerStatus) -> str:
         return "?"
     files = sum(folder.lacks_files or 0 for folder in peer.folders)
     lacking = sum(folder.lacks_bytes or 0 for folder in peer.folders)
-    return f"{show.count(files, 'file')}, {show.size(lacking)}" if files else "nothing"
+    return show.count(files, "file") + (f", {show.size(lacking)}" if lacking else "") if files else "nothing"
 
 
 def _rates(peer: model.PeerStatus) -> str:

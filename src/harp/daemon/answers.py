@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from harp.base import config as settings
 from harp.base.config import Address
 from harp.base.errors import FolderError, HarpError, TrustError, UsageError
@@ -159,7 +161,8 @@ class Answers:
             raise TrustError("the inviter answered for another folder", hint="ask for another ticket")
         shared = await asyncio.to_thread(self._entered, place, welcome)
         daemon.hub.settle_joined(peer, shared.id)
-        return await self._portrait(shared)
+        # The grant is not merged yet, since its causes are still on their way; the inviter has told what it says.
+        return msgspec.structs.replace(await self._portrait(shared), role=portraits.role(welcome.role))
 
     def _prepared(self, path: Path, merge: bool) -> Path:
         """The folder to join into, which is there then. Raises :class:`UsageError`."""

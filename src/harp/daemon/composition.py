@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import shutil
@@ -39,6 +40,8 @@ from harp.sync.transport.tls import Identity
 _log = logging.getLogger(__name__)
 
 TICK_S = 2.0
+GARBAGE_AFTER = 50_000
+"""Objects made before cycles are looked for (default 700): entries and rows come by the thousand and hold none."""
 SWITCH_INTERVAL_S = 0.0005
 """Python threads hand over this often (default 5 ms): links must not wait for a folder that is being scanned."""
 
@@ -49,6 +52,8 @@ def run(config: Config, shared: Path | None) -> int:
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER, 20, 100)
     keyring.make_home(config.home)
     with doorway.claimed(config.home):
         asyncio.run(_run(config, shared))
@@ -142,7 +147,7 @@ class Daemon:
         chosen = name or self.free_name(path.name or "harp")
         if any(folder.name == chosen for folder in known.values()):
             raise UsageError(f"there is a folder named {chosen!r} already", hint="choose another with --name")
-        shared = opening.found(self.config.home, self.key, path, chosen)
+        shared = opening.found(self.config.home, self.key, path, chosen, self.config.device_name)
         self.registry.add_folder(shared)
         self.open(shared)
         return shared

@@ -120,7 +120,9 @@ def peers(daemon: "Daemon") -> list[model.PeerStatus]:
 
 def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | None) -> model.PeerStatus:
     folders = [
-        model.PeerFolder(id=loop.replica.folder.hex(), name=loop.replica.name, role=role(held))
+        model.PeerFolder(
+            id=loop.replica.folder.hex(), name=loop.replica.name, role=role(held), lacks_files=_lacking(loop, found)
+        )
         for loop in daemon.hub.loops()
         if (held := loop.replica.membership.role(found)) is not None
     ]
@@ -153,6 +155,15 @@ def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | N
         clock_skew_s=peer.clock_skew_s,
         folders=folders,
     )
+
+
+def _lacking(loop: FolderLoop, found: device_id.DeviceId) -> int | None:
+    """What a peer has not merged, or merged and not yet on its disk; None where it has not said. For any thread."""
+    known, ours = loop.exchange.get(found), loop.exchange.last_state
+    if known is None or ours is None or not known.has_spoken:
+        return None
+    unmerged = sum(max(0, last - known.said.get(chain, 0)) for chain, last in ours.vector.items())
+    return known.waiting + unmerged
 
 
 # --- one folder -------------------------------------------------------------------------------------------------------
@@ -276,7 +287,13 @@ def facts_of(daemon: "Daemon") -> DaemonFacts:
 
 
 def _peer_facts(one: model.PeerStatus) -> PeerFacts:
-    return PeerFacts(name=one.name, is_connected=one.is_connected, error=one.error, skew_s=one.clock_skew_s)
+    return PeerFacts(
+        name=one.name,
+        is_connected=one.is_connected,
+        address=one.address,
+        error=one.error,
+        skew_s=one.clock_skew_s,
+    )
 
 
 def count(daemon: "Daemon") -> None:

@@ -33,8 +33,11 @@ PROBE_S = 0.2
 _DRAIN_S = 0.05
 """Under a lasting burst, what was gathered is delivered after this long."""
 _PATIENCE = 4
+"""Reads that may bring nothing but writes to held files before the next one waits."""
 _PAUSE_S = 0.002
-"""After some reads that brought only writes to held files: the kernel then merges the next ones into few events."""
+"""The wait in such a row of writes, which the kernel then merges, and in a burst of reports, which then gather."""
+_AGAIN_S = 1.0
+"""When a report that was not taken in is made again."""
 _KEPT_COOKIES = 64
 
 _APPEARED = inotify.CREATE | inotify.MOVED_TO
@@ -147,21 +150,21 @@ class Watcher:
         poll = select.poll()
         poll.register(self._inotify.fd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        fruitless = 0
+        fruitless, delivered_at = 0, 0.0
         while not self._stopping:
             ready = poll.poll(self._timeout_ms())
             if any(fd == self._wake for fd, _ in ready):
                 os.eventfd_read(self._wake)
+            elif ready and (fruitless > _PATIENCE or time.monotonic() - delivered_at < _PAUSE_S):
+                time.sleep(_PAUSE_S)
             if self._renewing:
                 self._renewing = False
                 self._overflow = True
             self._drain(self._inotify)
             if self._deliver():
-                fruitless = 0
-                continue
-            fruitless += 1
-            if fruitless > _PATIENCE and ready:
-                time.sleep(_PAUSE_S)
+                fruitless, delivered_at = 0, time.monotonic()
+            else:
+                fruitless += 1
 
     def _timeout_ms(self) -> int | None:
         if self._next_check == float("inf"):
@@ -201,6 +204,7 @@ class Watcher:
                 self._on_changes(changes)
             except Exception as error:  # noqa: BLE001 - the thread goes on, and nothing is dropped
                 self._overflow = True
+                self._next_check = min(self._next_check, time.monotonic() + _AGAIN_S)
                 self._on_problem(f"changes were not taken in, the folder is scanned again: {type(error).__name__}")
                 return False
         return True
@@ -228,9 +232,10 @@ class Watcher:
             self._overflow = True
 
     def _take_directory(self, source: Inotify, path: Path, mask: int) -> None:
-        if mask & inotify.MOVED_FROM:
-            source.remove_tree(path)
         if mask & _LEFT:
+            # Whoever still holds the directory by a descriptor keeps it alive, and its watch.
+            self._root.forget()
+            source.remove_tree(path)
             self._subtrees.add(path)
         if mask & _APPEARED or (mask & inotify.ATTRIB and path not in source):
             if self._ignores is None or not self._ignores.ignores(path, True):

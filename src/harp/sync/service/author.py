@@ -40,14 +40,19 @@ class Author:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
 
-    def write(self, changes: Sequence[Sequence[Draft]], seen: Mapping[Path, Seen]) -> tuple[list[Written], list[Place]]:
-        """Signs the drafts (each change in one batch) and notes what lies on the disk, in one transaction; durable when it returns.
+    def write(
+        self,
+        changes: Sequence[Sequence[Draft]],
+        seen: Mapping[Path, Seen],
+        known: Mapping[Path, Place] | None = None,
+    ) -> tuple[list[Written], list[Place]]:
+        """Signs the drafts (each change in one batch) and notes what lies on the disk, in one transaction.
 
-        Returns the batches, and the rows of the paths whose view may have changed.
+        ``known`` are rows of these paths that were read just now. All is durable when it returns. Returns the batches, and the rows of the paths whose view may have changed.
         """
         replica = self._replica
         ledger = replica.ledger
-        record = Record(ledger, replica.places)
+        record = Record(ledger, replica.places, known)
         written: list[Written] = []
         try:
             with ledger.db.transaction():

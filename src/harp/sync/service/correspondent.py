@@ -27,6 +27,8 @@ class Correspondent:
     has_spoken: bool = False
     is_getting: bool = False
     """It was asked for batches, and has not said that it sent all."""
+    asked: tuple[Vector, Vector] | None = None
+    """What we had and what it had when it was asked last: an answer that changed neither is not asked for again."""
     outgoing: Iterator[bytes] | None = None
     """Batches it asked for, sent as its link takes them."""
 

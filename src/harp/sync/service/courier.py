@@ -3,6 +3,7 @@
 
 import itertools
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from harp.sync.protocol.foldermessages import Offer, OfferEnd, What
 from harp.sync.protocol.frames import Status
 from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
 from harp.sync.service.correspondent import Correspondent
-from harp.sync.service.inbox import Arrived, Event, Woken
+from harp.sync.service.inbox import Event, Woken
 from harp.sync.service.replica import Replica
 from harp.sync.store.places import ChunkPlace
 
@@ -37,6 +38,9 @@ NODE_BYTES = 40 * 1024
 """What an ask for a manifest node counts in a window: its length is not known before."""
 WINDOW_BYTES = {Reach.LAN: 16 * 1024 * 1024, Reach.WAN: 4 * 1024 * 1024}
 ANSWER_TIMEOUT_S = 60.0
+WAKE_BYTES = 4 * 1024 * 1024
+WAKE_ANSWERS = 256
+"""The folder's thread is told of answers when so much has come, or all that was asked for."""
 BENCH_S = 60.0
 BAD_ANSWERS = 2
 VOID_OFFER_S = 60.0
@@ -61,6 +65,17 @@ class _Wanted:
 class _Offered:
     assembly: Assembly
     voided_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An ask was answered. ``is_good``: the content was right and is where it has to be; ``data`` if it was small."""
+
+    device: DeviceId
+    asked: SessionAsked
+    status: Status
+    is_good: bool
+    data: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -106,6 +121,11 @@ class Courier:
         self._benched: dict[DeviceId, float] = {}
         self._names = itertools.count(1)
         self._came: set[RootId] = set()
+        self._arrivals: list[Arrival] = []
+        self._arrivals_lock = threading.Lock()
+        self._arrived_bytes = 0
+        self._awaited = 0
+        """Answers that are still to come; with those in ``_arrivals``, as many as there are questions with a device."""
         self.local_bytes = 0
         """Found on this disk and copied rather than transferred, since the start."""
 
@@ -359,6 +379,7 @@ class Courier:
 
     def step(self, *, now: float) -> set[RootId]:
         """Goes on with what is under way and asks for what is missing; the roots whose content has come, or failed."""
+        self.collect(now=now)
         for key in [key for key, known in self._offered.items() if known.voided_s is not None and known.voided_s < now]:
             self._void(key)
         for known in self._offered.values():
@@ -392,7 +413,7 @@ class Courier:
             )
             for device, one in correspondents.items()
         }
-        if not any(source.free >= fetcher.FULL_BYTES for source in sources.values()):
+        if not any(source.free >= WINDOW_BYTES[source.reach] // 4 for source in sources.values()):
             return
         asks = fetcher.assign(wants, sources, _Questions(self._questions), now=now)
         by_device: dict[DeviceId, list[fetcher.Ask]] = {}
@@ -427,6 +448,8 @@ class Courier:
             question.device, question.request = one.device, asked.request
             question.size, question.asked_s = ask.size, now
             self._in_flight[one.device] = self._in_flight.get(one.device, 0) + ask.size
+        with self._arrivals_lock:
+            self._awaited += len(made)
 
     def deliver(self, device: DeviceId, asked: SessionAsked, status: Status, payload: memoryview) -> None:
         """Takes an answer in, on the link's thread: a chunk of a large file goes straight to where it belongs."""
@@ -444,10 +467,24 @@ class Courier:
                 except FolderError as error:
                     _log.warning("a chunk could not be written: %s", error.message)
                     status = Status.GONE
-        self._post(Arrived(device, asked, status, is_good, data))
+        with self._arrivals_lock:
+            self._arrivals.append(Arrival(device, asked, status, is_good, data))
+            self._arrived_bytes += len(payload)
+            self._awaited -= 1
+            is_time = self._arrived_bytes >= WAKE_BYTES or len(self._arrivals) >= WAKE_ANSWERS or self._awaited <= 0
+            if is_time:
+                self._arrived_bytes = 0
+        if is_time:
+            self._post(Woken())
 
-    def arrived(self, event: Arrived, *, now: float) -> None:
-        """The folder's thread learns what became of an ask."""
+    def collect(self, *, now: float) -> None:
+        """The folder's thread learns what became of its asks: some at a time, since each turn of it costs links time."""
+        with self._arrivals_lock:
+            arrivals, self._arrivals, self._arrived_bytes = self._arrivals, [], 0
+        for arrival in arrivals:
+            self._arrived(arrival, now)
+
+    def _arrived(self, event: Arrival, now: float) -> None:
         id_ = event.asked.id
         if event.is_good:
             self._close_question(id_)
@@ -478,6 +515,8 @@ class Courier:
         for question in self._questions.values():
             if question.device == device:
                 self._release(question)
+                with self._arrivals_lock:
+                    self._awaited -= 1
             question.refused.discard(device)
         self._in_flight.pop(device, None)
         for key in [key for key in self._offered if key[0] == device]:

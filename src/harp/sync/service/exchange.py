@@ -92,7 +92,9 @@ class Exchange:
     def ask(self, known: Correspondent) -> None:
         """Asks a peer for its batches if it has some that we lack, one question at a time."""
         ours = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
-        if not known.is_getting and not dag.covers(ours, known.said):
+        question = (ours, known.said)
+        if not known.is_getting and known.asked != question and not dag.covers(ours, known.said):
+            known.asked = question
             known.is_getting = known.peer.send(Get(self._folder, ours))
 
     def ask_all(self) -> None:

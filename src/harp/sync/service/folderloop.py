@@ -25,7 +25,6 @@ from harp.sync.service.courier import Courier
 from harp.sync.service.exchange import Exchange
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import (
-    Arrived,
     Call,
     DiskChanged,
     Event,
@@ -206,8 +205,6 @@ class FolderLoop:
                     self.courier.lost(event.peer.device)
             case Said():
                 self._heard(event.peer, event.message)
-            case Arrived():
-                self.courier.arrived(event, now=time.monotonic())
             case SegmentsRead():
                 with self.replica.ledger.db.transaction():
                     self.replica.places.add_nodes(event.nodes)
@@ -346,7 +343,7 @@ class FolderLoop:
 
     def write(self, group: Group) -> list[Written]:
         """Makes a group durable and tells the members."""
-        written, places = self.author.write(group.changes, group.seen)
+        written, places = self.author.write(group.changes, group.seen, group.places)
         for path in group.seen:
             self.offering.forget(path)
         if written:

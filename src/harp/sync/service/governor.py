@@ -44,7 +44,7 @@ class Governor:
         replica = self._replica
         if replica.membership.role(device) is None:
             raise TrustError(f"{short(device)} is no member of {replica.name}")
-        last = {known.id.incarnation: known.merged for known in replica.ledger.chains() if known.id.author == device}
+        last = {known.id.incarnation: known.upheld for known in replica.ledger.chains() if known.id.author == device}
         epoch = secrets.token_bytes(SECRET_BYTES)
         remaining = [member for member in replica.membership.members if member != device]
         sealed = {member: sealed_for(member, epoch) for member in remaining}

@@ -60,6 +60,8 @@ class _Linked:
     peer: Peer
     admitted: set[FolderId] = field(default_factory=set)
     claims: dict[FolderId, messages.State] = field(default_factory=dict)
+    told: messages.Addresses | None = None
+    """Where it said that others are found: some may be members that history has not told us of yet."""
     joining: "Joining | None" = None
 
 
@@ -201,8 +203,10 @@ class Hub:
         if loser is not None:
             loser.peer.close(CloseCode.DUPLICATE)
         if loser is not one:
-            self._note_address(peer)
+            is_new_address = self._note_address(peer)
             self._admit_all(one)
+            if is_new_address:
+                self._spread_addresses()
             self._on_change()
 
     def _stays(self, old: Peer, new: Peer) -> bool:
@@ -211,13 +215,16 @@ class Hub:
             return False
         return is_preferred(self.key.device_id, old.device, is_dialler=old.link.is_dialler)
 
-    def _note_address(self, peer: Peer) -> None:
+    def _note_address(self, peer: Peer) -> bool:
+        """Whether it is one that others may not know yet."""
         host, port = peer.link.remote
+        known = set(self.registry.addresses(peer.device))
         self.last_seen_s[peer.device] = time.time()
         if peer.link.is_dialler:
             self.registry.add_addresses(peer.device, [address_text(host, port)], worked_s=time.time())
         elif peer.session.peer is not None and peer.session.peer.listen_port:
             self.registry.add_addresses(peer.device, [address_text(host, peer.session.peer.listen_port)])
+        return not known.issuperset(self.registry.addresses(peer.device))
 
     def claimed(self, peer: Peer, message: messages.State | messages.Proof) -> None:
         loop = self._loops.get(message.folder)
@@ -305,6 +312,10 @@ class Hub:
         if loop is not None:
             for one in linked:
                 self._review(one, loop)
+            self._spread_addresses()
+            for one in linked:
+                if one.told is not None:
+                    self._learn_addresses(one.peer, one.told)
         self._on_change()
 
     def stopped(self, folder: FolderId, error: HarpError) -> None:
@@ -428,7 +439,18 @@ class Hub:
         known += [(device, tuple(found)) for device in sorted(devices) if (found := self.registry.addresses(device))]
         one.peer.send(messages.Addresses(tuple(known[:256])))
 
+    def _spread_addresses(self) -> None:
+        """Members came, or one was found at a new address: all who share a folder with it are told."""
+        with self._lock:
+            linked = [one for one in self._linked.values() if one.admitted]
+        for one in linked:
+            self._tell_addresses(one)
+
     def _learn_addresses(self, peer: Peer, message: messages.Addresses) -> None:
+        with self._lock:
+            one = self._all.get(peer)
+        if one is not None:
+            one.told = message
         members = {device for loop in self.loops() for device in loop.replica.membership.members}
         members.add(peer.device)
         for device, addresses in message.known:

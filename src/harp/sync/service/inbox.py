@@ -3,15 +3,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from harp.identity.device import DeviceId
 from harp.sync.folder.watch import Changes
 from harp.sync.model import NodeId
-from harp.sync.protocol.asks import Asked
 from harp.sync.protocol.foldermessages import Batches, Content, Forked, Get, Offer, OfferEnd, State
-from harp.sync.protocol.frames import Status
 from harp.sync.service.peer import Peer
 
 
@@ -45,17 +42,6 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """An ask was answered. ``is_good``: the content was right and is where it has to be; ``data`` if it was small."""
-
-    device: DeviceId
-    asked: Asked
-    status: Status
-    is_good: bool
-    data: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class SegmentsRead:
     """Manifest nodes of a file that is still being read."""
 
@@ -80,4 +66,4 @@ class Stop:
     """End after this."""
 
 
-Event = DiskChanged | PeerCame | PeerWent | Said | Arrived | SegmentsRead | Woken | Call | Stop
+Event = DiskChanged | PeerCame | PeerWent | Said | SegmentsRead | Woken | Call | Stop

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harp.base.errors import RemoteProtocolError, StoreError
 from harp.identity.device import DeviceId
-from harp.sync.engine import chain, dag
+from harp.sync.engine import chain, dag, details
 from harp.sync.folder import names
 from harp.sync.model import Batch, ChainId, Entry
 from harp.sync.protocol import batchform
@@ -44,6 +44,8 @@ class Merger:
         self._waiting_bytes = 0
         for batch_no, batch in replica.ledger.waiting():
             self._waiting[batch.chain, batch.first_sequence] = (batch_no, batch)
+        if self._waiting:
+            self._waiting_bytes = replica.ledger.waiting_bytes()
 
     @property
     def waits(self) -> bool:
@@ -84,6 +86,8 @@ class Merger:
         """Stores a batch that is new; notices when it shows a fork, or our own future."""
         replica = self._replica
         known = replica.ledger.chain(batch.chain)
+        if known.stopped_at is not None and batch.first_sequence > known.stopped_at:
+            return
         if batch.last_sequence <= known.merged or (batch.chain, batch.first_sequence) in self._waiting:
             self._compare(batch, merged)
             return
@@ -127,16 +131,40 @@ class Merger:
 
     def _merge_ready(self, record: Record, merged: Merged) -> None:
         ledger = self._replica.ledger
-        tips = {known.id: known.merged_id for known in ledger.chains() if known.merged}
-        stopped = {known.id for known in ledger.chains() if known.stopped_at is not None}
-        waiting = [batch for _, batch in self._waiting.values() if batch.chain not in stopped]
-        ready = dag.mergeable(ledger.vector(), waiting, tips=tips)
-        for batch in ready:
-            batch_no, _ = self._waiting.pop((batch.chain, batch.first_sequence))
-            self._merge(batch_no, batch, record, merged)
+        self._drop_dead(merged)
+        while ready := self._ready():
+            for batch in ready:
+                batch_no, _ = self._waiting.pop((batch.chain, batch.first_sequence))
+                self._merge(batch_no, batch, record, merged)
+            self._drop_dead(merged)
         self._waiting_bytes = ledger.waiting_bytes() if self._waiting else 0
         if merged.forked:
             self._recount(record, {ours.author for ours, _ in merged.forked})
+
+    def _ready(self) -> list[Batch]:
+        """Waiting batches whose causes are here; nobody can have, and nobody needs, what lies beyond a fork."""
+        chains = self._replica.ledger.chains()
+        tips = {known.id: known.merged_id for known in chains if known.merged}
+        reached = dict(self._replica.ledger.vector())
+        ended = [known.id for known in chains if known.stopped_at is not None and known.merged >= known.stopped_at]
+        reached.update(dict.fromkeys(ended, details.MAX_NUMBER))
+        return dag.mergeable(reached, [batch for _, batch in self._waiting.values()], tips=tips)
+
+    def _drop_dead(self, merged: Merged) -> None:
+        """Waiting batches that never can be merged: beyond a fork, known by now, or on another branch than ours."""
+        for key, (batch_no, batch) in list(self._waiting.items()):
+            known = self._replica.ledger.chain(batch.chain)
+            is_beyond = known.stopped_at is not None and batch.first_sequence > known.stopped_at
+            is_known = batch.first_sequence <= known.merged
+            is_branch = batch.first_sequence == known.merged + 1 and batch.entries[0].prev != known.merged_id
+            if not (is_beyond or is_known or is_branch):
+                continue
+            if is_known and not is_beyond:
+                self._compare(batch, merged)
+            elif is_branch and not is_beyond:
+                merged.suspects.add(batch.chain)
+            self._replica.ledger.drop_waiting(batch_no)
+            del self._waiting[key]
 
     def _merge(self, batch_no: int, batch: Batch, record: Record, merged: Merged) -> None:
         ledger = self._replica.ledger

@@ -17,15 +17,15 @@ from harp.sync.model import MIN_CHUNK, Entry, FileKind, NodeId, OnDisk, Path, Ro
 from harp.sync.service.author import Seen
 from harp.sync.service.offers import Offering
 from harp.sync.service.replica import Replica, is_internal
-from harp.sync.store.places import JOURNALLED, Place
+from harp.sync.store.places import JOURNALLED, Glance, Place
 
 GROUP_FILES = 500
+GROUP_LOOKS = 10_000
+"""Of a walk that finds nothing new, so that what peers say meanwhile is heard."""
 GROUP_BYTES = 8 * 1024 * 1024
 """A group of changes is signed, made durable and sent as one; it ends at whichever comes first."""
 INLINE_HASH_BYTES = 4 * 1024 * 1024
 """Larger files are read in a thread of their own, so that a small one behind them need not wait."""
-RACY_NS = 2_000_000_000
-"""A file that changed this shortly before it was hashed is looked at again."""
 QUIET_NS = 10_000_000_000
 """A file that a program holds open for writing is read nevertheless once it has been quiet for this long."""
 OPEN_AGAIN_S = 1.0
@@ -43,16 +43,28 @@ class Group:
     """Places from which something disappeared: their drafts are made once the guard has let them pass."""
     reverted: dict[Path, list[Draft]] = field(default_factory=dict)
     """Of the changes, those that turn a file back to an earlier version."""
+    again: dict[Path, None] = field(default_factory=dict)
+    """Paths that were told of twice: looked at once more when the ledger holds what was seen now."""
+    places: dict[Path, Place] = field(default_factory=dict)
+    """The rows of what was found, as they were."""
     files: int = 0
     bytes: int = 0
+    looked: int = 0
 
     @property
     def is_full(self) -> bool:
-        return self.files >= GROUP_FILES or self.bytes >= GROUP_BYTES
+        return self.files >= GROUP_FILES or self.bytes >= GROUP_BYTES or self.looked >= GROUP_LOOKS
 
     @property
     def is_empty(self) -> bool:
         return not self.seen and not self.lost
+
+    def has(self, path: Path) -> bool:
+        """Whether the path was looked at for this group: then it is looked at again after it, and not said twice."""
+        if path not in self.seen:
+            return False
+        self.again[path] = None
+        return True
 
 
 @dataclass(slots=True)
@@ -77,7 +89,7 @@ class Observer:
         self._executor = executor
         self._offering = offering
         self._paths: dict[Path, None] = {}
-        self._gone: deque[Path] = deque()
+        self._gone: dict[Path, None] = {}
         self._scans: deque[Scan] = deque()
         self._hashing: dict[Path, Future[read.Hashed | read.Gone]] = {}
         self._open: dict[Path, float] = {}
@@ -132,7 +144,10 @@ class Observer:
         while self._scans and not group.is_full:
             self._go_on(self._scans[0], group)
         while self._gone and not group.is_full and not self._paths and not self._hashing:
-            self._look_at_gone(self._gone.popleft(), group)
+            gone = next(iter(self._gone))
+            del self._gone[gone]
+            self._look_at_gone(gone, group)
+        self._paths.update(group.again)
         return group
 
     def next_deadline(self) -> float | None:
@@ -155,10 +170,13 @@ class Observer:
                     self.notes[found.path] = found.why
                 case Noted():
                     self.notes[found.path] = found.why
-                    self._mark_seen(scan, found.path)
+                    self._mark_seen(scan, self._replica.places.glance(found.path))
                 case (path, stat):
-                    self._mark_seen(scan, path)
-                    self._look_at(path, stat, group)
+                    glance = self._replica.places.glance(path)
+                    self._mark_seen(scan, glance)
+                    if glance is None or not glance.shows(stat):
+                        self._look_at(path, stat, group)
+                    group.looked += 1
             if group.is_full:
                 return
         self._scans.popleft()
@@ -168,16 +186,16 @@ class Observer:
             self.scan_seconds = time.monotonic() - scan.started_s
             self.adopts = False
 
-    def _mark_seen(self, scan: Scan, path: Path) -> None:
-        place = self._replica.places.get(path)
-        if place is not None and place.on_disk is not None:
-            scan.seen.add(place.number)
+    def _mark_seen(self, scan: Scan, glance: Glance | None) -> None:
+        if glance is not None and glance.stat is not None:
+            scan.seen.add(glance.number)
 
     def _find_gone(self, scan: Scan) -> None:
-        for place in self._replica.places.below(scan.under, on_disk_only=True):
-            hidden = any(place.path.startswith(part + b"/") or not part for part in scan.unreadable)
-            if place.number not in scan.seen and not hidden and not self._is_held(place.path):
-                self._gone.append(place.path)
+        for number, path in self._replica.places.on_disk_below(scan.under):
+            if number in scan.seen or self._is_held(path):
+                continue
+            if not any(path.startswith(part + b"/") or not part for part in scan.unreadable):
+                self._gone[path] = None
         if scan.under:
             self.look([scan.under])
 
@@ -185,7 +203,7 @@ class Observer:
 
     def _look_at(self, path: Path, stat: Stat | None, group: Group) -> None:
         replica = self._replica
-        if self._is_held(path):
+        if self._is_held(path) or group.has(path):
             return
         try:
             stat = stat or replica.root.stat(path)
@@ -196,7 +214,7 @@ class Observer:
         before = place.on_disk
         if stat is None:
             if before is not None:
-                self._gone.append(path)
+                self._gone[path] = None
             return
         if before is not None and before.stat == stat and not place.is_racy and place.pending != JOURNALLED:
             return
@@ -280,8 +298,10 @@ class Observer:
         """Something lies at a path: says what, unless it is what the ledger has there already."""
         replica = self._replica
         before, heads = place.on_disk, replica.heads(place)
+        group.places[place.path] = place
         on_disk = OnDisk(after.stat, () if before is None else before.applied, after.root, after.target)
-        is_racy = time.time_ns() - after.stat.ctime_ns < RACY_NS and after.stat.kind is FileKind.FILE
+        age_ns = time.time_ns() - after.stat.ctime_ns
+        is_racy = after.stat.kind is FileKind.FILE and age_ns < replica.racy_ns
         if place.pending == JOURNALLED:
             self._found_after_crash(place, on_disk, heads, group, tuple(nodes))
             return

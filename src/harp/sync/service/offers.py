@@ -3,6 +3,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,9 @@ from harp.sync.store.places import ChunkPlace
 MAX_OFFERED_BYTES = 16 * 1024 * 1024 * 1024
 """A larger file is not offered while it is read: whoever is offered keeps a note of each chunk."""
 MIN_OFFERED_BYTES = 4 * MAX_CHUNK
+OFFER_CHUNKS = 48
+SETTLE_S = 0.05
+"""So long after its last change a file is read: from then on each further change shows in its ctime."""
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class _Reading:
     number: int
     chunks: dict[ChunkId, tuple[int, int]] = field(default_factory=dict)
     size: int = 0
+    unsaid: list[ChunkRef] = field(default_factory=list)
 
 
 class Offering:
@@ -73,7 +78,7 @@ class Offering:
             self._readings = {number: item for number, item in self._readings.items() if item.path != path}
 
     def _read(self, path: Path, unless_open: bool) -> Hashed | Gone:
-        stat = self._root.stat(path)
+        stat = self._settled(path)
         if stat is None:
             return Gone("it is gone")
         reading = _Reading(path, stat, next(self._numbers))
@@ -90,18 +95,35 @@ class Offering:
             unless_open=unless_open,
         )
         if is_offered:
+            self._say_offer(reading)
             whole = isinstance(hashed, Hashed) and hashed.stat == stat
             self._say(OfferEnd(self._folder, reading.number, hashed.root if whole else RootId(b"")))  # type: ignore[union-attr]
             if not whole:
                 self.forget(path)
         return hashed
 
+    def _settled(self, path: Path) -> Stat | None:
+        """The file's state once its last change lies a moment back; a file that goes on changing is read as it is."""
+        stat = self._root.stat(path)
+        if stat is not None and time.time_ns() - stat.ctime_ns < SETTLE_S * 1e9:
+            time.sleep(SETTLE_S)
+            stat = self._root.stat(path)
+        return stat
+
     def _offer(self, reading: _Reading, refs: Sequence[ChunkRef]) -> None:
+        """Notes chunks as they are found; the first go out at once, the others some at a time."""
         with self._lock:
             for ref in refs:
                 reading.chunks.setdefault(ref.id, (reading.size, ref.size))
                 reading.size += ref.size
-        self._say(Offer(self._folder, reading.number, reading.stat.size, tuple(refs)))
+        reading.unsaid += refs
+        if len(reading.unsaid) >= OFFER_CHUNKS or reading.size == sum(ref.size for ref in refs):
+            self._say_offer(reading)
+
+    def _say_offer(self, reading: _Reading) -> None:
+        if reading.unsaid:
+            self._say(Offer(self._folder, reading.number, reading.stat.size, tuple(reading.unsaid)))
+            reading.unsaid.clear()
 
     def _keep(self, segment: Segment) -> None:
         self._post(SegmentsRead(((segment.id, segment.node),)))

@@ -37,16 +37,17 @@ def marker_at(path: FilePath) -> Marker | None:
     return Root.open(str(path)).read_marker()
 
 
-def found(home: FilePath, key: DeviceKey, path: FilePath, name: str) -> SharedFolder:
+def found(home: FilePath, key: DeviceKey, path: FilePath, name: str, device_name: str = "") -> SharedFolder:
     """Makes the folder at ``path`` a shared one of which this device is the owner: its ledger and its marker.
 
+    ``device_name`` is what the members will call this device; without one, it is called as the folder is.
     Raises :class:`UsageError` where ``path`` is no folder, or belongs to a shared folder already.
     """
     root = Root.open(str(path))
     _demand_unmarked(root, path)
     incarnation = Incarnation(secrets.token_bytes(INCARNATION_BYTES))
     hlc = merge.next_hlc((), now_ms=time.time_ns() // 1_000_000)
-    batch = chain.genesis(key, incarnation, secrets.token_bytes(32), name, hlc)
+    batch = chain.genesis(key, incarnation, secrets.token_bytes(32), device_name or name, hlc)
     keys = FolderKeys(secrets.token_bytes(SECRET_BYTES), (secrets.token_bytes(SECRET_BYTES),))
     shared = SharedFolder(batch.folder, name, path, f"{batch.folder.hex()[:32]}.db")
     _write_ledger(home, shared, incarnation, keys, [batch], is_new=False)
@@ -119,6 +120,7 @@ def _replica(key: DeviceKey, shared: SharedFolder, ledger: Ledger, root: Root, m
         staging=staging,
         trash=trash,
         marker=marker,
+        capabilities=capabilities,
         keys=manifest.keys(secrets_.content),
         secrets=secrets_,
         ignore=LiveRules(root),

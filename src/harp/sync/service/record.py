@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Entries on their way into the ledger, within one transaction: each path's row is read once and written once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from harp.sync.model import Entry, EntryId, Kind, OnDisk, Path
@@ -12,11 +12,12 @@ from harp.sync.store.places import PENDING, Place, Places
 class Record:
     """Collects what a turn learns, and writes it with :meth:`flush`; ``touched`` are paths to be planned anew."""
 
-    def __init__(self, ledger: Ledger, places: Places) -> None:
+    def __init__(self, ledger: Ledger, places: Places, known: Mapping[Path, Place] | None = None) -> None:
+        """``known`` are rows that were read a moment ago, on this thread."""
         self._ledger = ledger
         self._places = places
         self._rows: list[EntryRow] = []
-        self._cached: dict[Path, Place] = {}
+        self._cached: dict[Path, Place] = dict(known or {})
         self._changed: dict[Path, None] = {}
         self._kinds: dict[EntryId, Kind] = {}
         self._lifted: set[Path] = set()
@@ -78,7 +79,7 @@ class Record:
         if lives != place.lives:
             self._lift(place.path)
         self.touched.add(place.path)
-        return replace(place, heads=heads, lives=lives, pending=PENDING, problem=None)
+        return Place(place.number, place.path, heads, lives, PENDING, None, place.on_disk, place.is_racy)
 
     def _lift(self, path: Path) -> None:
         """What lives or dies below a path decides whether that path is a directory: its ancestors are planned anew."""

@@ -12,6 +12,7 @@ from harp.sync.engine.manifest import Keys
 from harp.sync.engine.members import Membership
 from harp.sync.folder.apply import Disk, Ready
 from harp.sync.folder.fs import Marker, Root
+from harp.sync.folder.probe import Capabilities
 from harp.sync.folder.staging import Staging
 from harp.sync.folder.trash import Trash
 from harp.sync.model import (
@@ -32,6 +33,13 @@ from harp.sync.store.ledger import Ledger
 from harp.sync.store.places import Place, Places
 
 
+RACY_NS = 2_000_000_000
+"""For disks that keep times in steps of up to two seconds, such as FAT."""
+FINE_RACY_NS = 50_000_000
+"""For disks that keep nanoseconds: the kernel's clock of file times steps by 10 ms at most."""
+FINE_GRANULARITY_NS = 1000
+
+
 @dataclass(slots=True)
 class Replica:
     """What the parts of a folder's loop share. Only the loop's thread touches ledger and places."""
@@ -46,10 +54,16 @@ class Replica:
     staging: Staging
     trash: Trash
     marker: Marker
+    capabilities: Capabilities
     keys: Keys = field(repr=False)
     secrets: FolderKeys = field(repr=False)
     ignore: LiveRules
     membership: Membership
+
+    @property
+    def racy_ns(self) -> int:
+        """A change within this time of another may leave the file's times as they are (file-plane.md, Scan)."""
+        return FINE_RACY_NS if self.capabilities.mtime_granularity_ns <= FINE_GRANULARITY_NS else RACY_NS
 
     @property
     def folder(self) -> FolderId:

@@ -85,10 +85,12 @@ class Database:
             self.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.execute("COMMIT")
             except BaseException:
-                self.execute("ROLLBACK")
+                # A full disk has undone it already; a commit that was refused has not.
+                if self._connection.in_transaction:
+                    self.execute("ROLLBACK")
                 raise
-            self.execute("COMMIT")
 
     @property
     def in_transaction(self) -> bool:

@@ -36,6 +36,10 @@ _ENTRY_COLUMNS = (
 _ENTRY_JOIN = "entry JOIN path USING (path_no) JOIN chain USING (chain_no)"
 
 
+MAX_RECENT = 8192
+"""Entries kept in memory after they were added."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """One chain as it stands here: what is merged of it, and where a fork stopped it."""
@@ -45,6 +49,11 @@ class Chain:
     merged: int
     merged_id: EntryId
     stopped_at: int | None
+
+    @property
+    def upheld(self) -> int:
+        """The last sequence that is merged and not beyond a fork."""
+        return self.merged if self.stopped_at is None else min(self.merged, self.stopped_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class Ledger:
         self._chains: dict[ChainId, Chain] = {}
         self._merge_no = 0
         self._has_superseded = False
+        self._recent: dict[EntryId, Entry] = {}
         self.refresh()
 
     def close(self) -> None:
@@ -140,8 +150,8 @@ class Ledger:
         return tuple(self._chains.values())
 
     def vector(self) -> Vector:
-        """What is merged here: the last sequence of each chain that has any."""
-        return {chain.id: chain.merged for chain in self._chains.values() if chain.merged}
+        """What is merged here: the last sequence of each chain that has any; of a stopped one, up to its fork."""
+        return {chain.id: chain.upheld for chain in self._chains.values() if chain.upheld}
 
     def stop_chain(self, chain: ChainId, sequence: int | None) -> None:
         """Notes (or, with None, lifts) that a fork stops this chain after ``sequence``."""
@@ -152,6 +162,7 @@ class Ledger:
     def refresh(self) -> None:
         """Reads what is kept in memory again: after opening, and after a transaction was rolled back."""
         self._chains = {}
+        self._recent = {}
         for row in self.db.execute("SELECT chain_no, author, incarnation, merged, merged_id, stopped_at FROM chain"):
             chain = Chain(row[0], ChainId(DeviceId(row[1]), Incarnation(row[2])), row[3], EntryId(row[4]), row[5])
             self._chains[chain.id] = chain
@@ -206,7 +217,7 @@ class Ledger:
 
     def batches_beyond(self, vector: Vector) -> Iterator[bytes]:
         """Encoded batches that whoever has merged ``vector`` lacks, causes first."""
-        lacking = [chain for chain in self._chains.values() if chain.merged > vector.get(chain.id, 0)]
+        lacking = [chain for chain in self._chains.values() if chain.upheld > vector.get(chain.id, 0)]
         numbers: list[tuple[int, int]] = []
         for chain in lacking:
             numbers += self.db.execute(
@@ -245,7 +256,8 @@ class Ledger:
 
     # --- entries about paths ---
 
-    def add_entries(self, rows: Iterable[EntryRow]) -> None:
+    def add_entries(self, rows: Sequence[EntryRow]) -> None:
+        self._remember(rows)
         self.db.executemany(
             "INSERT OR IGNORE INTO entry (id, path_no, chain_no, sequence, kind, size, mtime_ns, executable, root,"
             " target, hlc, replaces, prev, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -270,7 +282,16 @@ class Ledger:
             ),
         )
 
+    def _remember(self, rows: Sequence[EntryRow]) -> None:
+        """What was just merged is what is planned next: it is kept as it is for a while."""
+        if len(self._recent) + len(rows) > MAX_RECENT:
+            self._recent.clear()
+        self._recent.update((row.entry.id, row.entry) for row in rows[:MAX_RECENT])
+
     def entry(self, entry_id: EntryId) -> Entry | None:
+        recent = self._recent.get(entry_id)
+        if recent is not None:
+            return recent
         row = self.db.execute(f"SELECT {_ENTRY_COLUMNS} FROM {_ENTRY_JOIN} WHERE id = ?", (entry_id,)).fetchone()
         return None if row is None else self._entry(row)
 

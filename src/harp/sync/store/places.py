@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from harp.sync.model import (
     ChunkId,
@@ -49,6 +50,19 @@ class Place:
     """Hashed so soon after its last change that a change in the same tick of the clock could hide: look again."""
 
 
+class Glance(NamedTuple):
+    """What lies at a path, as plain columns: ``stat`` compares equal to a :class:`Stat`'s fields."""
+
+    number: int
+    stat: tuple[int, ...] | None
+    is_doubtful: bool
+    """Hashed too soon after its last change, or a write to it may have been cut: equal times prove nothing."""
+
+    def shows(self, stat: Stat) -> bool:
+        """Whether the row says that exactly this lies there."""
+        return not self.is_doubtful and self.stat == stat
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
     """Where a chunk lies; ``stat`` is what the file must still look like."""
@@ -64,11 +78,37 @@ class Places:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._has_copies = db.execute("SELECT 1 FROM path WHERE copy_of IS NOT NULL LIMIT 1").fetchone() is not None
         self._next_number = int(db.execute("SELECT coalesce(max(path_no), 0) FROM path").fetchone()[0]) + 1
 
     def get(self, path: Path) -> Place | None:
         row = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE path = ?", (path,)).fetchone()
         return None if row is None else _place(row)
+
+    def glance(self, path: Path) -> Glance | None:
+        """Just enough of a row to tell whether what lies there is still the same."""
+        row = self.db.execute(
+            "SELECT path_no, disk_kind, disk_size, disk_mtime_ns, disk_ctime_ns, disk_inode, disk_executable, pending,"
+            " is_racy FROM path WHERE path = ?",
+            (path,),
+        ).fetchone()
+        if row is None:
+            return None
+        return Glance(row[0], None if row[1] is None else row[1:7], row[7] == JOURNALLED or bool(row[8]))
+
+    def on_disk_below(self, under: Path) -> Iterator[tuple[int, Path]]:
+        """Number and path of each row below a directory (all, for the empty path) where something lies on this disk."""
+        after, limit = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        while True:
+            rows = self.db.execute(
+                "SELECT path_no, path FROM path WHERE path > ? AND path < ? AND disk_kind IS NOT NULL"
+                " ORDER BY path LIMIT 5000",
+                (after, limit),
+            ).fetchall()
+            yield from (row for row in rows if not row[1].startswith(b".harp/"))
+            if len(rows) < 5000:
+                return
+            after = rows[-1][1]
 
     def get_or_new(self, path: Path) -> Place:
         """The row, or one with a fresh number that is not written until :meth:`put`."""
@@ -83,7 +123,12 @@ class Places:
         return None if row is None else _place(row)
 
     def put(self, places: Iterable[Place]) -> None:
-        self.db.executemany(_UPSERT, map(_row, places))
+        self.db.executemany(_UPSERT, map(self._noted, places))
+
+    def _noted(self, place: Place) -> tuple[object, ...]:
+        if place.on_disk is not None and place.on_disk.copy_of is not None:
+            self._has_copies = True
+        return _row(place)
 
     def journal(self, numbers: Iterable[int]) -> None:
         """Notes that writes to these paths may be under way."""
@@ -118,6 +163,8 @@ class Places:
 
     def copies_of(self, path: Path) -> list[Place]:
         """Conflict copies of ``path`` that are shown on this disk."""
+        if not self._has_copies:
+            return []
         rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE copy_of = ? ORDER BY path", (path,))
         return [_place(row) for row in rows.fetchall()]
 
