@@ -101,7 +101,7 @@ def _problems(loop: FolderLoop) -> list[model.Problem]:
 
 def problems(daemon: "Daemon") -> list[str]:
     """What concerns the device as a whole."""
-    found = [loop.watch_problem for loop in daemon.hub.loops() if loop.watch_problem]
+    found = [text for loop in daemon.hub.loops() for text in (loop.watch_problem, loop.disk_problem) if text]
     return sorted(set(found))
 
 

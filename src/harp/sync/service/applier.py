@@ -11,6 +11,7 @@ from harp.base.errors import FolderError, RemoteProtocolError, StoreError
 from harp.sync.engine import merge, planner
 from harp.sync.engine.planner import Move
 from harp.sync.folder.apply import Ready, Refused
+from harp.sync.folder.staging import is_full
 from harp.sync.model import (
     MIN_CHUNK,
     Action,
@@ -46,6 +47,8 @@ GROUP_BYTES = 32 * 1024 * 1024
 """Small content that is written in one group, at most."""
 FEW = 16
 """Up to this many files fsync of each is cheaper than syncfs of the whole disk."""
+ROOM_BYTES = 16 * 1024 * 1024
+"""The trash gives this much at least when the disk is full, so that not each file asks it anew."""
 RETRY_S = 2.0
 MAX_RETRY_S = 300.0
 
@@ -221,11 +224,18 @@ class Applier:
         if not isinstance(action, WriteFile) or not action.entry.meta.size:
             turn.ready.append(Ready(action))
             return
+        if turn.bytes >= GROUP_BYTES and action.entry.meta.size <= MIN_CHUNK:
+            plan.failed = True
+            self._work[plan.place.path] = plan.place
+            return
         try:
             temp = self._content(action, turn)
         except (FolderError, RemoteProtocolError) as error:
             plan.failed = True
-            self._fail(plan.place, error.message, now)
+            if isinstance(error, FolderError) and is_full(error) and self._made_room(action.entry.meta.size):
+                self._work[plan.place.path] = plan.place
+            else:
+                self._fail(plan.place, error.message, now)
             return
         if temp is None:
             plan.failed = True
@@ -244,8 +254,6 @@ class Applier:
             assembly.temp.finish(meta.mtime_ns, meta.executable)
             turn.assemblies.append(assembly)
             return assembly.temp.name
-        if turn.bytes >= GROUP_BYTES:
-            return None
         data = self._courier.small(action.entry)
         if data is None:
             return None
@@ -254,6 +262,13 @@ class Applier:
         turn.contents.append(meta.root)
         turn.bytes += len(data)
         return name
+
+    def _made_room(self, wanted_bytes: int) -> bool:
+        """The trash yields before a file has to wait for a full disk."""
+        freed = self._replica.trash.make_room(max(wanted_bytes, ROOM_BYTES))
+        if freed:
+            self._replica.forget_missing_trash()
+        return freed > 0
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -342,9 +357,17 @@ class Applier:
             replica.ledger.refresh()
             self.resume()
             raise
-        changed = [o.action.path for o in outcomes if isinstance(o, Skipped) and o.changed]
-        if changed:
-            self._look(changed)
+        changed = [o.action for o in outcomes if isinstance(o, Skipped) and o.changed]
+        if not self._replica.may_write:
+            self._keep_aside(changed)
+        self._look(action.path for action in changed)
+
+    def _keep_aside(self, actions: Iterable[Action]) -> None:
+        """On a device that may only read, what was changed here gets out of the way of the folder's version."""
+        for action in actions:
+            stat = self._replica.root.stat(action.path)
+            if isinstance(action, WriteFile | WriteSymlink) and stat is not None and stat.kind is not FileKind.DIRECTORY:
+                self._replica.disk.move(action.path, merge.conflict_path(action.path, action.entry), stat)
 
     def _after(self, place: Place, outcome: Outcome, plan: _Plan) -> Place:
         """A path's row after one action on it."""

@@ -51,6 +51,7 @@ MAX_EVENTS = 4096
 """Taken in one turn."""
 MARKER_EVERY_S = 5.0
 RACY_AFTER_S = 2.5
+AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
 TRASH_EVERY_S = 3600.0
@@ -92,6 +93,8 @@ class FolderLoop:
             replica.ledger.db.path, replica.root, self.offering, lambda path: self.post(DiskChanged(_looked(path)))
         )
         self.watch_problem = ""
+        self.disk_problem = ""
+        """Why the last turn that failed did; empty once one went well."""
         self._watcher = Watcher(replica.root, self._on_changes, replica.ignore, on_problem=self._on_watch_problem)
         self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
         self._scan_at = 0.0
@@ -151,6 +154,7 @@ class FolderLoop:
     def _run(self) -> None:
         try:
             self._watcher.start()
+            self._follow_rules()
             if not self._is_new:
                 self.observer.scan()
             self._scan_at = time.monotonic() + self.settings.scan_interval_s
@@ -228,7 +232,17 @@ class FolderLoop:
         """The rules changed: what they hid or hide now is looked at, and what peers said of it."""
         self.replica.ignore.learn()
         self._watcher.renew(self.replica.ignore)
+        self._follow_rules()
         self.observer.scan()
+
+    def _follow_rules(self) -> None:
+        """What other rules hid was not planned, and is now; also where they changed while the folder was closed."""
+        replica = self.replica
+        if replica.ledger.fact("rules") == replica.ignore.digest:
+            return
+        with replica.ledger.db.transaction():
+            replica.places.unsettle()
+            replica.ledger.set_fact("rules", replica.ignore.digest)
         self.applier.resume()
 
     def _heard(
@@ -286,13 +300,13 @@ class FolderLoop:
         if not self.is_paused and not self.trouble:
             try:
                 more = self._step(now)
+                self.disk_problem = "" if not more else self.disk_problem
             except StoreError as error:
                 if not error.retryable:
                     raise
-                _log.warning("folder %s: %s", self.replica.name, error.message)
-                time.sleep(1.0)
+                self._begin_again(error)
             except FolderError as error:
-                self._disk_failed(error)
+                self._begin_again(error)
         more = self.exchange.pump() or more
         state_at = self._say_state(now)
         if more:
@@ -302,7 +316,7 @@ class FolderLoop:
     def _step(self, now: float) -> bool:
         if self._is_new and not self._has_caught_up():
             return False
-        if self.observer.can_step:
+        if self.observer.can_step and not self._went_back_in_time():
             self._author(self.observer.step())
         if self.applier.can_step:
             self.applier.step(now=now)
@@ -325,6 +339,12 @@ class FolderLoop:
         self.applier.resume()
         return True
 
+    def _went_back_in_time(self) -> bool:
+        """Whether a peer has more of our own chain than we: this ledger was restored, and says nothing before it has it."""
+        own = self.replica.own_chain
+        merged = self.replica.ledger.chain(own).merged
+        return any(known.said.get(own, 0) > merged for known in self.exchange.correspondents())
+
     def _author(self, group: Group) -> None:
         """Says what was found, unless it is so much loss that a person has to look at it first."""
         if group.lost or group.reverted:
@@ -343,6 +363,9 @@ class FolderLoop:
 
     def write(self, group: Group) -> list[Written]:
         """Makes a group durable and tells the members."""
+        for root in self.replica.places.held_roots(group.contents):
+            # It was copied or renamed within the folder: who has caught up has it.
+            del group.contents[root]
         written, places = self.author.write(group.changes, group.seen, group.places)
         for path in group.seen:
             self.offering.forget(path)
@@ -434,10 +457,13 @@ class FolderLoop:
         self.applier.is_stopped = not is_there
         return is_there
 
-    def _disk_failed(self, error: FolderError) -> None:
+    def _begin_again(self, error: StoreError | FolderError) -> None:
+        """The ledger or the disk refused in the middle of a turn: all that was taken up is taken up once more."""
         _log.warning("folder %s: %s", self.replica.name, error.message)
-        self.observer.notes[Path(b"")] = error.message
-        time.sleep(0.2)
+        self.disk_problem = error.message
+        time.sleep(AGAIN_AFTER_S)
+        self.observer.scan()
+        self.applier.resume()
 
     def _empty_trash(self) -> None:
         try:

@@ -97,7 +97,7 @@ class Merger:
             raise RemoteProtocolError("a batch overlaps another of its chain without being it")
         if batch.chain == replica.own_chain:
             merged.own_chain_ran_ahead = True
-        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES and not dag.covers(replica.ledger.vector(), batch.vector):
             return
         if batch.first_sequence == known.merged + 1 and batch.entries[0].prev != known.merged_id:
             merged.suspects.add(batch.chain)

@@ -112,6 +112,12 @@ class Replica:
                     catalog.unindex(self.places, place.number, place.on_disk.root, place.on_disk.stat.size)
                     self.places.drop(place)
 
+    def forget_missing_trash(self) -> None:
+        """The trash gave way to what needed its room: its rows follow."""
+        known = {item.place for item in self.trash.list()}
+        gone = [path for _, path in self.places.trashed() if path not in known]
+        self.forget_trashed(gone)
+
     def learn_members(self) -> Membership:
         """Reads grants, cuts and leaves anew; the membership before."""
         before = self.membership

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The ignore rules of one folder as they are just now: the watcher, the walk and the loop ask the same object."""
 
+import hashlib
+
 from harp.base.errors import FolderError
 from harp.sync.folder import read
 from harp.sync.folder.fs import LOCAL_IGNORE, Root
@@ -17,6 +19,8 @@ class LiveRules:
     def __init__(self, root: Root) -> None:
         self._root = root
         self._rules = IgnoreRules.parse(b"", b"")
+        self.digest = b""
+        """Tells one state of both files from another."""
         self.learn()
 
     @property
@@ -26,7 +30,9 @@ class LiveRules:
 
     def learn(self) -> None:
         """Reads both files; one that is missing or unreadable has no rules."""
-        self._rules = IgnoreRules.parse(*(self._content(path) for path in FILES))
+        contents = [self._content(path) for path in FILES]
+        self._rules = IgnoreRules.parse(*contents)
+        self.digest = hashlib.sha256(b"\0".join(contents)).digest()
 
     def ignores(self, path: Path, is_directory: bool) -> bool:
         return self._rules.ignores(path, is_directory)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What lies where: a row for each path with its heads and its state on this disk, chunks, and manifest nodes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -110,6 +110,13 @@ class Places:
                 return
             after = rows[-1][1]
 
+    def trashed(self) -> list[tuple[int, Path]]:
+        """Number and path of each item of the trash."""
+        rows = self.db.execute(
+            "SELECT path_no, path FROM path WHERE path >= ? AND path < ?", (b".harp/trash/", b".harp/trash0")
+        )
+        return [(row[0], Path(row[1])) for row in rows.fetchall()]
+
     def get_or_new(self, path: Path) -> Place:
         """The row, or one with a fresh number that is not written until :meth:`put`."""
         found = self.get(path)
@@ -133,6 +140,13 @@ class Places:
     def journal(self, numbers: Iterable[int]) -> None:
         """Notes that writes to these paths may be under way."""
         self.db.executemany(f"UPDATE path SET pending = {JOURNALLED} WHERE path_no = ?", ((n,) for n in numbers))
+
+    def unsettle(self) -> None:
+        """Every path whose disk does not show its heads is to be planned again. Walks all rows."""
+        self.db.execute(
+            f"UPDATE path SET pending = {PENDING} WHERE pending = {SETTLED} AND heads != x'' AND applied IS NOT heads"
+            " AND (lives = 1 OR disk_kind IS NOT NULL)"
+        )
 
     def drop(self, place: Place) -> None:
         """Forgets a row of the trash. Rows of the tree stay: their entries refer to them."""
@@ -236,6 +250,14 @@ class Places:
             f"SELECT {_COLUMNS} FROM path WHERE disk_root = ? AND disk_root != x'' AND disk_kind = 0 LIMIT 4", (root,)
         )
         return [_place(row) for row in rows.fetchall()]
+
+    def held_roots(self, roots: Collection[RootId]) -> list[RootId]:
+        """Those of the roots whose content lies in some file on this disk, the trash included."""
+        marks = ",".join("?" * len(roots))
+        found = self.db.execute(
+            f"SELECT DISTINCT disk_root FROM path WHERE disk_root IN ({marks}) AND disk_root != x''", tuple(roots)
+        )
+        return [RootId(row[0]) for row in found.fetchall()]
 
     def add_nodes(self, nodes: Iterable[tuple[NodeId, bytes]]) -> None:
         self.db.executemany("INSERT OR IGNORE INTO node (id, data) VALUES (?, ?)", nodes)
