@@ -22,10 +22,22 @@ CHAIN = ChainId(DeviceId(bytes([3] * 32)), Incarnation(bytes([4] * 16)))
 
 
 def test_a_state_on_the_wire() -> None:
-    state = messages.State(FOLDER, {CHAIN: 7}, settled=True, waiting=2, held=0)
-    body = bytes.fromhex("85" + "5820" + "01" * 32 + "81" + "83" + "5820" + "03" * 32 + "50" + "04" * 16 + "07f50200")
+    state = messages.State(FOLDER, {CHAIN: 7}, settled=True, waiting=2, held=0, tips=(b"entry id",))
+    vector = "81" + "83" + "5820" + "03" * 32 + "50" + "04" * 16 + "07"
+    tips = "81" + "48" + b"entry id".hex()
+    body = bytes.fromhex("86" + "5820" + "01" * 32 + vector + "f50200" + tips)
     assert messages.encode(state) == (len(body) + 1).to_bytes(4, "big") + b"\x02" + body
     assert messages.decode(2, body) == state
+
+
+def test_a_state_says_where_each_chain_ends_or_says_nothing_of_it() -> None:
+    state = messages.State(FOLDER, {CHAIN: 7}, True, 0, 0, (b"entry id",))
+    assert state.tip_of(CHAIN) == b"entry id"
+    assert messages.State(FOLDER, {CHAIN: 7}, True, 0, 0).tip_of(CHAIN) is None
+    with pytest.raises(LocalProtocolError, match="tips"):
+        messages.State(FOLDER, {CHAIN: 7}, True, 0, 0, (b"entry id", b"entry id"))
+    with pytest.raises(LocalProtocolError, match="tip"):
+        messages.State(FOLDER, {CHAIN: 7}, True, 0, 0, (b"short",))
 
 
 def test_every_type_has_its_number_and_the_answer_has_none_here() -> None:

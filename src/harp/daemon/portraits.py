@@ -10,6 +10,7 @@ from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
 from harp.sync.service.folderloop import FolderLoop
+from harp.sync.service.forks import Fork
 from harp.sync.service.inquiry import Version
 from harp.sync.service.peer import Peer
 from harp.sync.service.sentry import LOCAL
@@ -58,7 +59,7 @@ def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
         needed_bytes=loop.courier.needed_bytes,
         members=len(replica.membership.members),
         connected=len(connected),
-        held=len(loop.sentry.held),
+        held=loop.held,
         conflicts=len(replica.places.conflicting()),
         local_only=sum("here only" in note for note in loop.observer.notes.values()),
         problems=problems[:MOST_PROBLEMS],
@@ -88,7 +89,7 @@ def _state(loop: FolderLoop) -> model.FolderState:
         return model.FolderState.PAUSED
     if loop.observer.is_scanning:
         return model.FolderState.SCANNING
-    if loop.sentry.held:
+    if loop.held:
         return model.FolderState.HELD
     return model.FolderState.IDLE if loop.is_idle else model.FolderState.SYNCING
 
@@ -175,8 +176,8 @@ def progress(loop: FolderLoop) -> model.Progress:
         return model.Progress(phase=model.Phase.FAILED, reason=loop.trouble, hint="`harp status` says more")
     if loop.is_paused:
         return model.Progress(phase=model.Phase.FAILED, reason="the folder is paused", hint="`harp resume NAME`")
-    if loop.sentry.held:
-        ids = ", ".join(holding.id for holding in loop.sentry.held)
+    if loop.held:
+        ids = ", ".join([holding.id for holding in loop.sentry.held] + [fork.id for fork in loop.open_forks])
         return model.Progress(
             phase=model.Phase.FAILED,
             reason=f"changes are held until a person decides: {ids}",
@@ -255,6 +256,7 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
         )
         for holding in loop.sentry.held
     ]
+    found += [_fork(loop, fork) for fork in loop.open_forks]
     if loop.trouble:
         found.append(
             model.HeldSet(
@@ -266,6 +268,21 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
             )
         )
     return found
+
+
+def _fork(loop: FolderLoop, fork: Fork) -> model.HeldSet:
+    """An identity that exists twice, as a person decides on it."""
+    is_own = fork.author == loop.replica.device
+    member = loop.replica.membership.members.get(fork.author)
+    who = "this device" if is_own else naming.printable(member.name if member else device_id.short(fork.author))
+    return model.HeldSet(
+        id=fork.id,
+        kind="fork",
+        what=f"{who} said two different things at entry {fork.sequence}: its identity exists twice",
+        author=device_id.text(fork.author),
+        can_be_approved=not is_own,
+        remedy="stop one of the two copies for good; then approve this on a device that owns the folder",
+    )
 
 
 def verified(wrong: int, files: int, size: int) -> model.Progress:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Self
 
-from harp.sync.model import ID_BYTES, MAX_CHUNK, MIN_CHUNK, ChunkId, ChunkRef, FolderId, RootId, Vector
+from harp.sync.model import ID_BYTES, MAX_CHUNK, MIN_CHUNK, ChainId, ChunkId, ChunkRef, FolderId, RootId, Vector
 from harp.sync.protocol import wire
 from harp.sync.protocol.batchform import MAX_BATCH_BYTES, check_written
 from harp.sync.protocol.linkmessages import MAX_PROOF_BATCHES
@@ -21,6 +21,7 @@ MAX_CONTENT_BYTES = 1024 * 1024
 MAX_CONTENT_ITEMS = 1024
 MAX_OFFERED = 4096
 MAX_REQUEST = 2**32 - 1
+TIP_BYTES = 8
 
 
 class What(IntEnum):
@@ -52,20 +53,33 @@ class State:
     """Paths that wait for content or for the disk."""
     held: int
     """Changes that wait for a person."""
+    tips: tuple[bytes, ...] = ()
+    """For each chain of the vector, in its order on the wire, the first 8 bytes of its last entry's id; or nothing.
+
+    Two branches of a fork may be equally long: their vectors are equal, and only this tells them apart.
+    """
 
     def __post_init__(self) -> None:
         _check_folder(self.folder)
         wire.check_vector(self.vector, "a vector")
+        wire.check(type(self.tips) is tuple and len(self.tips) in (0, len(self.vector)), "the tips of a vector")
+        for tip in self.tips:
+            wire.check_bytes(tip, "the tip of a chain", TIP_BYTES)
         wire.check(type(self.settled) is bool, "whether a folder is settled")
         wire.check_uint(self.waiting, "how many paths wait")
         wire.check_uint(self.held, "how many changes are held")
 
     def fields(self) -> tuple[object, ...]:
-        return (self.folder, wire.vector_rows(self.vector), self.settled, self.waiting, self.held)
+        return (self.folder, wire.vector_rows(self.vector), self.settled, self.waiting, self.held, self.tips)
 
     @classmethod
-    def of(cls, folder: Any, vector: Any, settled: Any, waiting: Any, held: Any) -> Self:
-        return cls(folder, wire.vector_of(vector), settled, waiting, held)
+    def of(cls, folder: Any, vector: Any, settled: Any, waiting: Any, held: Any, tips: Any) -> Self:
+        return cls(folder, wire.vector_of(vector), settled, waiting, held, tips)
+
+    def tip_of(self, chain: ChainId) -> bytes | None:
+        """What the peer has at the end of a chain; None where it has nothing of it, or does not say."""
+        tips = dict(zip(sorted(self.vector), self.tips, strict=False))
+        return tips.get(chain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,11 +95,22 @@ class Applier:
         """Set while the folder's disk cannot be trusted (its marker or mount is gone): nothing is written."""
 
     def queue(self, places: Iterable[Place]) -> None:
-        """These rows changed: their paths are planned anew."""
+        """These rows changed: their paths are planned anew, but those where a cut write is still to be looked at."""
         for place in places:
+            if place.pending == JOURNALLED:
+                continue
             self._waiting.pop(place.path, None)
             self._retry.pop(place.path, None)
             self._work[place.path] = place
+
+    def renew(self, paths: Iterable[Path]) -> None:
+        """The rows of these paths may be newer than the queue's."""
+        for path in paths:
+            if path in self._work:
+                self._work[path] = self._replica.places.get_or_new(path)
+            elif path in self._waiting:
+                del self._waiting[path]
+                self._work[path] = self._replica.places.get_or_new(path)
 
     def content_came(self, roots: Iterable[RootId]) -> None:
         """Paths that waited for these contents are looked at again."""
@@ -158,12 +169,12 @@ class Applier:
             place = self._replica.places.get(path)
             when, delay = self._retry[path]
             self._retry[path] = (float("inf"), delay)
-            if place is not None and place.pending:
+            if place is not None and place.pending == PENDING:
                 self._work[path] = place
             else:
                 del self._retry[path]
         if not self._work and self._may_have_more and len(self._waiting) < GROUP:
-            found = self._replica.places.pending(limit=GROUP + len(self._waiting) + len(self._retry))
+            found = self._replica.places.pending(PENDING, limit=GROUP + len(self._waiting) + len(self._retry))
             fresh = {
                 place.path: place
                 for place in found
@@ -282,6 +293,10 @@ class Applier:
         if outcomes:
             self._sync_places(outcomes, is_few=is_few)
         self._note(turn, outcomes, now)
+        done = {id(outcome.action) for outcome in outcomes if isinstance(outcome, Applied)}
+        for item in turn.ready:
+            if item.temp is not None and item.temp.startswith("new-") and id(item.action) not in done:
+                replica.staging.discard(item.temp)
         for assembly in turn.assemblies:
             self._courier.finish(assembly)
         for root in turn.contents:
@@ -295,8 +310,16 @@ class Applier:
         db = self._replica.ledger.db
         with db.transaction():
             self._replica.places.journal(plan.place.number for plan in turn.plans if plan.actions)
+            self._journal_copies(turn)
             for assembly in turn.assemblies:
                 self._replica.places.add_nodes(assembly.nodes)
+
+    def _journal_copies(self, turn: _Turn) -> None:
+        """A conflict copy's path has no entries of its own, and maybe no row: a copy that was cut is none of a user's."""
+        places = self._replica.places
+        paths = {action.path for plan in turn.plans for action in plan.actions if action.path != plan.place.path}
+        rows = [places.get_or_new(path) for path in sorted(paths)]
+        places.put(replace(row, pending=JOURNALLED) for row in rows)
 
     def _sync_temps(self, turn: _Turn, *, is_few: bool) -> None:
         names = [item.temp for item in turn.ready if item.temp is not None]
@@ -346,7 +369,7 @@ class Applier:
         try:
             with replica.ledger.db.transaction():
                 for path, done in by_path.items():
-                    place = plans[path].place if path in plans else replica.places.get_or_new(path)
+                    place = plans[path].place if path in plans else self._of_copy(path)
                     for outcome in done:
                         place = self._after(place, outcome, owners[id(outcome.action)])
                     rows[path] = place
@@ -368,6 +391,11 @@ class Applier:
             stat = self._replica.root.stat(action.path)
             if isinstance(action, WriteFile | WriteSymlink) and stat is not None and stat.kind is not FileKind.DIRECTORY:
                 self._replica.disk.move(action.path, merge.conflict_path(action.path, action.entry), stat)
+
+    def _of_copy(self, path: Path) -> Place:
+        """The row of a copy's path, which the journal covered until now."""
+        place = self._replica.places.get_or_new(path)
+        return replace(place, pending=PENDING if place.heads else SETTLED)
 
     def _after(self, place: Place, outcome: Outcome, plan: _Plan) -> Place:
         """A path's row after one action on it."""

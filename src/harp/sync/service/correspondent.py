@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.engine.fetcher import Reach
-from harp.sync.model import Entry, FolderId, Vector
+from harp.sync.model import ChainId, Entry, FolderId, Vector
 from harp.sync.service.peer import Peer
 
 
@@ -29,6 +29,8 @@ class Correspondent:
     """It was asked for batches, and has not said that it sent all."""
     asked: tuple[Vector, Vector] | None = None
     """What we had and what it had when it was asked last: an answer that changed neither is not asked for again."""
+    doubted: set[ChainId] = field(default_factory=set)
+    """Chains of which it said that they end elsewhere: the proof is asked of it once."""
     outgoing: Iterator[bytes] | None = None
     """Batches it asked for, sent as its link takes them."""
 

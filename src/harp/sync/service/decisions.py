@@ -27,6 +27,10 @@ class Decisions:
 
     def approve(self, held_id: str) -> str:
         """Lets exactly what was shown happen; what it did in one line."""
+        fork = self._loop.forks.find(held_id)
+        if fork is not None:
+            self._loop.published(self._loop.governor.approve(self._loop.forks.approval(fork)))
+            return "approved: the device goes on anew, with what each of its copies has"
         holding = self._loop.sentry.find(held_id)
         if holding.origin == LOCAL:
             self._approve_local(holding)
@@ -37,6 +41,8 @@ class Decisions:
 
     def reject(self, held_id: str) -> str:
         """Puts the files back: for everyone where the change was a peer's, here where it was ours."""
+        if self._loop.forks.find(held_id) is not None:
+            raise UsageError("a fork cannot be rejected: it is stopped", hint="`harp forget` the device, or approve it")
         holding = self._loop.sentry.find(held_id)
         self._loop.sentry.release(holding, approved=False)
         if holding.origin == LOCAL:

@@ -11,6 +11,7 @@ from harp.sync.model import MIN_CHUNK, Batch, ChainId, ChunkId, FolderId, RootId
 from harp.sync.protocol import batchform
 from harp.sync.protocol.foldermessages import (
     MAX_CONTENT_BYTES,
+    TIP_BYTES,
     Batches,
     Content,
     Forked,
@@ -61,6 +62,14 @@ class Exchange:
         if self.last_state is not None:
             peer.send(self.last_state)
 
+    def greet_again(self, peer: Peer) -> None:
+        """A linked member begins to speak of the folder: what was said before has not reached it."""
+        known = self._peers.get(peer.device)
+        if known is None or known.peer is not peer or self.last_state is None:
+            return
+        known.is_getting, known.outgoing = False, None
+        peer.send(self.last_state)
+
     def went(self, peer: Peer) -> bool:
         """Whether the peer was here by that very link."""
         known = self._peers.get(peer.device)
@@ -82,8 +91,20 @@ class Exchange:
         known.said = state.vector
         known.vector = dag.joined(known.vector, state.vector)
         known.is_settled, known.waiting, known.held = state.settled, state.waiting, state.held
+        self._compare_tips(known, state)
         self.ask(known)
         return known
+
+    def _compare_tips(self, known: Correspondent, state: State) -> None:
+        """A chain that ends elsewhere at the same sequence has forked: its other branch is asked for, as the proof."""
+        for chain in self._ledger.chains():
+            tip = state.tip_of(chain.id)
+            is_equal_long = tip is not None and state.vector.get(chain.id) == chain.merged
+            is_other = is_equal_long and tip != chain.merged_id[:TIP_BYTES] and chain.stopped_at is None
+            if is_other and chain.id not in known.doubted:
+                known.doubted.add(chain.id)
+                self.suspects.add(chain.id)
+                known.asked = None
 
     def _tell_forks(self, peer: Peer) -> None:
         for one, other in self._ledger.forks():
@@ -152,6 +173,8 @@ class Exchange:
     def pass_on(self, forked: Iterable[tuple[Batch, Batch]]) -> None:
         """Everyone learns of a fork from whoever sees it first."""
         for one, other in forked:
+            # What we have said of ourselves since the last state may be less now.
+            self._stated = None
             message = Forked(self._folder, batchform.encode_batch(one), batchform.encode_batch(other))
             for known in self._peers.values():
                 known.peer.send(message)
@@ -168,13 +191,14 @@ class Exchange:
         Returns when (monotonic) it should be called again, None for not before something changes.
         """
         vector = self._ledger.vector()
+        tips = [self._ledger.chain(chain).merged_id[:TIP_BYTES] for chain in sorted(vector)]
         fingerprint = (tuple(sorted(vector.items())), is_settled, waiting > 0, held)
         if fingerprint == self._stated:
             return None
         if not is_settled and now - self._stated_s < STATE_EVERY_S:
             return self._stated_s + STATE_EVERY_S
         self._stated, self._stated_s = fingerprint, now
-        self.last_state = State(self._folder, vector, is_settled, waiting, held)
+        self.last_state = State(self._folder, vector, is_settled, waiting, held, tuple(tips))
         for known in self._peers.values():
             known.peer.send(self.last_state)
         return None
@@ -196,9 +220,14 @@ class Exchange:
 
     def is_agreed(self, vector: Vector) -> bool:
         """Whether every linked member durably has exactly what we have."""
-        return all(
-            known.has_spoken and known.is_settled and dict(known.said) == dict(vector) for known in self._peers.values()
-        )
+        return all(self._is_agreed(known, vector) for known in self._peers.values())
+
+    def _is_agreed(self, known: Correspondent, vector: Vector) -> bool:
+        """Forked chains aside: of those each has the branch it saw first, and neither counts."""
+        stopped = {chain.id for chain in self._ledger.chains() if chain.stopped_at is not None}
+        theirs = {chain: sequence for chain, sequence in known.said.items() if chain not in stopped}
+        ours = {chain: sequence for chain, sequence in vector.items() if chain not in stopped}
+        return known.has_spoken and known.is_settled and theirs == ours
 
     def describe_disagreement(self, vector: Vector) -> str:
         """For people: which peer is not there yet, and why."""
@@ -208,7 +237,7 @@ class Exchange:
                 return f"{who} has not spoken of this folder yet"
             if known.held:
                 return f"{who} holds changes until a person decides there"
-            if not known.is_settled or dict(known.said) != dict(vector):
+            if not self._is_agreed(known, vector):
                 return f"{who} is still working, {known.waiting} paths to go"
         return ""
 

@@ -23,6 +23,7 @@ from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
 from harp.sync.service.courier import Courier
 from harp.sync.service.exchange import Exchange
+from harp.sync.service.forks import Forks
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import (
     Call,
@@ -43,6 +44,7 @@ from harp.sync.service.replica import Replica
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
+from harp.sync.store.places import JOURNALLED
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -89,6 +91,8 @@ class FolderLoop:
         self.author = Author(replica)
         self.governor = Governor(replica, self.author)
         self.merger = Merger(replica)
+        self.forks = Forks(replica)
+        self.open_forks = self.forks.open()
         self.server = Server(
             replica.ledger.db.path, replica.root, self.offering, lambda path: self.post(DiskChanged(_looked(path)))
         )
@@ -281,6 +285,8 @@ class FolderLoop:
     def note_merged(self, merged: Merged) -> None:
         self.applier.queue(merged.places)
         self.exchange.pass_on(merged.forked)
+        if merged.forked or merged.members_changed:
+            self.learn_forks()
         self.exchange.suspects |= merged.suspects
         self.exchange.suspects -= {ours.chain for ours, _ in merged.forked}
         if merged.members_changed:
@@ -314,7 +320,7 @@ class FolderLoop:
         return self._pause(now, state_at)
 
     def _step(self, now: float) -> bool:
-        if self._is_new and not self._has_caught_up():
+        if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
             return False
         if self.observer.can_step and not self._went_back_in_time():
             self._author(self.observer.step())
@@ -323,7 +329,7 @@ class FolderLoop:
         came = self.courier.step(now=now)
         if came:
             self.applier.content_came(came)
-        return self.observer.can_step or self.applier.can_step
+        return (self.observer.can_step and not self._went_back_in_time()) or self.applier.can_step
 
     def _has_caught_up(self) -> bool:
         """Whether history is here as far as a peer has told it; then what lies here is adopted or added to it."""
@@ -372,6 +378,7 @@ class FolderLoop:
         if written:
             self.exchange.publish(written, group.contents)
         self.applier.queue(places)
+        self.applier.renew(group.seen)
         return written
 
     def pause(self, paused: bool) -> None:
@@ -393,21 +400,35 @@ class FolderLoop:
             self._totals, self._totals_s = self.replica.places.totals(), now
         return self._totals
 
+    def learn_forks(self) -> None:
+        """Which forks wait for an owner; should ours be approved, this device goes on anew."""
+        self.open_forks = self.forks.open()
+        if self.forks.go_on_anew():
+            _log.warning("folder %s: goes on as a new incarnation after a fork", self.replica.name)
+            self.observer.scan()
+            self.applier.resume()
+
+    @property
+    def held(self) -> int:
+        """How much waits for a person."""
+        return len(self.sentry.held) + len(self.open_forks)
+
     def published(self, written: Sequence[Written]) -> None:
         """Sends what this device said about members to all of them; who they are may have changed."""
         self.exchange.publish(written, {})
+        self.learn_forks()
         self._surroundings.members_changed(self.replica.folder)
 
     def _say_state(self, now: float) -> float | None:
         return self.exchange.state(
-            is_settled=self.is_settled, waiting=self.applier.waiting, held=len(self.sentry.held), now=now
+            is_settled=self.is_settled, waiting=self.applier.waiting, held=self.held, now=now
         )
 
     @property
     def is_settled(self) -> bool:
         """Whether the disk durably shows all that is merged here."""
         is_working = self._is_new or self.applier.is_busy or self.merger.waits or self.applier.next_deadline() is not None
-        return not is_working and not self.sentry.held and not self.trouble
+        return not is_working and not self.held and not self.trouble
 
     @property
     def is_idle(self) -> bool:
@@ -462,6 +483,7 @@ class FolderLoop:
         _log.warning("folder %s: %s", self.replica.name, error.message)
         self.disk_problem = error.message
         time.sleep(AGAIN_AFTER_S)
+        self.observer.look(place.path for place in self.replica.places.pending(JOURNALLED))
         self.observer.scan()
         self.applier.resume()
 

@@ -13,7 +13,7 @@ from harp.base.errors import RemoteProtocolError, TrustError
 from harp.identity.device import DeviceId, short
 from harp.sync.engine import chain, details, facts, members, merge
 from harp.sync.engine.chain import Draft
-from harp.sync.engine.details import Approval
+from harp.sync.engine.details import Approval, ForkBranches
 from harp.sync.model import Entry, EntryId, FolderKeys, Hlc, Kind, Role
 from harp.sync.protocol import batchform
 from harp.sync.protocol.linkmessages import SECRET_BYTES
@@ -58,7 +58,9 @@ class Governor:
         return self._say(Draft(kind=Kind.LEAVE, hlc=self._hlc(), detail=details.leave_detail()))
 
     def approve(self, approval: Approval) -> list[Written]:
-        """Signs that a person here stands by what was held."""
+        """Signs that a person here stands by what was held. Raises :class:`TrustError` for a fork, but for an owner."""
+        if isinstance(approval, ForkBranches):
+            self._demand_owner()
         return self._say(Draft(kind=Kind.APPROVE, hlc=self._hlc(), detail=details.approve_detail(approval)))
 
     def learn_epochs(self) -> bool:

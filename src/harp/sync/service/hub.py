@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who is linked to us and in which folders: admission, duplicates, invitations, and what each link says to which loop."""
 
+import functools
 import logging
 import threading
 import time
@@ -260,7 +261,10 @@ class Hub:
             case messages.Addresses():
                 self._learn_addresses(peer, message)
             case messages.Proof():
-                pass
+                # It speaks of the folder for the first time, or has opened it anew and heard nothing of ours since.
+                loop = self._loops.get(message.folder)
+                if loop is not None:
+                    loop.call(functools.partial(loop.exchange.greet_again, peer))
             case (
                 messages.State()
                 | messages.Get()

@@ -88,7 +88,7 @@ class Observer:
         self._is_held = is_held
         self._executor = executor
         self._offering = offering
-        self._paths: dict[Path, None] = {}
+        self._paths: dict[Path, None] = {place.path: None for place in replica.places.pending(JOURNALLED, 1 << 30)}
         self._gone: dict[Path, None] = {}
         self._scans: deque[Scan] = deque()
         self._hashing: dict[Path, Future[read.Hashed | read.Gone]] = {}
@@ -143,6 +143,9 @@ class Observer:
             self._look_at(path, None, group)
         while self._scans and not group.is_full:
             self._go_on(self._scans[0], group)
+        if self._gone:
+            # A directory that was renamed a moment ago must not stand for its old name.
+            self._replica.root.forget()
         while self._gone and not group.is_full and not self._paths and not self._hashing:
             gone = next(iter(self._gone))
             del self._gone[gone]
@@ -215,6 +218,8 @@ class Observer:
         if stat is None:
             if before is not None:
                 self._gone[path] = None
+            elif place.pending == JOURNALLED:
+                group.seen[path] = Seen(None, is_recovered=True)
             return
         if before is not None and before.stat == stat and not place.is_racy and place.pending != JOURNALLED:
             return

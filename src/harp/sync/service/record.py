@@ -79,7 +79,9 @@ class Record:
         if lives != place.lives:
             self._lift(place.path)
         self.touched.add(place.path)
-        return Place(place.number, place.path, heads, lives, PENDING, None, place.on_disk, place.is_racy)
+        # A write that was cut is still to be looked at before anything else is done there.
+        pending = place.pending or PENDING
+        return Place(place.number, place.path, heads, lives, pending, None, place.on_disk, place.is_racy)
 
     def _lift(self, path: Path) -> None:
         """What lives or dies below a path decides whether that path is a directory: its ancestors are planned anew."""
@@ -89,7 +91,7 @@ class Record:
             place = self._cached.get(parent) or self._places.get(parent)
             if place is not None and (place.heads or place.on_disk is not None):
                 self.touched.add(parent)
-                self.put(replace(self.place(parent), pending=PENDING))
+                self.put(replace(self.place(parent), pending=place.pending or PENDING))
             parent = Path(parent.rpartition(b"/")[0])
 
     def _is_known(self, entry_id: EntryId) -> bool:
