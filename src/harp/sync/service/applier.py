@@ -148,8 +148,8 @@ class Applier:
         return min((when for when, _ in self._retry.values()), default=None)
 
     def wants(self, root: RootId) -> bool:
-        """Whether a path still waits for this content."""
-        return any(path in self._waiting for path in self._roots.get(root, ()))
+        """Whether a path still waits for this content, or is to be tried again with it."""
+        return any(path in self._waiting or path in self._retry for path in self._roots.get(root, ()))
 
     def step(self, *, now: float) -> bool:
         """One group; whether the ledger changed. ``now`` is monotonic."""
@@ -386,11 +386,28 @@ class Applier:
         self._look(action.path for action in changed)
 
     def _keep_aside(self, actions: Iterable[Action]) -> None:
-        """On a device that may only read, what was changed here gets out of the way of the folder's version."""
+        """On a device that may only read, what was changed here gets out of the way of the folder's version.
+
+        From then on nothing of the folder's lies there: its version is written anew, or has gone already.
+        """
+        replica = self._replica
+        emptied = []
         for action in actions:
-            stat = self._replica.root.stat(action.path)
+            stat = replica.root.stat(action.path)
             if isinstance(action, WriteFile | WriteSymlink) and stat is not None and stat.kind is not FileKind.DIRECTORY:
-                self._replica.disk.move(action.path, merge.conflict_path(action.path, action.entry), stat)
+                replica.disk.move(action.path, merge.conflict_path(action.path, action.entry), stat)
+            place = replica.places.get(action.path)
+            if place is not None and place.on_disk is not None:
+                emptied.append(place)
+        if not emptied:
+            return
+        rows = [replace(place, on_disk=None, pending=PENDING) for place in emptied]
+        with replica.ledger.db.transaction():
+            for place in emptied:
+                assert place.on_disk is not None
+                self._moved_away(place, place.on_disk, None)
+            replica.places.put(rows)
+        self.queue(rows)
 
     def _of_copy(self, path: Path) -> Place:
         """The row of a copy's path, which the journal covered until now."""

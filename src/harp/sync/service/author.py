@@ -66,6 +66,8 @@ class Author:
         except StoreError:
             ledger.refresh()
             raise
+        if written:
+            replica.witness.note(replica.incarnation, written[-1].batch.last_sequence)
         return written, [place for place in changed if place.path in record.touched]
 
     def _sealed(self, group: Sequence[Draft]) -> tuple[Sequence[Entry], Written]:

@@ -215,14 +215,24 @@ class Courier:
         """The content lies on the disk now."""
         self._drop(assembly)
 
-    def give_up(self, wanted: Callable[[RootId], bool]) -> None:
-        """Drops assemblies and asks for which no entry waits any more."""
+    def give_up(self, wanted: Callable[[RootId], bool], *, is_all_done: bool) -> None:
+        """Drops what no entry waits for any more: of large files each time, of small ones once all is done.
+
+        To be called when every path that lacks content is known to wait for it.
+        """
         for root, assembly in list(self._assemblies.items()):
             if assembly.is_wanted and not wanted(root):
                 self._drop(assembly)
                 self._discard(assembly)
+        if not is_all_done:
+            return
         for id_ in [id_ for id_ in self._small if not wanted(RootId(id_))]:
             self._drop_small(id_)
+        for root in [root for root in self._inline if not wanted(root)]:
+            self.spend(root)
+        for id_ in [] if self._assemblies else list(self._nodes):
+            del self._nodes[id_]
+            self._close_question(id_)
 
     @property
     def is_busy(self) -> bool:

@@ -53,6 +53,8 @@ MAX_EVENTS = 4096
 """Taken in one turn."""
 MARKER_EVERY_S = 5.0
 RACY_AFTER_S = 2.5
+HEAR_FIRST_S = 2.0
+"""After its start a device lets a peer speak first: if its disk and ledger were put back together, that tells it."""
 AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
@@ -180,6 +182,7 @@ class FolderLoop:
         finally:
             self._refuse_calls()
             self.replica.ledger.close()
+            self.replica.witness.close()
 
     def _refuse_calls(self) -> None:
         while True:
@@ -322,14 +325,20 @@ class FolderLoop:
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
             return False
-        if self.observer.can_step and not self._went_back_in_time():
+        if self.observer.can_step and not self._may_have_gone_back():
             self._author(self.observer.step())
         if self.applier.can_step:
             self.applier.step(now=now)
+            self._give_up_unwanted()
         came = self.courier.step(now=now)
         if came:
             self.applier.content_came(came)
-        return (self.observer.can_step and not self._went_back_in_time()) or self.applier.can_step
+        return (self.observer.can_step and not self._may_have_gone_back()) or self.applier.can_step
+
+    def _give_up_unwanted(self) -> None:
+        """Once every path has been planned, content that none of them asked for is not waited for any more."""
+        if not self.applier.can_step:
+            self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
 
     def _has_caught_up(self) -> bool:
         """Whether history is here as far as a peer has told it; then what lies here is adopted or added to it."""
@@ -345,11 +354,15 @@ class FolderLoop:
         self.applier.resume()
         return True
 
-    def _went_back_in_time(self) -> bool:
-        """Whether a peer has more of our own chain than we: this ledger was restored, and says nothing before it has it."""
+    def _may_have_gone_back(self) -> bool:
+        """Whether a peer has more of our own chain than we, or might: a restored ledger says nothing before it has it."""
         own = self.replica.own_chain
         merged = self.replica.ledger.chain(own).merged
-        return any(known.said.get(own, 0) > merged for known in self.exchange.correspondents())
+        correspondents = self.exchange.correspondents()
+        if any(known.said.get(own, 0) > merged for known in correspondents):
+            return True
+        is_early = time.monotonic() - self._started_s < HEAR_FIRST_S and len(self.replica.membership.members) > 1
+        return is_early and not any(known.has_spoken for known in correspondents)
 
     def _author(self, group: Group) -> None:
         """Says what was found, unless it is so much loss that a person has to look at it first."""
@@ -379,6 +392,8 @@ class FolderLoop:
             self.exchange.publish(written, group.contents)
         self.applier.queue(places)
         self.applier.renew(group.seen)
+        if group.approved:
+            self.published(self.governor.stand_by(written, group.approved))
         return written
 
     def pause(self, paused: bool) -> None:
@@ -445,6 +460,7 @@ class FolderLoop:
             self.applier.next_deadline(),
             self.observer.next_deadline(),
             now + 1.0 if self.courier.is_busy else None,
+            self._started_s + HEAR_FIRST_S if now < self._started_s + HEAR_FIRST_S else None,
         ]
         return max(0.0, min(deadline for deadline in deadlines if deadline is not None) - now)
 

@@ -14,7 +14,7 @@ from harp.identity.device import DeviceId, short
 from harp.sync.engine import chain, details, facts, members, merge
 from harp.sync.engine.chain import Draft
 from harp.sync.engine.details import Approval, ForkBranches
-from harp.sync.model import Entry, EntryId, FolderKeys, Hlc, Kind, Role
+from harp.sync.model import Entry, EntryId, FolderKeys, Hlc, Kind, Path, Role
 from harp.sync.protocol import batchform
 from harp.sync.protocol.linkmessages import SECRET_BYTES
 from harp.sync.service.author import Author, Written
@@ -62,6 +62,12 @@ class Governor:
         if isinstance(approval, ForkBranches):
             self._demand_owner()
         return self._say(Draft(kind=Kind.APPROVE, hlc=self._hlc(), detail=details.approve_detail(approval)))
+
+    def stand_by(self, written: Iterable[Written], paths: Iterable[Path]) -> list[Written]:
+        """Signs that a person here stands by what was just said of these paths."""
+        meant = frozenset(paths)
+        said = [entry.id for item in written for entry in item.batch.entries if entry.meta.path in meant]
+        return self.approve(details.HeldSet(details.held_digest(said))) if said else []
 
     def learn_epochs(self) -> bool:
         """Opens the knocking secrets of all cuts that count; whether there was a new one."""

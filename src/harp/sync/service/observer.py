@@ -43,6 +43,8 @@ class Group:
     """Places from which something disappeared: their drafts are made once the guard has let them pass."""
     reverted: dict[Path, list[Draft]] = field(default_factory=dict)
     """Of the changes, those that turn a file back to an earlier version."""
+    approved: list[Path] = field(default_factory=list)
+    """Of the changes, those that a person here stands by."""
     again: dict[Path, None] = field(default_factory=dict)
     """Paths that were told of twice: looked at once more when the ledger holds what was seen now."""
     places: dict[Path, Place] = field(default_factory=dict)
@@ -175,6 +177,7 @@ class Observer:
                     self.notes[found.path] = found.why
                     self._mark_seen(scan, self._replica.places.glance(found.path))
                 case (path, stat):
+                    self.notes.pop(path, None)
                     glance = self._replica.places.glance(path)
                     self._mark_seen(scan, glance)
                     if glance is None or not glance.shows(stat):
@@ -208,6 +211,7 @@ class Observer:
         replica = self._replica
         if self._is_held(path) or group.has(path):
             return
+        self.notes.pop(path, None)
         try:
             stat = stat or replica.root.stat(path)
         except FolderError as error:
@@ -327,6 +331,7 @@ class Observer:
             group.files += 1
             if place.path in self._approved:
                 self._approved.discard(place.path)
+                group.approved.append(place.path)
             elif self._goes_back(place, after):
                 group.reverted[place.path] = drafts
         group.seen[place.path] = Seen(on_disk, is_racy, tuple(nodes))

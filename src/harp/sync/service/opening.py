@@ -15,11 +15,12 @@ from harp.sync.folder.apply import Disk
 from harp.sync.folder.fs import MARKER_ID_BYTES, Marker, Root
 from harp.sync.folder.staging import Staging
 from harp.sync.folder.trash import Trash
-from harp.sync.model import INCARNATION_BYTES, Batch, FolderKeys, Incarnation
+from harp.sync.model import INCARNATION_BYTES, Batch, ChainId, FolderKeys, Incarnation
 from harp.sync.protocol import batchform
 from harp.sync.protocol.linkmessages import SECRET_BYTES, Welcome
 from harp.sync.service.replica import Replica, membership_of
 from harp.sync.service.rules import LiveRules
+from harp.sync.service.witness import Witness
 from harp.sync.store.ledger import Ledger
 from harp.sync.store.places import Places
 from harp.sync.store.registry import SharedFolder
@@ -101,6 +102,11 @@ def _replica(key: DeviceKey, shared: SharedFolder, ledger: Ledger, root: Root, m
     was_clean = ledger.begin()
     if not was_clean:
         _log.info("folder %s was not closed cleanly: what was being written is looked at first", shared.name)
+    witness = Witness(root)
+    own = ledger.chain(ChainId(key.device_id, ledger.incarnation))
+    if witness.contradicts(ledger.incarnation, own.merged):
+        _log.warning("folder %s: its ledger is older than what this device said last: it goes on anew", shared.name)
+        ledger.renew(Incarnation(secrets.token_bytes(INCARNATION_BYTES)))
     staging, trash = Staging(root), Trash(root)
     for name in staging.names():
         if not name.startswith("file-"):
@@ -120,6 +126,7 @@ def _replica(key: DeviceKey, shared: SharedFolder, ledger: Ledger, root: Root, m
         staging=staging,
         trash=trash,
         marker=marker,
+        witness=witness,
         capabilities=capabilities,
         keys=manifest.keys(secrets_.content),
         secrets=secrets_,

@@ -29,6 +29,7 @@ from harp.sync.model import (
 )
 from harp.sync.service import catalog
 from harp.sync.service.rules import LiveRules
+from harp.sync.service.witness import Witness
 from harp.sync.store.ledger import Ledger
 from harp.sync.store.places import Place, Places
 
@@ -54,6 +55,7 @@ class Replica:
     staging: Staging
     trash: Trash
     marker: Marker
+    witness: Witness
     capabilities: Capabilities
     keys: Keys = field(repr=False)
     secrets: FolderKeys = field(repr=False)

@@ -43,6 +43,8 @@ class Sentry:
         }
         self._approved_up_to: dict[ChainId, int] = {}
         self._reason = ""
+        self._let_pass: set[EntryId] = set()
+        """Entries whose losses were counted within the window: what has to be tried again is no further loss."""
         self.learn_approvals()
 
     @property
@@ -109,7 +111,10 @@ class Sentry:
             for path, causes in losing
             if not all(map(self._is_approved, causes)) and not self._lies_elsewhere(path, came)
         ]
-        if losing and not self._passes(Losses(removed=len(losing))):
+        losing = [(path, causes) for path, causes in losing if not self._let_pass.issuperset(c.id for c in causes)]
+        if losing and self._passes(REMOTE, Losses(removed=len(losing))):
+            self._let_pass.update(cause.id for _, causes in losing for cause in causes)
+        elif losing:
             paths = [path for path, _ in losing]
             self._hold(REMOTE, self._reason, paths, [cause.id for _, causes in losing for cause in causes])
             held.update(paths)
@@ -143,7 +148,7 @@ class Sentry:
             and place.on_disk.stat.kind is not FileKind.DIRECTORY
             and not self._lies_elsewhere(place.path, roots)
         ]
-        if self._passes(Losses(removed=len(gone), reverted=len(reverted))):
+        if self._passes(LOCAL, Losses(removed=len(gone), reverted=len(reverted))):
             return True
         self._hold(LOCAL, self._reason, [*(place.path for place in lost), *reverted], [])
         return False
@@ -157,17 +162,21 @@ class Sentry:
         others = self._replica.places.with_root(root)
         return root in came or any(one.path != path and not is_internal(one.path) for one in others)
 
-    def _passes(self, losses: Losses) -> bool:
-        """Takes the losses into account; ``_reason`` says why they do not pass."""
+    def _passes(self, origin: str, losses: Losses) -> bool:
+        """Takes the losses into account, and what is held already; ``_reason`` says why they do not pass."""
         if losses.count == 0:
             return True
         now = time.time()
         with self._holdings.db.transaction():
             history = self._holdings.losses(since_s=now - self._guard.limits.window_s)
             so_far = sum(count for _, count in history)
-            if so_far + losses.count >= FEWEST:
+            if not so_far:
+                self._let_pass.clear()
+            # The tail of a mass deletion is a part of it.
+            held = [(held.since_s, len(held.paths)) for held in self._held.values() if held.origin == origin]
+            if so_far + losses.count >= FEWEST or held:
                 files = self._replica.places.totals()[0] + so_far
-                verdict = self._guard.verdict(history, files, losses, now=now)
+                verdict = self._guard.verdict([*history, *held], files, losses, now=now)
                 if isinstance(verdict, Hold):
                     self._reason = verdict.reason
                     return False

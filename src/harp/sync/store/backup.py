@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from harp.base.errors import FolderError, StoreError, UsageError
-from harp.sync.model import INCARNATION_BYTES
+from harp.sync.model import INCARNATION_BYTES, Incarnation
 from harp.sync.store.database import Database
 from harp.sync.store.ledger import Ledger
 
@@ -58,13 +58,15 @@ def restore(home: Path, source: Path) -> None:
             with tarfile.open(source, mode="r:") as archive:
                 for member in archive:
                     _extract(archive, member, scratch)
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             raise UsageError(f"{source} is not a whole backup: {error}", hint="`harp backup FILE` makes one") from error
         if not (scratch / KEY).is_file() or not (scratch / REGISTRY).is_file():
             raise UsageError(f"{source} is not a backup of harp", hint="`harp backup FILE` makes one")
-        (home / FOLDERS).mkdir(mode=0o700, exist_ok=True)
-        for ledger in sorted((scratch / FOLDERS).glob("*.db")):
+        ledgers = sorted((scratch / FOLDERS).glob("*.db"))
+        for ledger in ledgers:
             _renew(ledger)
+        (home / FOLDERS).mkdir(mode=0o700, exist_ok=True)
+        for ledger in ledgers:
             ledger.rename(home / FOLDERS / ledger.name)
         for name in (REGISTRY, SETTINGS, KEY):
             if (scratch / name).is_file():
@@ -112,7 +114,11 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path) -
 def _renew(path: Path) -> None:
     """A new incarnation: the old chain may have gone on after the backup, and must not fork."""
     ledger = Ledger(path)
-    with ledger.db.transaction():
-        ledger.set_fact("incarnation", secrets.token_bytes(INCARNATION_BYTES))
-        ledger.set_fact("is_new", b"1")
-    ledger.close()
+    try:
+        ledger.db.check()
+        with ledger.db.transaction():
+            # A ledger that names no folder is none.
+            ledger.set_fact("folder", ledger.folder)
+        ledger.renew(Incarnation(secrets.token_bytes(INCARNATION_BYTES)))
+    finally:
+        ledger.close()

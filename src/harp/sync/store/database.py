@@ -3,7 +3,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -18,15 +18,19 @@ def mapping(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise CorruptStore(
-                f"the database {path} is damaged: {error}",
-                hint="stop the daemon and bring it back with `harp restore-backup FILE`, or move it away and join again",
-            ) from error
-        if code == sqlite3.SQLITE_FULL:
-            raise StoreError(f"no room left on the disk of {path}", hint="free some space; nothing is lost") from error
-        raise StoreError(f"the database {path} cannot be used: {error}") from error
+        raise _mapped(path, error) from error
+
+
+def _mapped(path: Path, error: sqlite3.DatabaseError) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptStore(
+            f"the database {path} is damaged: {error}",
+            hint="stop the daemon and bring it back with `harp restore-backup FILE`, or move it away and join again",
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreError(f"no room left on the disk of {path}", hint="free some space; nothing is lost")
+    return StoreError(f"the database {path} cannot be used: {error}")
 
 
 class Database:
@@ -47,10 +51,16 @@ class Database:
                 check_same_thread=False,
                 cached_statements=256,
             )
-            self.execute = self._connection.execute
             self.executemany = self._connection.executemany
             if not read_only:
                 self._prepare(schema)
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        """One statement; raises as :func:`mapping` does, also outside a transaction."""
+        try:
+            return self._connection.execute(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            raise _mapped(self.path, error) from error
 
     def _prepare(self, schema: str) -> None:
         self.execute("PRAGMA journal_mode = WAL")

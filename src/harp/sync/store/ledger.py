@@ -120,6 +120,12 @@ class Ledger:
     def set_keys(self, keys: FolderKeys) -> None:
         self.set_fact("keys", cbor2.dumps([keys.content, *keys.epochs]))
 
+    def renew(self, incarnation: Incarnation) -> None:
+        """A new chain for this device, which says nothing on it before it has what its peers have."""
+        with self.db.transaction():
+            self.set_fact("incarnation", incarnation)
+            self.set_fact("is_new", b"1")
+
     def begin(self) -> bool:
         """To be called once after opening: whether the ledger was closed cleanly the last time."""
         was_clean = self.fact("unclean") is None

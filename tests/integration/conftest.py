@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What tests with real daemons share: an office of their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.office import Office, opened
+
+
+@pytest.fixture
+def office(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Office]:
+    """Desks that end with the test."""
+    with opened(tmp_path) as found:
+        yield found
+        if request.node.stash.get(_FAILED, False):
+            found.abandon()
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A fixture is not told how its test went; this one wants to know."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or call.excinfo is not None
+    return report

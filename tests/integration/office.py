@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""An office of real daemons on loopback: each a process with a home and a folder of its own, asked as a person asks."""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from harp.base.errors import HarpError
+from harp.bridge import model
+from harp.cli.client import Client, at
+
+T = TypeVar("T")
+SOON_S = 30.0
+"""Ten times and more what anything here needs."""
+NAME = "desk"
+
+
+class Item(NamedTuple):
+    """What two copies of a folder have to agree on, of one path. A directory's times and modes are not synced."""
+
+    kind: str
+    executable: bool = False
+    mtime_ns: int = 0
+    content: str = ""
+
+
+def tree(folder: Path) -> dict[bytes, Item]:
+    """All of a folder but Harp's own corner, by relative path."""
+    top = os.fsencode(folder)
+    found: dict[bytes, Item] = {}
+    for directory, names, files in os.walk(top):
+        if directory == top:
+            names[:] = [name for name in names if name != b".harp"]
+        for name in names + files:
+            path = os.path.join(directory, name)
+            found[os.path.relpath(path, top)] = _item(path)
+    return found
+
+
+def _item(path: bytes) -> Item:
+    info = os.lstat(path)
+    if stat.S_ISLNK(info.st_mode):
+        return Item("symlink", content=os.readlink(path).hex())
+    if stat.S_ISDIR(info.st_mode):
+        return Item("directory")
+    if not stat.S_ISREG(info.st_mode):
+        return Item("other")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Item("file", bool(info.st_mode & 0o100), info.st_mtime_ns, f"{info.st_size} {digest}")
+
+
+def until(holds: Callable[[], T], what: str, timeout_s: float = SOON_S) -> T:
+    """The first true answer; fails with ``what`` if there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Desk:
+    """One device: ``home``, ``folder``, and the daemon that may run for them."""
+
+    def __init__(self, place: Path, name: str, settings: Mapping[str, str]) -> None:
+        self.name = name
+        self.home = place / f"{name}-home"
+        self.folder = place / name / NAME
+        self.log = place / f"{name}.log"
+        self.client = Client(self.home)
+        self.process: subprocess.Popen[bytes] | None = None
+        # The same at each start, as it is for people: peers come back to where they found it.
+        self.listen = f"127.0.0.1:{_free_port()}"
+        self._settings = {"device_name": name, **settings}
+
+    # --- the daemon ---------------------------------------------------------------------------------------------------
+
+    def start(self, folder: Path | None = None) -> "Desk":
+        """Runs the daemon until it answers; ``folder`` is shared by it."""
+        process = self.launch(folder)
+        until(lambda: process.poll() is not None or self._is_ready(), f"{self.name} answers")
+        assert process.poll() is None, f"{self.name} did not start: {self.log.read_text()}"
+        return self
+
+    def launch(self, folder: Path | None = None) -> "subprocess.Popen[bytes]":
+        """Runs the daemon without waiting for anything."""
+        assert self.process is None or self.process.poll() is not None, "it runs already"
+        command = [*_HARP, "up", *([] if folder is None else [str(folder)])]
+        command += ["--home", str(self.home), "--listen", self.listen, "--no-discovery"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
+        return self.process
+
+    def stop(self) -> None:
+        """Ends the daemon cleanly."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(SOON_S) == 0, f"{self.name} did not end well: {self.log.read_text()}"
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(SOON_S)
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(HarpError):
+            self.client.get(at("status"), model.Status)
+            return True
+        return False
+
+    def _environ(self) -> dict[str, str]:
+        settings = {f"HARP_{key.upper()}": value for key, value in self._settings.items()}
+        return {**os.environ, **settings, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def run(self, *words: str | Path, timeout_s: float = 2 * SOON_S) -> Said:
+        """``harp WORDS --home …``, as a process of its own."""
+        done = subprocess.run(
+            [*_HARP, *map(str, words), "--home", str(self.home)],
+            capture_output=True,
+            timeout=timeout_s,
+            env=self._environ(),
+            check=False,
+        )
+        said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in said.err, said.err
+        return said
+
+    def do(self, *words: str | Path) -> str:
+        """What a command that must succeed prints."""
+        said = self.run(*words)
+        assert said.code == 0, f"harp {' '.join(map(str, words))}: {said}"
+        return said.out
+
+    def ask(self, *words: str | Path) -> Any:
+        """The same with ``--json``."""
+        return json.loads(self.do(*words, "--json"))
+
+    def refuses(self, *words: str | Path) -> Said:
+        """A command that must fail: one line that says what is wrong, one that says what to do."""
+        said = self.run(*words)
+        assert said.code != 0, f"harp {' '.join(map(str, words))} should have failed: {said}"
+        lines = said.err.splitlines()
+        assert lines and lines[0].startswith("harp: "), said
+        assert len(lines) == 2 and lines[1].startswith("      "), f"a line and a hint: {said}"
+        return said
+
+    def status(self) -> model.FolderStatus:
+        """The state of the one folder."""
+        return self.client.get(at("status"), model.Status).folders[0]
+
+    def knows(self, other: "Desk") -> bool:
+        """Whether the two are linked just now."""
+        return any(peer.name == other.name and peer.is_connected for peer in self.peers())
+
+    def peers(self) -> list[model.PeerStatus]:
+        return self.client.get(at("peers"), model.PeerList).peers
+
+    def traffic(self) -> int:
+        """Bytes on the wire since the daemon started, both ways."""
+        status = self.client.get(at("status"), model.Status)
+        return status.bytes_in + status.bytes_out
+
+    def wait(self, timeout_s: float = SOON_S) -> model.Progress:
+        """``harp wait``, in process: how it ended."""
+        last = model.Progress(phase=model.Phase.FAILED)
+        for last in self.client.lines(at("folders", NAME, "wait"), {"timeout_s": timeout_s}):
+            if last.phase.is_last:
+                break
+        return last
+
+    def settled(self) -> "Desk":
+        """Waits until the folder is the same everywhere."""
+        ended = self.wait()
+        assert ended.phase is model.Phase.DONE, f"{self.name}: {ended.reason}; {self.status()}"
+        return self
+
+    def verified(self) -> "Desk":
+        """Nothing is wrong with history or files."""
+        findings = [
+            line.finding or line.reason
+            for line in self.client.lines(at("folders", NAME, "verify"), {})
+            if line.finding is not None or line.phase is model.Phase.FAILED
+        ]
+        assert findings == [], f"{self.name}: {findings}"
+        return self
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str | bytes, content: bytes = b"", *, mtime_ns: int | None = None) -> Path:
+        """A file of the folder, saved in one go; its directories are made."""
+        file = self.at(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        if mtime_ns is not None:
+            os.utime(file, ns=(mtime_ns, mtime_ns))
+        return file
+
+    def at(self, path: str | bytes) -> Path:
+        return self.folder / os.fsdecode(path)
+
+    def read(self, path: str | bytes) -> bytes:
+        return self.at(path).read_bytes()
+
+    def tree(self) -> dict[bytes, Item]:
+        return tree(self.folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_HARP = (sys.executable, "-m", "harp.cli")
+
+
+class Office:
+    """All desks of a test; leaving it ends them, and looks into their logs for defects."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.desks: list[Desk] = []
+
+    def desk(self, name: str, **settings: str) -> Desk:
+        """A device that has not been started yet; ``settings`` are those of ``harp config``."""
+        found = Desk(self._place, name, settings)
+        self.desks.append(found)
+        return found
+
+    def founder(self, name: str = "ada", **settings: str) -> Desk:
+        """A running device that shares a folder."""
+        desk = self.desk(name, **settings)
+        return desk.start(desk.folder)
+
+    def newcomer(self, inviter: Desk, name: str, *words: str, merge: bool = False, **settings: str) -> Desk:
+        """A running device that joined ``inviter``'s folder; ``words`` are further ones of ``harp invite``."""
+        desk = self.desk(name, **settings).start()
+        desk.do("join", self.ticket(inviter, *words), desk.folder, *(["--merge"] if merge else []))
+        return desk
+
+    def pair(self, **settings: str) -> tuple[Desk, Desk]:
+        """Two devices with one folder."""
+        ada = self.founder(**settings)
+        return ada, self.newcomer(ada, "ben", **settings)
+
+    @staticmethod
+    def ticket(inviter: Desk, *words: str) -> str:
+        return str(inviter.ask("invite", NAME, *words)["ticket"])
+
+    @staticmethod
+    def linked(*desks: Desk) -> None:
+        """Waits until each of the desks is linked to each other of them."""
+        for desk in desks:
+            for other in desks:
+                until(lambda: desk is other or desk.knows(other), f"{desk.name} and {other.name} are linked")  # noqa: B023
+
+    @staticmethod
+    def agreed(*desks: Desk) -> dict[bytes, Item]:
+        """Waits until all of them say that all is settled, and compares their folders; the tree they share."""
+        for desk in desks:
+            desk.settled()
+        first = desks[0].tree()
+        for other in desks[1:]:
+            theirs = other.tree()
+            differing = {path: (first.get(path), theirs.get(path)) for path in first.keys() | theirs.keys()}
+            differing = {path: pair for path, pair in differing.items() if pair[0] != pair[1]}
+            assert not differing, f"{desks[0].name} and {other.name} differ: {differing}"
+        return first
+
+    def close(self) -> None:
+        """Ends all daemons; a traceback in a log is a defect, whatever the test made of it."""
+        for desk in self.desks:
+            if desk.is_running:
+                desk.stop()
+        for desk in self.desks:
+            log = desk.log.read_text(errors="replace") if desk.log.exists() else ""
+            assert "Traceback" not in log, f"{desk.name}: {log}"
+
+    def abandon(self) -> None:
+        """Ends what still runs, and shows where each of its threads was: something has gone wrong."""
+        for desk in self.desks:
+            if desk.process is not None and desk.is_running:
+                desk.process.send_signal(signal.SIGABRT)
+                desk.process.wait(SOON_S)
+            if desk.log.exists():
+                print(f"--- {desk.name}\n{desk.log.read_text(errors='replace')}")
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[Office]:
+    """An office in ``place`` until the block ends."""
+    office = Office(place)
+    try:
+        yield office
+        office.close()
+    except BaseException:
+        office.abandon()
+        raise
