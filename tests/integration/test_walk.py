@@ -167,7 +167,9 @@ def test_a_root_that_is_removed_is_unreadable_not_empty(tmp_path: OsPath, monkey
     assert list(walk(folder.root)) == [Unreadable(Path(b""), "it is gone")]
 
 
-def test_symlinks_are_not_followed_even_when_swapped_in(folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_symlinks_are_not_followed_even_when_swapped_in(
+    folder: Folder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside")
     (outside / "secret").touch()
     folder.put("d/x")

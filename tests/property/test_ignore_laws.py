@@ -15,8 +15,8 @@ from harp.sync.model import Path
 components = st.sampled_from(["a", "b", "ab", "foo", "fo", "x.o", "a\nb", " s", "a]"])
 paths = st.lists(components, min_size=1, max_size=4).map("/".join)
 known_rules = st.sampled_from(
-    """* *.o a a/ /a /a/ a/* a/** **/b a/**/b */ !a !a/ !*/ f?o [ab]b [!a]* fo[!x] !x.o /* !/foo foo/* *o* a*b* **/ab/**
-    a/b/ !a/b ? */*/b **/a/**/b fo*o a\\* #c \\#c a[+-1]b **""".split()
+    rb"""* *.o a a/ /a /a/ a/* a/** **/b a/**/b */ !a !a/ !*/ f?o [ab]b [!a]* fo[!x] !x.o /* !/foo foo/* *o* a*b*
+    **/ab/** a/b/ !a/b ? */*/b **/a/**/b fo*o a\* #c \#c a[+-1]b ** a\]""".decode().split()
 )
 odd_rules = st.text("ab*?/!o.", min_size=1, max_size=8)
 rule_lists = st.lists(st.one_of(known_rules, odd_rules), min_size=1, max_size=5)

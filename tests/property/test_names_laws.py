@@ -17,7 +17,7 @@ nasty = st.sampled_from(
 )
 components = st.one_of(nasty, st.binary(max_size=12), st.text(max_size=8).map(lambda t: t.encode("utf-8", "replace")))
 paths = st.lists(components, max_size=8).map(lambda parts: Path(b"/".join(parts)))
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
 @given(paths)
@@ -28,7 +28,7 @@ def test_nothing_accepted_escapes_the_root(path: Path) -> None:
         return
     landed = posixpath.normpath(posixpath.join(b"/root", path))
     assert landed == b"/root/" + path
-    assert b"\0" not in path
+    assert path.count(b"\0") == 0
     assert 0 < len(path) <= MAX_PATH_BYTES
     assert path.count(b"/") < MAX_DEPTH
     assert all(0 < len(component) <= MAX_NAME_BYTES for component in path.split(b"/"))
@@ -53,7 +53,7 @@ def test_no_form_of_the_private_directory_is_accepted(tail: str, form: str, case
 def test_a_name_collides_with_its_other_normal_forms_and_cases(text: str) -> None:
     key = names.folded(Path(text.encode()))
     for form in ("NFC", "NFD"):
-        assert names.folded(Path(unicodedata.normalize(form, text).encode())) == key  # type: ignore[arg-type]
+        assert names.folded(Path(unicodedata.normalize(form, text).encode())) == key
     assert names.folded(Path(text.casefold().encode())) == key
 
 
