@@ -133,7 +133,7 @@ class Applier:
 
     @property
     def can_step(self) -> bool:
-        return not self.is_stopped and bool(self._work or self._may_have_more)
+        return not self.is_stopped and bool(self._work or self._may_have_more or self._is_due())
 
     @property
     def is_busy(self) -> bool:
@@ -146,6 +146,10 @@ class Applier:
     def next_deadline(self) -> float | None:
         """When (monotonic) a path that failed is tried again."""
         return min((when for when, _ in self._retry.values()), default=None)
+
+    def _is_due(self) -> bool:
+        deadline = self.next_deadline() if self._retry else None
+        return deadline is not None and deadline <= time.monotonic()
 
     def wants(self, root: RootId) -> bool:
         """Whether a path still waits for this content, or is to be tried again with it."""
@@ -449,7 +453,7 @@ class Applier:
             for outcome in by_path.get(action.path, ())
             if isinstance(outcome, Skipped) and outcome.action is action
         ]
-        if not failed:
+        if all(map(self._stays, failed)):
             self._retry.pop(place.path, None)
             if place.on_disk is not None and plan.heads:
                 place = replace(place, on_disk=_with_applied(place.on_disk, plan.heads))
@@ -457,6 +461,12 @@ class Applier:
         self._put_off(place.path, now)
         problem = None if failed[0].changed else failed[0].why
         return replace(place, pending=PENDING, problem=problem)
+
+    def _stays(self, outcome: Skipped) -> bool:
+        """Whether it is a directory that has to stay, since it holds what is ignored: not what is still to be removed."""
+        if not isinstance(outcome.action, RemoveDirectory) or not self._replica.root.names(outcome.action.path):
+            return False
+        return not any(place.pending for place in self._replica.places.below(outcome.action.path, on_disk_only=True))
 
     def _fail(self, place: Place, why: str, now: float) -> None:
         self._put_off(place.path, now)

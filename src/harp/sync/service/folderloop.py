@@ -359,7 +359,8 @@ class FolderLoop:
         own = self.replica.own_chain
         merged = self.replica.ledger.chain(own).merged
         correspondents = self.exchange.correspondents()
-        if any(known.said.get(own, 0) > merged for known in correspondents):
+        # One that was asked for it and did not send it has claimed what nobody has.
+        if any(known.is_getting and known.said.get(own, 0) > merged for known in correspondents):
             return True
         is_early = time.monotonic() - self._started_s < HEAR_FIRST_S and len(self.replica.membership.members) > 1
         return is_early and not any(known.has_spoken for known in correspondents)
@@ -450,6 +451,11 @@ class FolderLoop:
         """Whether nothing is left to be seen, said, got or written."""
         return self.is_settled and not self.observer.is_busy and not self.courier.is_busy
 
+    @property
+    def _stands_still(self) -> bool:
+        """Whether nothing is looked at or written just now, whatever is due."""
+        return self.is_paused or bool(self.trouble) or self.forks.own_is_stopped or self._is_new
+
     def _pause(self, now: float, state_at: float | None) -> float:
         deadlines = [
             self._scan_at,
@@ -457,8 +463,7 @@ class FolderLoop:
             self._racy_at,
             self._trash_at,
             state_at,
-            self.applier.next_deadline(),
-            self.observer.next_deadline(),
+            *([] if self._stands_still else [self.applier.next_deadline(), self.observer.next_deadline()]),
             now + 1.0 if self.courier.is_busy else None,
             self._started_s + HEAR_FIRST_S if now < self._started_s + HEAR_FIRST_S else None,
         ]

@@ -118,7 +118,10 @@ class Observer:
     @property
     def can_step(self) -> bool:
         """Whether a step would do something now; files being hashed elsewhere announce themselves."""
-        return bool(self._paths or self._gone or self._scans or any(f.done() for f in self._hashing.values()))
+        if self._paths or self._scans or (self._gone and not self._hashing):
+            return True
+        is_due = bool(self._open) and min(self._open.values()) <= time.monotonic()
+        return is_due or any(future.done() for future in self._hashing.values())
 
     def look(self, paths: Iterable[Path]) -> None:
         """Queues paths; repeated ones count once."""
