@@ -11,7 +11,7 @@ from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.forks import Fork
-from harp.sync.service.inquiry import Version
+from harp.sync.service.inquiry import Inquiry, Version
 from harp.sync.service.peer import Peer
 from harp.sync.service.sentry import LOCAL
 from harp.sync.store.registry import SharedFolder
@@ -60,7 +60,7 @@ def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
         members=len(replica.membership.members),
         connected=len(connected),
         held=loop.held,
-        conflicts=len(replica.places.conflicting()),
+        conflicts=len(Inquiry(replica).conflicts()),
         local_only=sum("here only" in note for note in loop.observer.notes.values()),
         problems=problems[:MOST_PROBLEMS],
         problem_count=len(problems),

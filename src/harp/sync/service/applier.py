@@ -4,6 +4,7 @@
 import itertools
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -85,7 +86,7 @@ class Applier:
         self._courier = courier
         self._sentry = sentry
         self._look = look
-        self._work: dict[Path, Place] = {}
+        self._work: OrderedDict[Path, Place] = OrderedDict()
         self._waiting: dict[Path, Place] = {}
         self._roots: dict[RootId, set[Path]] = {}
         self._retry: dict[Path, tuple[float, float]] = {}
@@ -192,8 +193,8 @@ class Applier:
         turn = _Turn()
         plans: dict[Path, _Plan] = {}
         while self._work and len(plans) < GROUP:
-            path = next(iter(self._work))
-            plans[path] = self._plan(self._work.pop(path))
+            path, place = self._work.popitem(last=False)
+            plans[path] = self._plan(place)
         held = self._sentry.held_back([(plan.place, plan.heads, plan.actions) for plan in plans.values()])
         for path in held:
             plans.pop(path, None)

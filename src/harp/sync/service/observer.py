@@ -2,7 +2,7 @@
 """Looks at the disk where something may have changed, and finds what is to be said of it."""
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from harp.base.errors import FolderError
 from harp.sync.engine import authoring, manifest
 from harp.sync.engine.authoring import Observed
 from harp.sync.engine.chain import Draft
-from harp.sync.folder import read
+from harp.sync.folder import names, read
 from harp.sync.folder.walk import Noted, Unreadable, walk
 from harp.sync.model import MIN_CHUNK, Entry, FileKind, NodeId, OnDisk, Path, RootId, Stat
 from harp.sync.service.author import Seen
@@ -90,8 +90,10 @@ class Observer:
         self._is_held = is_held
         self._executor = executor
         self._offering = offering
-        self._paths: dict[Path, None] = {place.path: None for place in replica.places.pending(JOURNALLED, 1 << 30)}
-        self._gone: dict[Path, None] = {}
+        # Ordered: taking the first of a plain dict looks at all that were taken before.
+        journalled = replica.places.pending(JOURNALLED, 1 << 30)
+        self._paths: OrderedDict[Path, None] = OrderedDict((place.path, None) for place in journalled)
+        self._gone: OrderedDict[Path, None] = OrderedDict()
         self._scans: deque[Scan] = deque()
         self._hashing: dict[Path, Future[read.Hashed | read.Gone]] = {}
         self._open: dict[Path, float] = {}
@@ -143,8 +145,7 @@ class Observer:
         self._collect_hashed(group)
         self._reopen()
         while self._paths and not group.is_full:
-            path = next(iter(self._paths))
-            del self._paths[path]
+            path, _ = self._paths.popitem(last=False)
             self._look_at(path, None, group)
         while self._scans and not group.is_full:
             self._go_on(self._scans[0], group)
@@ -152,8 +153,7 @@ class Observer:
             # A directory that was renamed a moment ago must not stand for its old name.
             self._replica.root.forget()
         while self._gone and not group.is_full and not self._paths and not self._hashing:
-            gone = next(iter(self._gone))
-            del self._gone[gone]
+            gone, _ = self._gone.popitem(last=False)
             self._look_at_gone(gone, group)
         self._paths.update(group.again)
         return group
@@ -215,6 +215,11 @@ class Observer:
         if self._is_held(path) or group.has(path):
             return
         self.notes.pop(path, None)
+        # What a walk found was judged there already.
+        why = names.refusal(path) if stat is None else ""
+        if why:
+            self.notes[path] = why
+            return
         try:
             stat = stat or replica.root.stat(path)
         except FolderError as error:
