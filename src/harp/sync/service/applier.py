@@ -207,9 +207,7 @@ class Applier:
                 self._replica.staging.discard(item.temp)
         turn.ready = [item for item in turn.ready if not owner[id(item.action)].failed]
         turn.moves = [
-            move
-            for move in turn.moves
-            if not (owner[id(move.source)].failed or owner[id(move.target)].failed)
+            move for move in turn.moves if not (owner[id(move.source)].failed or owner[id(move.target)].failed)
         ]
         turn.plans = [plan for plan in plans.values() if not plan.failed]
         return turn
@@ -306,8 +304,8 @@ class Applier:
             self._courier.finish(assembly)
         for root in turn.contents:
             self._courier.spend(root)
-        if turn.assemblies or self._courier.is_crowded:
-            self._courier.is_crowded = False
+        if turn.assemblies or self._courier.larder.is_crowded:
+            self._courier.larder.is_crowded = False
             self.look_again()
 
     def _journal(self, turn: _Turn) -> None:
@@ -399,7 +397,11 @@ class Applier:
         emptied = []
         for action in actions:
             stat = replica.root.stat(action.path)
-            if isinstance(action, WriteFile | WriteSymlink) and stat is not None and stat.kind is not FileKind.DIRECTORY:
+            if (
+                isinstance(action, WriteFile | WriteSymlink)
+                and stat is not None
+                and stat.kind is not FileKind.DIRECTORY
+            ):
                 replica.disk.move(action.path, merge.conflict_path(action.path, action.entry), stat)
             place = replica.places.get(action.path)
             if place is not None and place.on_disk is not None:
@@ -444,9 +446,7 @@ class Applier:
             places.put([replace(item, on_disk=replace(before, stat=stat, copy_of=None))])
             catalog.index(places, item.number, before.root, before.stat.size)
 
-    def _concluded(
-        self, place: Place, plan: _Plan, by_path: dict[Path, list[Outcome]], now: float
-    ) -> Place:
+    def _concluded(self, place: Place, plan: _Plan, by_path: dict[Path, list[Outcome]], now: float) -> Place:
         """Whether a path shows now what it should, or why it does not."""
         failed = [
             outcome
@@ -511,5 +511,3 @@ def _with_applied(on_disk: OnDisk, heads: Sequence[Entry]) -> OnDisk:
         return on_disk
     applied: tuple[EntryId, ...] = tuple(id_ for id_ in merge.shown(winner, heads) if id_ in ids)
     return on_disk if applied == on_disk.applied else replace(on_disk, applied=applied)
-
-

@@ -3,17 +3,15 @@
 
 import itertools
 import logging
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harp.base.errors import FolderError, RemoteProtocolError
 from harp.identity.device import DeviceId, short
 from harp.sync.engine import fetcher, manifest
-from harp.sync.engine.fetcher import Asked, Reach, Source, Want
+from harp.sync.engine.fetcher import Want
 from harp.sync.folder import read
 from harp.sync.model import MAX_CHUNK, MIN_CHUNK, ChunkId, ChunkRef, Entry, FileKind, NodeId, Path, RootId, Stat
 from harp.sync.protocol.asks import Asked as SessionAsked
@@ -22,13 +20,13 @@ from harp.sync.protocol.frames import Status
 from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.inbox import Event, Woken
+from harp.sync.service.larder import Larder
+from harp.sync.service.questions import Arrival, Questions
 from harp.sync.service.replica import Replica
 from harp.sync.store.places import ChunkPlace
 
 _log = logging.getLogger(__name__)
 
-MAX_INLINE_BYTES = 64 * 1024 * 1024
-"""Small contents that are held in memory until their entries are applied."""
 MAX_ASSEMBLIES = 4
 """Large files that are put together at the same time, offered ones apart."""
 MAX_OFFERED = 4
@@ -36,13 +34,6 @@ PLACED_AHEAD = 2048
 """Chunks of one file that are known to be missing before further segments are looked at."""
 NODE_BYTES = 40 * 1024
 """What an ask for a manifest node counts in a window: its length is not known before."""
-WINDOW_BYTES = {Reach.LAN: 16 * 1024 * 1024, Reach.WAN: 4 * 1024 * 1024}
-ANSWER_TIMEOUT_S = 60.0
-WAKE_BYTES = 4 * 1024 * 1024
-WAKE_ANSWERS = 256
-"""The folder's thread is told of answers when so much has come, or all that was asked for."""
-BENCH_S = 60.0
-BAD_ANSWERS = 2
 VOID_OFFER_S = 60.0
 """An offered file whose entry has not come by then is dropped."""
 
@@ -67,28 +58,6 @@ class _Offered:
     voided_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An ask was answered. ``is_good``: the content was right and is where it has to be; ``data`` if it was small."""
-
-    device: DeviceId
-    asked: SessionAsked
-    status: Status
-    is_good: bool
-    data: bytes = field(default=b"", repr=False)
-
-
-@dataclass(slots=True)
-class _Question:
-    """What came of asking for one id."""
-
-    device: DeviceId | None = None
-    request: int = 0
-    size: int = 0
-    asked_s: float = 0.0
-    refused: set[DeviceId] = field(default_factory=set)
-
-
 class Courier:
     """For the folder's thread, but for :meth:`deliver`, which links' threads call."""
 
@@ -105,27 +74,15 @@ class Courier:
         self._post = post
         self._deliveries = Deliveries(replica.keys)
         self._zero = zero_id(replica.keys)
-        self._inline: OrderedDict[RootId, bytes] = OrderedDict()
-        self._inline_bytes = 0
-        self._small: dict[bytes, _Wanted] = {}
-        self._small_bytes = 0
-        self.is_crowded = False
-        """A small content was not asked for, since too much of it is under way: try again when some is spent."""
+        self.larder = Larder()
+        self._small: dict[bytes, Holders] = {}
         self._nodes: dict[bytes, _Wanted] = {}
         self._assemblies: dict[RootId, Assembly] = {}
         self._holders: dict[RootId, Holders] = {}
         self._offered: dict[tuple[DeviceId, int], _Offered] = {}
-        self._questions: dict[bytes, _Question] = {}
-        self._in_flight: dict[DeviceId, int] = {}
-        self._bad: dict[DeviceId, int] = {}
-        self._benched: dict[DeviceId, float] = {}
+        self._questions = Questions(replica.folder)
         self._names = itertools.count(1)
         self._came: set[RootId] = set()
-        self._arrivals: list[Arrival] = []
-        self._arrivals_lock = threading.Lock()
-        self._arrived_bytes = 0
-        self._awaited = 0
-        """Answers that are still to come; with those in ``_arrivals``, as many as there are questions with a device."""
         self.local_bytes = 0
         """Found on this disk and copied rather than transferred, since the start."""
 
@@ -134,42 +91,34 @@ class Courier:
     def hold(self, items: Iterable[tuple[ChunkId, bytes]]) -> None:
         """Keeps small content that came unasked, as long as there is room; what is not what its id says is dropped."""
         for id_, data in items:
-            has_room = self._inline_bytes + self._small_bytes + len(data) <= MAX_INLINE_BYTES
+            root = RootId(id_)
+            has_room = self.larder.awaits(root) or self.larder.has_room(len(data))
             if has_room and manifest.chunk_id(data, self._replica.keys) == id_:
-                if id_ in self._small:
-                    self._drop_small(id_)
-                self._put(RootId(id_), data)
+                self._forget_small(root)
+                self.larder.put(root, data)
 
     def small(self, entry: Entry) -> bytes | None:
         """The content of an entry of at most one smallest chunk, if it is here; otherwise it is asked for."""
-        root = entry.meta.root
-        data = self._inline.get(root)
+        root, size = entry.meta.root, entry.meta.size
+        data = self.larder.get(root)
         if data is None:
-            data = self._read_local(root, entry.meta.size)
-        if data is None and root not in self._small:
-            if self._inline_bytes + self._small_bytes + entry.meta.size > MAX_INLINE_BYTES:
-                self.is_crowded = True
-                return None
-            self._small[root] = _Wanted(What.CHUNK, entry.meta.size, self._holders_of(entry))
-            self._small_bytes += entry.meta.size
-        if data is not None and len(data) != entry.meta.size:
+            data = self._read_local(root, size)
+        if data is None:
+            if self.larder.expect(root, size):
+                self._small.setdefault(root, self._holders_of(entry))
+            return None
+        if len(data) != size:
             raise RemoteProtocolError("its entry states another size than its content has")
         return data
 
     def spend(self, root: RootId) -> None:
         """The content lies on the disk now."""
-        data = self._inline.pop(root, None)
-        if data is not None:
-            self._inline_bytes -= len(data)
+        self.larder.spend(root)
 
-    def _put(self, root: RootId, data: bytes) -> None:
-        if root not in self._inline:
-            self._inline[root] = data
-            self._inline_bytes += len(data)
-
-    def _drop_small(self, id_: bytes) -> None:
-        self._small_bytes -= self._small.pop(id_).size
-        self._close_question(id_)
+    def _forget_small(self, root: RootId) -> None:
+        if self.larder.forget(root):
+            self._small.pop(root, None)
+            self._questions.close(root)
 
     def _read_local(self, root: RootId, size: int) -> bytes | None:
         replica = self._replica
@@ -226,13 +175,14 @@ class Courier:
                 self._discard(assembly)
         if not is_all_done:
             return
-        for id_ in [id_ for id_ in self._small if not wanted(RootId(id_))]:
-            self._drop_small(id_)
-        for root in [root for root in self._inline if not wanted(root)]:
+        awaited, there = self.larder.unwanted(wanted)
+        for root in awaited:
+            self._forget_small(root)
+        for root in there:
             self.spend(root)
         for id_ in [] if self._assemblies else list(self._nodes):
             del self._nodes[id_]
-            self._close_question(id_)
+            self._questions.close(id_)
 
     @property
     def is_busy(self) -> bool:
@@ -242,12 +192,12 @@ class Courier:
     def needed_bytes(self) -> int:
         """What the files being put together still lack."""
         large = sum(one.size - one.done_bytes for one in self._assemblies.values() if one.is_wanted)
-        return large + sum(wanted.size for wanted in self._small.values())
+        return large + self.larder.awaited_bytes
 
     def _drop(self, assembly: Assembly) -> None:
         self._deliveries.forget(assembly.temp)
         for id_ in assembly.missing:
-            self._close_question(id_)
+            self._questions.close(id_)
         if assembly.root is not None:
             self._assemblies.pop(assembly.root, None)
             self._holders.pop(assembly.root, None)
@@ -375,7 +325,7 @@ class Courier:
         known = self._offered.pop(key)
         self._deliveries.forget(known.assembly.temp)
         for id_ in known.assembly.missing:
-            self._close_question(id_)
+            self._questions.close(id_)
         self._discard(known.assembly)
 
     def _discard(self, assembly: Assembly) -> None:
@@ -410,34 +360,27 @@ class Courier:
         correspondents = {one.device: one for one in self._correspondents() if one.can_serve}
         if not correspondents:
             return
-        self._reclaim(now)
         wanted: dict[bytes, _Wanted] = {}
-        wants = self._wants(wanted)
-        sources = {
-            device: Source(
-                device,
-                one.reach,
-                max(0, WINDOW_BYTES[one.reach] - self._in_flight.get(device, 0)),
-                self._has(one, wanted),
-                benched_until=self._benched.get(device, 0.0),
-            )
-            for device, one in correspondents.items()
-        }
-        if not any(source.free >= WINDOW_BYTES[source.reach] // 4 for source in sources.values()):
-            return
-        asks = fetcher.assign(wants, sources, _Questions(self._questions), now=now)
-        by_device: dict[DeviceId, list[fetcher.Ask]] = {}
-        for ask in asks:
-            by_device.setdefault(ask.device, []).append(ask)
-        for device, its in by_device.items():
-            self._ask(correspondents[device], its, wanted, now)
+
+        def has(one: Correspondent, id_: ChunkId) -> bool:
+            return id_ in wanted and wanted[id_].holders(one)
+
+        sources = self._questions.sources(correspondents.values(), has, now=now)
+        asks: dict[DeviceId, list[fetcher.Ask]] = {}
+        for ask in fetcher.assign(self._wants(wanted), sources, self._questions.asked, now=now) if sources else ():
+            asks.setdefault(ask.device, []).append(ask)
+        for device, its in asks.items():
+            whats: dict[bytes, What] = {ask.id: wanted[ask.id].what for ask in its}
+            self._questions.put(correspondents[device], its, whats, now=now)
 
     def _wants(self, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
         """Everything that may be asked for, the most urgent first; noted in ``wanted`` as it is given out."""
-        for group in (self._nodes, self._small):
-            for id_, one in group.items():
-                wanted[id_] = one
-                yield Want(ChunkId(id_), one.size)
+        for id_, one in self._nodes.items():
+            wanted[id_] = one
+            yield Want(ChunkId(id_), one.size)
+        for chunk, size in self.larder.awaited:
+            wanted[chunk] = _Wanted(What.CHUNK, size, self._small[chunk])
+            yield Want(chunk, size)
         for (device, _), known in self._offered.items():
             yield from self._wants_of(known.assembly, _only(device), wanted)
         for root, assembly in self._assemblies.items():
@@ -448,19 +391,6 @@ class Courier:
             wanted[id_] = _Wanted(What.CHUNK, ref.size, holders)
             yield Want(id_, ref.size)
 
-    def _has(self, one: Correspondent, wanted: dict[bytes, _Wanted]) -> Callable[[ChunkId], bool]:
-        return lambda id_: id_ in wanted and wanted[id_].holders(one)
-
-    def _ask(self, one: Correspondent, asks: list[fetcher.Ask], wanted: dict[bytes, _Wanted], now: float) -> None:
-        made = one.peer.ask(self._replica.folder, [(wanted[ask.id].what, ask.id) for ask in asks])
-        for asked, ask in zip(made, asks, strict=False):
-            question = self._questions.setdefault(ask.id, _Question())
-            question.device, question.request = one.device, asked.request
-            question.size, question.asked_s = ask.size, now
-            self._in_flight[one.device] = self._in_flight.get(one.device, 0) + ask.size
-        with self._arrivals_lock:
-            self._awaited += len(made)
-
     def deliver(self, device: DeviceId, asked: SessionAsked, status: Status, payload: memoryview) -> None:
         """Takes an answer in, on the link's thread: a chunk of a large file goes straight to where it belongs."""
         is_good, data = False, b""
@@ -468,7 +398,7 @@ class Courier:
             if asked.what is What.NODE:
                 data = bytes(payload)
                 is_good = manifest.node_id(data, self._replica.keys) == asked.id
-            elif asked.id in self._small:
+            elif self.larder.awaits(asked.id):
                 data = bytes(payload)
                 is_good = manifest.chunk_id(data, self._replica.keys) == asked.id
             else:
@@ -477,65 +407,39 @@ class Courier:
                 except FolderError as error:
                     _log.warning("a chunk could not be written: %s", error.message)
                     status = Status.GONE
-        with self._arrivals_lock:
-            self._arrivals.append(Arrival(device, asked, status, is_good, data))
-            self._arrived_bytes += len(payload)
-            self._awaited -= 1
-            is_time = self._arrived_bytes >= WAKE_BYTES or len(self._arrivals) >= WAKE_ANSWERS or self._awaited <= 0
-            if is_time:
-                self._arrived_bytes = 0
-        if is_time:
+        if self._questions.answered(Arrival(device, asked, status, is_good, data), len(payload)):
             self._post(Woken())
 
     def collect(self, *, now: float) -> None:
         """The folder's thread learns what became of its asks: some at a time, since each turn of it costs links time."""
-        with self._arrivals_lock:
-            arrivals, self._arrivals, self._arrived_bytes = self._arrivals, [], 0
-        for arrival in arrivals:
-            self._arrived(arrival, now)
+        for arrival in self._questions.taken():
+            if arrival.is_good:
+                self._keep(arrival)
+            else:
+                self._questions.refused(arrival, now=now)
 
-    def _arrived(self, event: Arrival, now: float) -> None:
-        id_ = event.asked.id
-        if event.is_good:
-            self._close_question(id_)
-            if event.asked.what is What.NODE:
-                self._keep_node(NodeId(id_), event.data)
-            elif id_ in self._small:
-                self._drop_small(id_)
-                self._put(RootId(id_), event.data)
-                self._came.add(RootId(id_))
-            else:
-                self._note_written(ChunkId(id_))
-            return
-        question = self._questions.get(id_)
-        if question is None or question.device != event.device:
-            return
-        self._release(question)
-        question.refused.add(event.device)
-        if event.status is Status.OK:
-            self._bad[event.device] = self._bad.get(event.device, 0) + 1
-            _log.warning("%s sent something else than was asked for", short(event.device))
-            if self._bad[event.device] >= BAD_ANSWERS:
-                self._benched[event.device] = now + BENCH_S
-            else:
-                question.refused.discard(event.device)
+    def _keep(self, arrival: Arrival) -> None:
+        id_ = arrival.asked.id
+        self._questions.close(id_)
+        if arrival.asked.what is What.NODE:
+            self._keep_node(NodeId(id_), arrival.data)
+        elif arrival.data:
+            root = RootId(id_)
+            self._forget_small(root)
+            self.larder.put(root, arrival.data)
+            self._came.add(root)
+        else:
+            self._note_written(ChunkId(id_))
 
     def lost(self, device: DeviceId) -> None:
         """The peer is gone: what it was asked for is open again."""
-        for question in self._questions.values():
-            if question.device == device:
-                self._release(question)
-                with self._arrivals_lock:
-                    self._awaited -= 1
-            question.refused.discard(device)
-        self._in_flight.pop(device, None)
+        self._questions.lost(device)
         for key in [key for key in self._offered if key[0] == device]:
             self._void(key)
 
     def hopeful(self, device: DeviceId) -> None:
         """The peer's state changed: what it could not serve before it may have now."""
-        for question in self._questions.values():
-            question.refused.discard(device)
+        self._questions.hopeful(device)
 
     def _keep_node(self, node: NodeId, data: bytes) -> None:
         self._nodes.pop(node, None)
@@ -564,37 +468,6 @@ class Courier:
             if ref is not None:
                 assembly.done_bytes += ref.size
 
-    def _close_question(self, id_: bytes) -> None:
-        question = self._questions.pop(id_, None)
-        if question is not None:
-            self._release(question)
-
-    def _release(self, question: _Question) -> None:
-        if question.device is not None:
-            left = self._in_flight.get(question.device, 0) - question.size
-            self._in_flight[question.device] = max(0, left)
-            question.device = None
-
-    def _reclaim(self, now: float) -> None:
-        """An ask that was not answered for long is asked of somebody else."""
-        for question in self._questions.values():
-            if question.device is not None and now - question.asked_s > ANSWER_TIMEOUT_S:
-                self._benched[question.device] = now + BENCH_S
-                question.refused.add(question.device)
-                self._release(question)
-
 
 def _only(device: DeviceId) -> Holders:
     return lambda one: one.device == device
-
-
-class _Questions(dict[ChunkId, Asked]):
-    """The courier's questions as the fetcher reads them, made on demand: most wants were never asked."""
-
-    def __init__(self, questions: dict[bytes, _Question]) -> None:
-        super().__init__()
-        self._questions = questions
-
-    def get(self, key: ChunkId, default: Asked | None = None) -> Asked | None:  # type: ignore[override]
-        question = self._questions.get(key)
-        return default if question is None else Asked(question.device, frozenset(question.refused))

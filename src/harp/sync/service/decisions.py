@@ -102,13 +102,13 @@ class Decisions:
         places = [place for path in holding.paths if (place := self._replica.places.get(path)) is not None]
         gone = [place for place in places if place.on_disk is not None and self._replica.root.stat(place.path) is None]
         loop.observer.gone_drafts(gone, group)
-        entries: list[EntryId] = []
-        if group.changes or group.seen:
-            entries = [
-                entry.id for item in loop.write(group) for entry in item.batch.entries if entry.meta.kind is Kind.TOMBSTONE
-            ]
+        # Said and signed for in one breath: whoever gets the losses has the approval.
+        written, touched = loop.author.write(group.changes, group.seen)
+        entries = [e.id for item in written for e in item.batch.entries if e.meta.kind is Kind.TOMBSTONE]
         if entries:
-            loop.published(loop.governor.approve(details.HeldSet(details.held_digest(entries))))
+            written += loop.governor.approve(details.HeldSet(details.held_digest(entries)))
+            loop.published(written)
+        loop.applier.queue(touched)
         there = {place.path for place in gone}
         loop.observer.approve(path for path in holding.paths if path not in there)
 
