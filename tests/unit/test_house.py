@@ -17,7 +17,9 @@ NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "
 
 # Modules that no test names, each with the reason. A test elsewhere runs them.
 TESTED_THROUGH_ANOTHER = {
-    "harp.daemon": "it only wires the parts together: the tests that run a daemon run it",
+    "harp.daemon.answers": "it only passes on between the API and the parts: the tests that run a daemon run it",
+    "harp.daemon.composition": "it only wires the parts together: the tests that run a daemon run it",
+    "harp.sync.service.dialler": "it dials: the tests that run two daemons run it",
 }
 
 

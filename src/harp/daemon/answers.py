@@ -101,9 +101,7 @@ class Answers:
     def _setting(self, key: str) -> model.Setting:
         known = settings.SETTINGS[key]
         value = settings.get(self._daemon.config.home, key, environ=os.environ)
-        return model.Setting(
-            key=key, value=value, default=known.default(), summary=known.summary, needs_restart=True
-        )
+        return model.Setting(key=key, value=value, default=known.default(), summary=known.summary, needs_restart=True)
 
     async def doctor(self) -> model.Report:
         daemon = self._daemon
@@ -137,12 +135,14 @@ class Answers:
             role=int(role),
             expires_at=int(expires_at),
         )
-        kept = OpenTicket(
-            pairing.secret_hash(secret), pairing.knock_key(secret), loop.replica.folder, role, expires_at
-        )
+        kept = OpenTicket(pairing.secret_hash(secret), pairing.knock_key(secret), loop.replica.folder, role, expires_at)
         self._daemon.registry.add_ticket(kept)
         return model.Invitation(
-            ticket=ticket.text(), folder=folder, name=loop.replica.name, role=portraits.role(role), expires_at=expires_at
+            ticket=ticket.text(),
+            folder=folder,
+            name=loop.replica.name,
+            role=portraits.role(role),
+            expires_at=expires_at,
         )
 
     async def join(self, ticket: str, path: Path, merge: bool) -> model.FolderStatus:
@@ -173,7 +173,9 @@ class Answers:
             opening.demand_apart(place, self._daemon.registry.folders())
             is_empty = not any(entry.name != ".harp" for entry in os.scandir(place))
         except FileExistsError as error:
-            raise UsageError(f"{path} is not a folder", hint="name a folder, or one that is still to be made") from error
+            raise UsageError(
+                f"{path} is not a folder", hint="name a folder, or one that is still to be made"
+            ) from error
         except OSError as error:
             raise UsageError(f"{path} cannot be used: {error.strerror}", hint="name another folder") from error
         if not is_empty and not merge:
@@ -256,9 +258,7 @@ class Answers:
 
     async def rescan(self, folder: str) -> model.Done:
         loop = self._loop(folder)
-        await self._on(loop, loop.observer.scan)
-        while await self._on(loop, lambda: loop.observer.is_scanning):
-            await asyncio.sleep(0.02)
+        await asyncio.wrap_future(loop.scanned())
         return model.Done(message=f"scanned {loop.replica.name}")
 
     async def history(self, folder: str, path: bytes) -> list[model.Version]:
@@ -368,5 +368,3 @@ def _some(steps: Iterator[Finding | Checked]) -> list[Finding | Checked]:
         if time.monotonic() > until:
             break
     return done
-
-

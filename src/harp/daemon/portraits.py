@@ -294,7 +294,9 @@ def verified(wrong: int, files: int, size: int) -> model.Progress:
             reason=f"{wrong} things are wrong",
             hint="`harp restore NAME PATH@ENTRY` brings a good version back",
         )
-    return model.Progress(phase=model.Phase.DONE, done_files=files, total_files=files, done_bytes=size, total_bytes=size)
+    return model.Progress(
+        phase=model.Phase.DONE, done_files=files, total_files=files, done_bytes=size, total_bytes=size
+    )
 
 
 def facts_of(daemon: "Daemon") -> DaemonFacts:
@@ -324,5 +326,3 @@ def count(daemon: "Daemon") -> None:
 
 def _wall_s(entry: Entry) -> float:
     return (entry.meta.hlc >> HLC_COUNTER_BITS) / 1000
-
-

@@ -23,7 +23,7 @@ ChunkId = NewType("ChunkId", bytes)
 NodeId = NewType("NodeId", bytes)
 """32 bytes: BLAKE3 of a manifest node, keyed with the folder's node key."""
 RootId = NewType("RootId", bytes)
-"""What an entry says of its content: empty (no bytes), a ChunkId (size <= MIN_CHUNK), else the NodeId of a root node."""
+"""What an entry says of its content: empty (no bytes), a ChunkId (up to MIN_CHUNK), else the NodeId of a root node."""
 Incarnation = NewType("Incarnation", bytes)
 """16 random bytes, made with a ledger: a rebuilt ledger starts a new chain and forks nothing."""
 Path = NewType("Path", bytes)

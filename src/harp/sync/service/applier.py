@@ -18,26 +18,19 @@ from harp.sync.model import (
     Action,
     Applied,
     Entry,
-    EntryId,
     FileKind,
-    MakeDirectory,
-    OnDisk,
     Outcome,
     Path,
-    RemoveDirectory,
-    RemoveFile,
     RootId,
-    SetAttributes,
     Skipped,
-    Stat,
     WriteFile,
     WriteSymlink,
 )
-from harp.sync.service import catalog
 from harp.sync.service.assembly import Assembly
 from harp.sync.service.courier import Courier
 from harp.sync.service.replica import Replica
 from harp.sync.service.sentry import Sentry
+from harp.sync.service.traces import Traces, with_applied
 from harp.sync.store.places import JOURNALLED, PENDING, SETTLED, Place
 
 _log = logging.getLogger(__name__)
@@ -85,6 +78,7 @@ class Applier:
         self._replica = replica
         self._courier = courier
         self._sentry = sentry
+        self._traces = Traces(replica)
         self._look = look
         self._work: OrderedDict[Path, Place] = OrderedDict()
         self._waiting: dict[Path, Place] = {}
@@ -172,7 +166,7 @@ class Applier:
     def _refill(self, now: float) -> None:
         for path in [path for path, (when, _) in self._retry.items() if when <= now]:
             place = self._replica.places.get(path)
-            when, delay = self._retry[path]
+            _, delay = self._retry[path]
             self._retry[path] = (float("inf"), delay)
             if place is not None and place.pending == PENDING:
                 self._work[path] = place
@@ -318,7 +312,7 @@ class Applier:
                 self._replica.places.add_nodes(assembly.nodes)
 
     def _journal_copies(self, turn: _Turn) -> None:
-        """A conflict copy's path has no entries of its own, and maybe no row: a copy that was cut is none of a user's."""
+        """A conflict copy's path has no entries of its own, maybe no row: a copy that was cut is none of a user's."""
         places = self._replica.places
         paths = {action.path for plan in turn.plans for action in plan.actions if action.path != plan.place.path}
         rows = [places.get_or_new(path) for path in sorted(paths)]
@@ -372,9 +366,9 @@ class Applier:
         try:
             with replica.ledger.db.transaction():
                 for path, done in by_path.items():
-                    place = plans[path].place if path in plans else self._of_copy(path)
+                    place = plans[path].place if path in plans else self._traces.of_copy(path)
                     for outcome in done:
-                        place = self._after(place, outcome, owners[id(outcome.action)])
+                        place = self._traces.after(place, outcome, owners[id(outcome.action)].heads)
                     rows[path] = place
                 for plan in turn.plans:
                     rows[plan.place.path] = self._concluded(rows.get(plan.place.path, plan.place), plan, by_path, now)
@@ -412,39 +406,9 @@ class Applier:
         with replica.ledger.db.transaction():
             for place in emptied:
                 assert place.on_disk is not None
-                self._moved_away(place, place.on_disk, None)
+                self._traces.moved_away(place, place.on_disk, None)
             replica.places.put(rows)
         self.queue(rows)
-
-    def _of_copy(self, path: Path) -> Place:
-        """The row of a copy's path, which the journal covered until now."""
-        place = self._replica.places.get_or_new(path)
-        return replace(place, pending=PENDING if place.heads else SETTLED)
-
-    def _after(self, place: Place, outcome: Outcome, plan: _Plan) -> Place:
-        """A path's row after one action on it."""
-        if isinstance(outcome, Skipped):
-            return place
-        before = place.on_disk
-        action, stat = outcome.action, outcome.stat
-        if before is not None and before.stat.kind is FileKind.FILE and not isinstance(action, SetAttributes):
-            self._moved_away(place, before, outcome.trashed)
-        on_disk = None if stat is None else _lying(action, stat, plan.heads)
-        if on_disk is not None and on_disk.root and not isinstance(action, SetAttributes):
-            catalog.index(self._replica.places, place.number, on_disk.root, on_disk.stat.size)
-        return replace(place, on_disk=on_disk, is_racy=False)
-
-    def _moved_away(self, place: Place, before: OnDisk, trashed: Path | None) -> None:
-        """What lay there lies in the trash now, and is a source of chunks there."""
-        places = self._replica.places
-        catalog.unindex(places, place.number, before.root, before.stat.size)
-        if trashed is None:
-            return
-        stat = self._replica.root.stat(trashed)
-        if stat is not None:
-            item = places.get_or_new(trashed)
-            places.put([replace(item, on_disk=replace(before, stat=stat, copy_of=None))])
-            catalog.index(places, item.number, before.root, before.stat.size)
 
     def _concluded(self, place: Place, plan: _Plan, by_path: dict[Path, list[Outcome]], now: float) -> Place:
         """Whether a path shows now what it should, or why it does not."""
@@ -454,20 +418,14 @@ class Applier:
             for outcome in by_path.get(action.path, ())
             if isinstance(outcome, Skipped) and outcome.action is action
         ]
-        if all(map(self._stays, failed)):
+        if all(map(self._traces.stays, failed)):
             self._retry.pop(place.path, None)
             if place.on_disk is not None and plan.heads:
-                place = replace(place, on_disk=_with_applied(place.on_disk, plan.heads))
+                place = replace(place, on_disk=with_applied(place.on_disk, plan.heads))
             return replace(place, pending=SETTLED, problem=None)
         self._put_off(place.path, now)
         problem = None if failed[0].changed else failed[0].why
         return replace(place, pending=PENDING, problem=problem)
-
-    def _stays(self, outcome: Skipped) -> bool:
-        """Whether it is a directory that has to stay, since it holds what is ignored: not what is still to be removed."""
-        if not isinstance(outcome.action, RemoveDirectory) or not self._replica.root.names(outcome.action.path):
-            return False
-        return not any(place.pending for place in self._replica.places.below(outcome.action.path, on_disk_only=True))
 
     def _fail(self, place: Place, why: str, now: float) -> None:
         self._put_off(place.path, now)
@@ -478,36 +436,3 @@ class Applier:
         _, delay = self._retry.get(path, (0.0, RETRY_S / 2))
         delay = min(delay * 2, MAX_RETRY_S)
         self._retry[path] = (now + delay, delay)
-
-
-def _lying(action: Action, stat: Stat, heads: Sequence[Entry]) -> OnDisk:
-    """What lies on the disk after an action, with what was wanted where the disk could not hold it."""
-    match action:
-        case WriteFile() | SetAttributes() if action.entry.meta.size or stat.kind is FileKind.FILE:
-            meta = action.entry.meta
-            return OnDisk(
-                stat,
-                merge.shown(action.entry, heads),
-                meta.root,
-                wanted_mtime_ns=None if stat.mtime_ns == meta.mtime_ns else meta.mtime_ns,
-                wanted_executable=None if stat.executable == meta.executable else meta.executable,
-                copy_of=action.copy_of,
-            )
-        case WriteSymlink() | SetAttributes() | WriteFile():
-            return OnDisk(
-                stat, merge.shown(action.entry, heads), target=action.entry.meta.target, copy_of=action.copy_of
-            )
-        case MakeDirectory():
-            return OnDisk(stat, () if action.entry is None else merge.shown(action.entry, heads))
-        case RemoveFile() | RemoveDirectory():
-            raise AssertionError("nothing lies where something was removed")
-
-
-def _with_applied(on_disk: OnDisk, heads: Sequence[Entry]) -> OnDisk:
-    """The heads whose bytes lie there, should more of them say the same by now."""
-    ids = {head.id for head in heads}
-    winner = next((head for head in heads if head.id in on_disk.applied), None)
-    if winner is None or on_disk.copy_of is not None:
-        return on_disk
-    applied: tuple[EntryId, ...] = tuple(id_ for id_ in merge.shown(winner, heads) if id_ in ids)
-    return on_disk if applied == on_disk.applied else replace(on_disk, applied=applied)

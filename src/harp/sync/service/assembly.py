@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from harp.base.errors import FolderError
 from harp.sync.engine import manifest
 from harp.sync.engine.manifest import Builder, Keys
 from harp.sync.folder.fs import Root
@@ -82,9 +83,7 @@ class Deliveries:
 class Assembly:
     """One file. ``root`` is known from the start for an entry's content, and at the end for an offered file's."""
 
-    def __init__(
-        self, temp: Temp, size: int, keys: Keys, root: RootId | None, *, is_resumed: bool = False
-    ) -> None:
+    def __init__(self, temp: Temp, size: int, keys: Keys, root: RootId | None, *, is_resumed: bool = False) -> None:
         self.temp = temp
         self.size = size
         self.root = root
@@ -100,6 +99,8 @@ class Assembly:
         """The temporary file may hold some of the content already."""
         self.nodes: list[tuple[NodeId, bytes]] = []
         """Manifest nodes to be kept in the ledger once the content is."""
+        self.trouble: FolderError | None = None
+        """Why the disk did not take what came: told where the path that wants the file is planned."""
         self._builder = Builder(keys) if root is None else None
 
     @property

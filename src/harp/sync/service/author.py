@@ -17,7 +17,7 @@ from harp.sync.store.places import PENDING, SETTLED, Place
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found at a path, to be noted together with the drafts about it; ``on_disk.applied`` follows from them."""
+    """What was found at a path, to be noted with the drafts about it; ``on_disk.applied`` follows from them."""
 
     on_disk: OnDisk | None
     is_racy: bool = False
@@ -48,7 +48,8 @@ class Author:
     ) -> tuple[list[Written], list[Place]]:
         """Signs the drafts (each change in one batch) and notes what lies on the disk, in one transaction.
 
-        ``known`` are rows of these paths that were read just now. All is durable when it returns. Returns the batches, and the rows of the paths whose view may have changed.
+        ``known`` are rows of these paths that were read just now. All is durable when it returns the batches, and the
+        rows of the paths whose view may have changed.
         """
         replica = self._replica
         ledger = replica.ledger

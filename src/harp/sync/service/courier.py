@@ -83,6 +83,8 @@ class Courier:
         self._questions = Questions(replica.folder)
         self._names = itertools.count(1)
         self._came: set[RootId] = set()
+        self._unwritten: dict[bytes, FolderError] = {}
+        """Chunks that came and that the disk did not take; links' threads put them in."""
         self.local_bytes = 0
         """Found on this disk and copied rather than transferred, since the start."""
 
@@ -137,10 +139,15 @@ class Courier:
     def large(self, entry: Entry) -> Assembly | None:
         """The assembly of an entry's content once it is complete; until then it is worked on, as there is room.
 
-        Raises :class:`FolderError` where the disk takes no temporary file.
+        Raises :class:`FolderError` where the disk takes no temporary file, or not all of it: what was got is dropped
+        then, so that it is in nobody's way.
         """
         root = entry.meta.root
         assembly = self._assemblies.get(root)
+        if assembly is not None and assembly.trouble is not None:
+            self._drop(assembly)
+            self._discard(assembly)
+            raise assembly.trouble
         if assembly is None:
             assembly = self._adopt_offered(root)
         if assembly is None:
@@ -346,6 +353,9 @@ class Courier:
             self._collect_copies(known.assembly)
         came, self._came = self._came, set()
         for root, assembly in self._assemblies.items():
+            if assembly.trouble is not None:
+                came.add(root)
+                continue
             try:
                 self._advance(assembly)
             except (FolderError, RemoteProtocolError):
@@ -387,7 +397,7 @@ class Courier:
             yield from self._wants_of(assembly, self._holders[root], wanted)
 
     def _wants_of(self, assembly: Assembly, holders: Holders, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
-        for id_, ref in assembly.missing.items():
+        for id_, ref in assembly.missing.items() if assembly.trouble is None else ():
             wanted[id_] = _Wanted(What.CHUNK, ref.size, holders)
             yield Want(id_, ref.size)
 
@@ -405,18 +415,19 @@ class Courier:
                 try:
                     is_good = self._deliveries.deliver(ChunkId(asked.id), payload)
                 except FolderError as error:
-                    _log.warning("a chunk could not be written: %s", error.message)
+                    self._unwritten[asked.id] = error
                     status = Status.GONE
         if self._questions.answered(Arrival(device, asked, status, is_good, data), len(payload)):
             self._post(Woken())
 
     def collect(self, *, now: float) -> None:
-        """The folder's thread learns what became of its asks: some at a time, since each turn of it costs links time."""
+        """The folder's thread learns what became of its asks: some at a time, since each turn costs the links time."""
         for arrival in self._questions.taken():
             if arrival.is_good:
                 self._keep(arrival)
             else:
                 self._questions.refused(arrival, now=now)
+                self._note_unwritten(arrival.asked.id)
 
     def _keep(self, arrival: Arrival) -> None:
         id_ = arrival.asked.id
@@ -461,6 +472,16 @@ class Courier:
             return one.may_have(entry) and not any(other.has(entry) for other in self._correspondents())
 
         return holds
+
+    def _note_unwritten(self, chunk: bytes) -> None:
+        error = self._unwritten.pop(chunk, None)
+        if error is None:
+            return
+        for assembly in self._assemblies.values():
+            if chunk in assembly.missing:
+                assembly.trouble = error
+        for key in [key for key, known in self._offered.items() if chunk in known.assembly.missing]:
+            self._void(key)
 
     def _note_written(self, chunk: ChunkId) -> None:
         for assembly in (*self._assemblies.values(), *(known.assembly for known in self._offered.values())):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from harp.base.errors import FolderError, UsageError
 from harp.sync.engine import details, merge
 from harp.sync.engine.chain import Draft
-from harp.sync.model import Entry, EntryId, Kind, Path, RootId
+from harp.sync.model import Entry, Kind, Path, RootId
 from harp.sync.service.author import Seen
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.inquiry import Inquiry
@@ -120,7 +120,9 @@ class Decisions:
             if place is None:
                 continue
             stat = self._replica.root.stat(path)
-            on_disk = None if stat is None or place.on_disk is None else replace(place.on_disk, stat=stat, root=RootId(b""))
+            on_disk = (
+                None if stat is None or place.on_disk is None else replace(place.on_disk, stat=stat, root=RootId(b""))
+            )
             places.append(replace(place, on_disk=on_disk, pending=PENDING))
         with self._replica.ledger.db.transaction():
             self._replica.places.put(places)

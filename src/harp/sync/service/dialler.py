@@ -115,10 +115,14 @@ class Dialler:
                 failure = error
             except TimeoutError:
                 failure = LinkError(f"the inviter at {address} does not answer")
-        raise LinkError(
-            f"the device that invited cannot be reached: {failure.message}",
-            hint="its daemon must run, and its port be reachable from here: `harp doctor` on both",
-        ) if isinstance(failure, LinkError) and failure.retryable else failure
+        raise (
+            LinkError(
+                f"the device that invited cannot be reached: {failure.message}",
+                hint="its daemon must run, and its port be reachable from here: `harp doctor` on both",
+            )
+            if isinstance(failure, LinkError) and failure.retryable
+            else failure
+        )
 
     # --- dialling -----------------------------------------------------------------------------------------------------
 
@@ -147,9 +151,7 @@ class Dialler:
             attempts.due = time.monotonic() + BACKOFF.delay_s(attempts.failures, jitter=random.random())  # noqa: S311
             self._wake.set()
 
-    async def _try(
-        self, address: str, knock: bytes, accepts: Callable[[DeviceId], bool], attempts: _Attempts
-    ) -> bool:
+    async def _try(self, address: str, knock: bytes, accepts: Callable[[DeviceId], bool], attempts: _Attempts) -> bool:
         try:
             host, port = _split(address)
             link = await self._dialled(host, port, knock, accepts)

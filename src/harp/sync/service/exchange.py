@@ -254,5 +254,3 @@ def _messages(folder: FolderId, batches: Iterable[bytes]) -> Iterator[Batches]:
             some, size = [], 0
     if some:
         yield Batches(folder, tuple(some))
-
-

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One folder's crank: a thread that takes what happened, decides by the pure parts, and acts on disk, ledger and peers."""
+"""One folder's crank: a thread that takes what happened, asks the pure parts, and acts on disk, ledger and peers."""
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -29,18 +28,21 @@ from harp.sync.service.inbox import (
     Call,
     DiskChanged,
     Event,
+    Inbox,
     PeerCame,
     PeerWent,
     Said,
     SegmentsRead,
     Stop,
     Woken,
+    perform,
 )
 from harp.sync.service.merger import Merged, Merger
 from harp.sync.service.observer import Group, Observer
 from harp.sync.service.offers import Offering
 from harp.sync.service.peer import Peer
 from harp.sync.service.replica import Replica
+from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
@@ -49,16 +51,11 @@ from harp.sync.store.places import JOURNALLED
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_EVENTS = 4096
-"""Taken in one turn."""
-MARKER_EVERY_S = 5.0
-RACY_AFTER_S = 2.5
 HEAR_FIRST_S = 2.0
 """After its start a device lets a peer speak first: if its disk and ledger were put back together, that tells it."""
 AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
-TRASH_EVERY_S = 3600.0
 
 
 class Surroundings(Protocol):
@@ -83,7 +80,7 @@ class FolderLoop:
         self.trouble = ""
         """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
         self._surroundings = surroundings
-        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self.exchange = Exchange(replica.folder, replica.ledger)
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
@@ -103,11 +100,9 @@ class FolderLoop:
         """Why the last turn that failed did; empty once one went well."""
         self._watcher = Watcher(replica.root, self._on_changes, replica.ignore, on_problem=self._on_watch_problem)
         self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
-        self._scan_at = 0.0
-        self._marker_at = 0.0
-        self._racy_at = time.monotonic() + RACY_AFTER_S
-        self._trash_at = time.monotonic()
+        self._rounds = Rounds(replica, settings, self.observer, self._marker_is_there)
         self._is_stopping = False
+        self._scans_awaited: list[Future[None]] = []
         self._started_s = time.monotonic()
         self._totals, self._totals_s = (0, 0), 0.0
         self._is_new = replica.ledger.fact("is_new") is not None
@@ -136,6 +131,17 @@ class FolderLoop:
             self.post(Call(what, answer))
         return answer
 
+    def scanned(self) -> "Future[None]":
+        """Begins a scan of the whole folder; done when that is."""
+        done: Future[None] = Future()
+
+        def begin() -> None:
+            self.observer.scan()
+            self._scans_awaited.append(done)
+
+        self.call(begin)
+        return done
+
     def received(self, peer: Peer, message: FolderMessage) -> None:
         """A member's message, on its link's thread: asks are served at once, the rest waits its turn."""
         if isinstance(message, Ask):
@@ -163,10 +169,9 @@ class FolderLoop:
             self._follow_rules()
             if not self._is_new:
                 self.observer.scan()
-            self._scan_at = time.monotonic() + self.settings.scan_interval_s
             timeout: float | None = 0.0
             while not self._is_stopping:
-                for event in self._taken(timeout):
+                for event in self._inbox.taken(timeout):
                     self._handle(event)
                 timeout = self._turn()
             self._watcher.stop()
@@ -175,34 +180,14 @@ class FolderLoop:
             _log.error("folder %s stands still: %s", self.replica.name, error)
             self.trouble = error.message
             self._surroundings.stopped(self.replica.folder, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a defect stops this folder, not the daemon; it is logged whole
             _log.exception("folder %s stands still", self.replica.name)
             self.trouble = "a defect of Harp; its log says more"
             self._surroundings.stopped(self.replica.folder, FolderError(self.trouble))
         finally:
-            self._refuse_calls()
+            self._inbox.refuse_calls(FolderError("this folder stands still", hint="`harp status` says why"))
             self.replica.ledger.close()
             self.replica.witness.close()
-
-    def _refuse_calls(self) -> None:
-        while True:
-            try:
-                event = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-            if isinstance(event, Call):
-                event.answer.set_exception(FolderError("this folder stands still", hint="`harp status` says why"))
-
-    def _taken(self, timeout: float | None) -> Iterable[Event]:
-        """What waits in the inbox; batches that came one after the other are merged as one."""
-        events: list[Event] = []
-        try:
-            events.append(self._inbox.get(timeout=timeout) if timeout != 0 else self._inbox.get_nowait())
-            while len(events) < MAX_EVENTS:
-                events.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        return _gathered(events)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -220,7 +205,7 @@ class FolderLoop:
                 with self.replica.ledger.db.transaction():
                     self.replica.places.add_nodes(event.nodes)
             case Call():
-                _answer(event)
+                perform(event)
             case Woken():
                 pass
             case Stop():
@@ -252,9 +237,7 @@ class FolderLoop:
             replica.ledger.set_fact("rules", replica.ignore.digest)
         self.applier.resume()
 
-    def _heard(
-        self, peer: Peer, message: State | Get | Batches | Content | Offer | OfferEnd | Forked
-    ) -> None:
+    def _heard(self, peer: Peer, message: State | Get | Batches | Content | Offer | OfferEnd | Forked) -> None:
         try:
             match message:
                 case State():
@@ -304,7 +287,7 @@ class FolderLoop:
     def _turn(self) -> float | None:
         """Does a bounded amount of what there is to do; how long (s) the inbox may be waited for then."""
         now = time.monotonic()
-        self._on_time(now)
+        self._rounds.go(now)
         more = False
         if not self.is_paused and not self.trouble:
             try:
@@ -318,9 +301,16 @@ class FolderLoop:
                 self._begin_again(error)
         more = self.exchange.pump() or more
         state_at = self._say_state(now)
+        if self._scans_awaited and not self.observer.is_scanning:
+            self._tell_scanned()
         if more:
             return 0.0
         return self._pause(now, state_at)
+
+    def _tell_scanned(self) -> None:
+        for done in self._scans_awaited:
+            done.set_result(None)
+        self._scans_awaited.clear()
 
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
@@ -355,7 +345,7 @@ class FolderLoop:
         return True
 
     def _may_have_gone_back(self) -> bool:
-        """Whether a peer has more of our own chain than we, or might: a restored ledger says nothing before it has it."""
+        """Whether a peer has, or may have, more of our own chain: a restored ledger says nothing before it has that."""
         own = self.replica.own_chain
         merged = self.replica.ledger.chain(own).merged
         correspondents = self.exchange.correspondents()
@@ -436,14 +426,14 @@ class FolderLoop:
         self._surroundings.members_changed(self.replica.folder)
 
     def _say_state(self, now: float) -> float | None:
-        return self.exchange.state(
-            is_settled=self.is_settled, waiting=self.applier.waiting, held=self.held, now=now
-        )
+        return self.exchange.state(is_settled=self.is_settled, waiting=self.applier.waiting, held=self.held, now=now)
 
     @property
     def is_settled(self) -> bool:
         """Whether the disk durably shows all that is merged here."""
-        is_working = self._is_new or self.applier.is_busy or self.merger.waits or self.applier.next_deadline() is not None
+        is_working = (
+            self._is_new or self.applier.is_busy or self.merger.waits or self.applier.next_deadline() is not None
+        )
         return not is_working and not self.held and not self.trouble
 
     @property
@@ -458,10 +448,7 @@ class FolderLoop:
 
     def _pause(self, now: float, state_at: float | None) -> float:
         deadlines = [
-            self._scan_at,
-            self._marker_at,
-            self._racy_at,
-            self._trash_at,
+            self._rounds.next_deadline(),
             state_at,
             *([] if self._stands_still else [self.applier.next_deadline(), self.observer.next_deadline()]),
             now + 1.0 if self.courier.is_busy else None,
@@ -469,22 +456,7 @@ class FolderLoop:
         ]
         return max(0.0, min(deadline for deadline in deadlines if deadline is not None) - now)
 
-    # --- on time ------------------------------------------------------------------------------------------------------
-
-    def _on_time(self, now: float) -> None:
-        if now >= self._marker_at:
-            self._marker_is_there()
-            self._marker_at = now + MARKER_EVERY_S
-        if now >= self._scan_at:
-            self.observer.scan()
-            self._scan_at = now + self.settings.scan_interval_s
-        if now >= self._racy_at:
-            racy = self.replica.places.racy()
-            self.observer.look(place.path for place in racy)
-            self._racy_at = now + (RACY_AFTER_S if racy else MARKER_EVERY_S)
-        if now >= self._trash_at:
-            self._empty_trash()
-            self._trash_at = now + TRASH_EVERY_S
+    # --- the marker ---------------------------------------------------------------------------------------------------
 
     def _marker_is_there(self) -> bool:
         """Looks for the folder's marker; without it nothing is authored or written until it is back."""
@@ -508,51 +480,6 @@ class FolderLoop:
         self.observer.scan()
         self.applier.resume()
 
-    def _empty_trash(self) -> None:
-        try:
-            removed = self.replica.trash.expire(
-                now=time.time(), max_age_days=self.settings.trash_days, max_share=self.settings.trash_share
-            )
-        except FolderError as error:
-            _log.warning("folder %s: %s", self.replica.name, error.message)
-            return
-        self.forget_trashed([item.place for item in removed])
-
-    def forget_trashed(self, places: Iterable[Path]) -> None:
-        """Items that left the trash are no place for chunks any more."""
-        self.replica.forget_trashed(places)
-
-
-def _gathered(events: list[Event]) -> Iterable[Event]:
-    """Batches of one peer that follow each other become one message: one transaction in place of many."""
-    gathered: list[Event] = []
-    for event in events:
-        last = gathered[-1] if gathered else None
-        if (
-            isinstance(event, Said)
-            and isinstance(last, Said)
-            and event.peer is last.peer
-            and isinstance(event.message, Batches)
-            and isinstance(last.message, Batches)
-            and event.message.batches
-            and last.message.batches
-            and len(event.message.batches) + len(last.message.batches) <= 1024
-        ):
-            joined = Batches(event.message.folder, last.message.batches + event.message.batches)
-            gathered[-1] = Said(event.peer, joined)
-        else:
-            gathered.append(event)
-    return gathered
-
-
-def _answer(call: Call) -> None:
-    if not call.answer.set_running_or_notify_cancel():
-        return
-    try:
-        call.answer.set_result(call.what())
-    except BaseException as error:  # noqa: BLE001 - whoever called is told
-        call.answer.set_exception(error)
-
 
 def _looked(path: Path) -> Changes:
     return Changes(paths=frozenset({path}), subtrees=frozenset(), overflow=False)
@@ -568,5 +495,3 @@ def _settling(
         return read_into(buffer)
 
     return read
-
-

@@ -112,5 +112,3 @@ def _entry_at(batch: Batch, sequence: int) -> EntryId:
     """The id at a sequence; the batch's last where two batches differ by their vectors alone."""
     index = min(max(sequence - batch.first_sequence, 0), len(batch.entries) - 1)
     return batch.entries[index].id
-
-

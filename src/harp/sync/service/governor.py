@@ -145,9 +145,7 @@ class Governor:
 
     def _demand_owner(self) -> None:
         if self._replica.role is not Role.OWNER:
-            raise TrustError(
-                f"this device does not own {self._replica.name}", hint="ask for it on a device that does"
-            )
+            raise TrustError(f"this device does not own {self._replica.name}", hint="ask for it on a device that does")
 
 
 def sealed_for(device: DeviceId, secret: bytes) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Who is linked to us and in which folders: admission, duplicates, invitations, and what each link says to which loop."""
+"""Who is linked to us and in which folders: admission, duplicates, invitations, and what a link says to which loop."""
 
 import functools
 import logging
@@ -473,4 +473,3 @@ def _join_error(code: int | None, why: str) -> HarpError:
             return TrustError("the inviter does not know this ticket", hint="ask for another: `harp invite NAME`")
         case _:
             return LinkError(f"the inviter hung up: {why}", hint="is the ticket's device running, and still sharing?")
-

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Small contents in memory, until the entries they belong to are applied; what is there and what is awaited is bounded."""
+"""Small contents in memory until their entries are applied; what is there and what is awaited is bounded."""
 
 from collections.abc import Callable, Iterator
 

@@ -36,7 +36,7 @@ class Merged:
 
 
 class Merger:
-    """Batches that wait are in the ledger and here; a peer's lie is a :class:`RemoteProtocolError` and changes nothing."""
+    """Batches that wait are in the ledger and here; a peer's lie is a :class:`RemoteProtocolError`, changing nothing."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -97,7 +97,9 @@ class Merger:
             raise RemoteProtocolError("a batch overlaps another of its chain without being it")
         if batch.chain == replica.own_chain:
             merged.own_chain_ran_ahead = True
-        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES and not dag.covers(replica.ledger.vector(), batch.vector):
+        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES and not dag.covers(
+            replica.ledger.vector(), batch.vector
+        ):
             return
         if batch.first_sequence == known.merged + 1 and batch.entries[0].prev != known.merged_id:
             merged.suspects.add(batch.chain)
@@ -192,7 +194,7 @@ class Merger:
         return self._replica.membership.counts(entry.meta, batch.vector)
 
     def _recount(self, record: Record, authors: Container[DeviceId]) -> None:
-        """After a cut, a grant or a fork: which of these authors' entries count may have changed, and with them heads."""
+        """After a cut, a grant or a fork: which of these authors' entries count may have changed, and so have heads."""
         record.flush()
         replica = self._replica
         affected: set[int] = set()

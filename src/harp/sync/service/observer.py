@@ -12,6 +12,7 @@ from harp.sync.engine import authoring, manifest
 from harp.sync.engine.authoring import Observed
 from harp.sync.engine.chain import Draft
 from harp.sync.folder import names, read
+from harp.sync.folder.names import TOP
 from harp.sync.folder.walk import Noted, Unreadable, walk
 from harp.sync.model import MIN_CHUNK, Entry, FileKind, NodeId, OnDisk, Path, RootId, Stat
 from harp.sync.service.author import Seen
@@ -81,7 +82,7 @@ class Scan:
 
 
 class Observer:
-    """The queue of what to look at, and the looking. ``offering`` makes chunks of a large file known while it is read."""
+    """The queue of what to look at, and the looking. ``offering`` makes a large file's chunks known while it is read."""
 
     def __init__(
         self, replica: Replica, executor: Executor, offering: Offering, is_held: Callable[[Path], bool]
@@ -131,7 +132,7 @@ class Observer:
             if path and not is_internal(path) and not self._is_held(path):
                 self._paths[path] = None
 
-    def scan(self, under: Path = Path(b"")) -> None:
+    def scan(self, under: Path = TOP) -> None:
         """Queues a whole directory; one that a queued scan covers is not queued twice."""
         if is_internal(under) or any(not scan.under and not scan.seen for scan in self._scans):
             return
@@ -237,13 +238,18 @@ class Observer:
             return
         if replica.ignore.ignores(path, stat.kind is FileKind.DIRECTORY):
             return
+        self._look_closer(place, stat, group)
+
+    def _look_closer(self, place: Place, stat: Stat, group: Group) -> None:
+        """Something lies there that is not what the ledger has there."""
+        path = place.path
         match stat.kind:
             case FileKind.OTHER:
                 self.notes[path] = "it is a FIFO, a socket or a device: these are not shared"
             case FileKind.DIRECTORY:
                 self._found(place, Observed(path, stat), group)
             case FileKind.SYMLINK:
-                target = replica.root.readlink(path)
+                target = self._replica.root.readlink(path)
                 if target is not None:
                     self._found(place, Observed(path, stat, target=target), group)
             case FileKind.FILE:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from harp.base.errors import FolderError
 from harp.sync.engine.manifest import Keys, Segment
-from harp.sync.folder.read import Gone, Hashed, hash_file
 from harp.sync.folder.fs import Root
+from harp.sync.folder.read import Gone, Hashed, hash_file
 from harp.sync.model import MAX_CHUNK, ChunkId, ChunkRef, FolderId, Path, RootId, Stat
 from harp.sync.protocol.foldermessages import Offer, OfferEnd
 from harp.sync.service.inbox import Event, SegmentsRead, Woken

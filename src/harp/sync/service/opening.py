@@ -136,9 +136,15 @@ def _replica(key: DeviceKey, shared: SharedFolder, ledger: Ledger, root: Root, m
 
 
 def _write_ledger(
-    home: FilePath, shared: SharedFolder, incarnation: Incarnation, keys: FolderKeys, batches: list[Batch], *, is_new: bool
+    home: FilePath,
+    shared: SharedFolder,
+    incarnation: Incarnation,
+    keys: FolderKeys,
+    batches: list[Batch],
+    *,
+    is_new: bool,
 ) -> None:
-    """A ledger that holds the secrets and the batches that say who is a member; the rest of history comes from peers."""
+    """A ledger with the secrets and the batches that say who is a member; the rest of history comes from peers."""
     path = ledger_path(home, shared)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.exists():

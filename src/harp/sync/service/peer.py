@@ -97,7 +97,7 @@ class Peer:
     def start(self) -> None:
         """Says Hello and begins to listen."""
         self.link.start(self)
-        self._act(lambda: [])
+        self._act(list)
 
     # --- what we say --------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What was asked of whom: windows, answers on their way to the folder's thread, refusals, and who is not to be asked."""
+"""What was asked of whom: windows, answers on their way to the folder's thread, refusals, and whom not to ask."""
 
 import logging
 import threading

@@ -33,7 +33,6 @@ from harp.sync.service.witness import Witness
 from harp.sync.store.ledger import Ledger
 from harp.sync.store.places import Place, Places
 
-
 RACY_NS = 2_000_000_000
 """For disks that keep times in steps of up to two seconds, such as FAT."""
 FINE_RACY_NS = 50_000_000

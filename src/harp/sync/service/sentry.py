@@ -38,9 +38,7 @@ class Sentry:
         self._guard = Guard(limits)
         self._holdings = Holdings(replica.ledger.db)
         self._held: dict[str, Holding] = {holding.id: holding for holding in self._holdings.all()}
-        self._paths: dict[Path, str] = {
-            path: holding.id for holding in self._held.values() for path in holding.paths
-        }
+        self._paths: dict[Path, str] = {path: holding.id for holding in self._held.values() for path in holding.paths}
         self._approved_up_to: dict[ChainId, int] = {}
         self._reason = ""
         self._let_pass: set[EntryId] = set()

@@ -29,7 +29,9 @@ class Server:
 
     def reader(self, what: What, id_: bytes) -> Callable[[memoryview], tuple[int, int]]:
         """What fills an answer's buffer when its turn comes: (status, length)."""
-        return lambda buffer: self._node(NodeId(id_), buffer) if what is What.NODE else self._chunk(ChunkId(id_), buffer)
+        return lambda buffer: (
+            self._node(NodeId(id_), buffer) if what is What.NODE else self._chunk(ChunkId(id_), buffer)
+        )
 
     def _node(self, node: NodeId, buffer: memoryview) -> tuple[int, int]:
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A note beside the files of how far this device's own chain was: a ledger that is behind it went back in time.
 
-``.harp/chain`` holds the incarnation and the last sequence. It is written after the ledger and not waited for, so it may
-be older than the ledger, and is newer only where the ledger was put back from a copy.
+``.harp/chain`` holds the incarnation and the last sequence. It is written after the ledger and not waited for, so it
+may be older than the ledger, and is newer only where the ledger was put back from a copy.
 """
 
 import os

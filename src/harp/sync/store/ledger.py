@@ -227,7 +227,8 @@ class Ledger:
         numbers: list[tuple[int, int]] = []
         for chain in lacking:
             numbers += self.db.execute(
-                "SELECT merge_no, batch_no FROM batch WHERE chain_no = ? AND last_sequence > ? AND merge_no IS NOT NULL",
+                "SELECT merge_no, batch_no FROM batch"
+                " WHERE chain_no = ? AND last_sequence > ? AND merge_no IS NOT NULL",
                 (chain.number, vector.get(chain.id, 0)),
             ).fetchall()
         for _, batch_no in sorted(numbers):

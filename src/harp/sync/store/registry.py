@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What this device knows beside its folders' ledgers: folders, tickets, addresses, forgotten devices; for any thread."""
+"""What this device knows beside its ledgers: folders, tickets, addresses, forgotten devices; for any thread."""
 
 import threading
 from collections.abc import Sequence

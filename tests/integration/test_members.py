@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who is in a folder: invited, finding each other without the inviter, read-only, forgotten, gone and back."""
+
+import os
+import time
+
+import pytest
+
+from harp.bridge import model
+from tests.integration.office import NAME, Desk, Office, until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
+
+def _trio(office: Office) -> tuple[Desk, Desk, Desk]:
+    ada, ben = office.pair()
+    cyd = office.newcomer(ada, "cyd")
+    office.linked(ada, ben, cyd)
+    return ada, ben, cyd
+
+
+def test_two_whom_one_invited_go_on_without_it(office: Office) -> None:
+    ada, ben, cyd = _trio(office)
+    ada.write("from ada", b"a")
+    office.agreed(ada, ben, cyd)
+    ada.stop()
+    ben.write("from ben", b"b")
+    cyd.write("large", os.urandom(3_000_000))
+    office.agreed(ben, cyd)
+    ada.at("from ada").write_bytes(b"changed while it was down")
+    ada.start()
+    office.linked(ada, ben, cyd)
+    assert len(office.agreed(ada, ben, cyd)) == 3
+    assert cyd.read("from ada") == b"changed while it was down"
+
+
+def test_one_passes_on_what_the_author_is_too_far_away_to_send(office: Office) -> None:
+    ada, ben, cyd = _trio(office)
+    cyd.stop()
+    ada.write("file", b"by ada")
+    ada.write("large", content := os.urandom(5_000_000))
+    office.agreed(ada, ben)
+    ada.stop()
+    cyd.start()
+    office.agreed(cyd, ben)
+    assert cyd.read("large") == content
+    cyd.verified()
+
+
+def test_restarted_members_find_each_other_again(office: Office) -> None:
+    ada, ben, cyd = _trio(office)
+    for desk in (ada, ben, cyd):
+        desk.stop()
+    cyd.start()
+    ben.start()
+    office.linked(ben, cyd)
+    ben.write("new", b"n")
+    office.agreed(ben, cyd)
+
+
+def test_nobody_accepts_what_a_read_only_member_writes(office: Office) -> None:
+    ada = office.founder()
+    ada.write("plan", b"ada's")
+    ben = office.newcomer(ada, "ben", "--read-only")
+    cyd = office.newcomer(ada, "cyd")
+    office.linked(ada, ben, cyd)
+    office.agreed(ada, ben, cyd)
+
+    ben.write("own", b"ben's")
+    ben.write("plan", b"ben's")
+    ben.settled()
+    office.agreed(ada, cyd)
+    assert ada.tree().keys() == {b"plan"}
+    assert cyd.read("plan") == b"ada's"
+    status = ben.status()
+    assert status.role == "read-only"
+    assert status.local_only == 2
+    assert {problem.path for problem in status.problems} == {"own", "plan"}
+    assert "read" in ben.refuses("resolve", NAME, "plan", "--keep", "both").err
+
+    # The folder's version goes on: it has the name, what was changed here is kept beside it.
+    ada.write("plan", b"ada's second")
+    until(lambda: ben.at("plan").exists() and ben.read("plan") == b"ada's second", "the folder's version is shown")
+    copies = [ben.read(path) for path in ben.tree() if path.startswith(b"plan (conflict")]
+    assert copies == [b"ben's"]
+    assert ada.tree().keys() == {b"plan"}
+
+    ben.at("own").unlink()
+    ada.write("more", b"m")
+    ben.settled()
+    assert ben.read("more") == b"m"
+
+
+def test_a_read_only_member_may_be_given_more(office: Office) -> None:
+    ada = office.founder()
+    ben = office.newcomer(ada, "ben", "--read-only")
+    ada.write("plan", b"one")
+    office.agreed(ada, ben)
+    ben.write("own", b"ben's")
+    ben.settled()
+    ben.do("leave", NAME)
+    ben.do("join", office.ticket(ada), ben.folder, "--merge")
+    assert office.agreed(ada, ben).keys() == {b"own", b"plan"}
+    assert ben.status().role == "read-write"
+
+
+def test_a_forgotten_device_gets_nothing_more(office: Office) -> None:
+    ada, ben, cyd = _trio(office)
+    ada.write("before", b"b")
+    office.agreed(ada, ben, cyd)
+    gone = ada.ask("forget", "ben")
+    assert gone["cut_from"] == [NAME]
+    until(lambda: not ada.knows(ben) and not cyd.knows(ben), "nobody is linked to it any more")
+    ada.write("after", b"a")
+    cyd.write("after too", b"a")
+    office.agreed(ada, cyd)
+
+    # It tries to come back, and changes things.
+    ben.write("from outside", b"x")
+    ben.at("before").unlink()
+    ben.stop()
+    ben.start()
+    ended = ben.wait()
+    assert ended.phase is model.Phase.FAILED
+    assert not ben.knows(ada)
+    assert not ben.knows(cyd)
+    assert ben.tree().keys() == {b"from outside"}
+    assert office.agreed(ada, cyd).keys() == {b"before", b"after", b"after too"}
+    for desk in (ada, cyd):
+        desk.stop()
+        desk.start()
+    office.linked(ada, cyd)
+    assert not ada.knows(ben)
+    assert office.agreed(ada, cyd).keys() == {b"before", b"after", b"after too"}
+
+
+def test_a_forgotten_device_may_be_invited_again(office: Office) -> None:
+    ada, ben = office.pair()
+    ada.write("one", b"1")
+    office.agreed(ada, ben)
+    ada.do("forget", "ben")
+    until(lambda: not ada.knows(ben), "the link is closed")
+    ada.write("two", b"2")
+    ben.do("leave", NAME)
+    ben.do("join", office.ticket(ada), ben.folder, "--merge")
+    assert office.agreed(ada, ben).keys() == {b"one", b"two"}
+    ben.write("three", b"3")
+    assert office.agreed(ada, ben).keys() == {b"one", b"two", b"three"}
+
+
+def test_who_leaves_keeps_the_files_and_hears_no_more(office: Office) -> None:
+    ada, ben = office.pair()
+    ada.write("one", b"1")
+    office.agreed(ada, ben)
+    ben.do("leave", NAME)
+    until(lambda: not ada.knows(ben), "the link is closed")
+    ada.write("two", b"2")
+    assert ben.tree().keys() == {b"one"}
+    assert ben.ask("folders")["folders"] == []
+    assert ada.peers() == []
+
+
+def test_the_last_owner_cannot_leave_the_others_alone(office: Office) -> None:
+    ada, ben = office.pair()
+    office.agreed(ada, ben)
+    assert "last owner" in ada.refuses("leave", NAME).err
+    assert "own" in ben.refuses("invite", NAME).err
+
+
+# --- joining ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ticket_is_good_once(office: Office) -> None:
+    ada = office.founder()
+    ticket = office.ticket(ada)
+    ben, cyd = office.desk("ben").start(), office.desk("cyd").start()
+    ben.do("join", ticket, ben.folder)
+    assert "used" in cyd.refuses("join", ticket, cyd.folder).err
+    assert cyd.ask("folders")["folders"] == []
+    assert "already" in ben.refuses("join", ticket, ben.folder.parent / "again").err
+    office.agreed(ada, ben)
+
+
+def test_a_ticket_expires(office: Office) -> None:
+    ada = office.founder()
+    invitation = ada.ask("invite", NAME, "--expires", "1s")
+    ben = office.desk("ben").start()
+    until(lambda: time.time() > invitation["expires_at"] + 1, "the clock passes it")
+    assert "expired" in ben.refuses("join", invitation["ticket"], ben.folder).err
+    assert ben.ask("folders")["folders"] == []
+    assert not any(ben.folder.glob("**/*"))
+
+
+def test_a_mistyped_ticket_is_noticed_before_anything_is_done(office: Office) -> None:
+    ada = office.founder()
+    ticket = office.ticket(ada)
+    ben = office.desk("ben").start()
+    middle = len(ticket) // 2
+    for wrong in (ticket[:-1], ticket[:middle] + ("A" if ticket[middle] != "A" else "B") + ticket[middle + 1 :], "x"):
+        assert "ticket" in ben.refuses("join", wrong, ben.folder).err
+        assert not ben.folder.exists()
+    ben.do("join", ticket, ben.folder)
+
+
+def test_a_folder_that_is_not_empty_is_joined_on_request_only(office: Office) -> None:
+    ada = office.founder()
+    ada.write("equal", content := os.urandom(5_000_000), mtime_ns=1_700_000_000_000_000_000)
+    ada.write("differs", b"ada's")
+    ada.write("only ada's", b"a")
+    ben = office.desk("ben")
+    ben.write("equal", content, mtime_ns=1_600_000_000_000_000_000)
+    ben.write("differs", b"ben's")
+    ben.write("only ben's", b"b")
+    before = ben.tree()
+    ben.start()
+    ticket = office.ticket(ada)
+    assert "not empty" in ben.refuses("join", ticket, ben.folder).err
+    assert ben.tree() == before
+    ben.do("join", ticket, ben.folder, "--merge")
+    shared = office.agreed(ada, ben)
+    copy = next(path for path in shared if path.startswith(b"differs (conflict"))
+    assert shared.keys() == {b"equal", b"differs", copy, b"only ada's", b"only ben's"}
+    assert ben.read("differs") == b"ada's"
+    assert ada.read(copy) == b"ben's"
+    assert shared[b"equal"].mtime_ns == 1_700_000_000_000_000_000
+    assert ben.traffic() < 200_000
+
+
+def test_when_the_inviter_is_away_the_join_says_so(office: Office) -> None:
+    ada = office.founder()
+    ticket = office.ticket(ada)
+    ada.stop()
+    ben = office.desk("ben").start()
+    assert "reach" in ben.refuses("join", ticket, ben.folder).err
+    ada.start()
+    ben.do("join", ticket, ben.folder)
+    office.agreed(ada, ben)

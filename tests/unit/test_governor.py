@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The governor and the doors: who is let in, by which word, and who is not any more."""
+
+from pathlib import Path as FilePath
+
+import pytest
+
+from harp.base.errors import RemoteProtocolError, TrustError
+from harp.identity.device import DeviceKey
+from harp.sync.model import Role
+from harp.sync.service.doors import ByDevice, ByFolder, ByTicket, Doors
+from harp.sync.service.governor import opened_by, sealed_for
+from harp.sync.store.registry import OpenTicket, Registry
+from tests.fakes.history import device_key
+from tests.fakes.replicas import Device, office, settle
+
+HERE = ("127.0.0.1", 8783)
+NEVER = 4e9
+
+
+@pytest.fixture
+def three(tmp_path: FilePath) -> list[Device]:
+    return office(tmp_path, Role.READ_WRITE, Role.READ_ONLY)
+
+
+def doors(device: Device) -> Doors:
+    return Doors(device.key, Registry(device.home / "registry.db"), lambda: [device.loop])
+
+
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_proof_convinces_whoever_has_not_merged_it_yet(tmp_path: FilePath, three: list[Device]) -> None:
+    anna, ben, _ = three
+    new = device_key(9)
+    anna.loop.governor.grant(new.device_id, Role.READ_WRITE, "new")
+    proof = anna.loop.governor.proof(new.device_id)
+    assert ben.replica.membership.role(new.device_id) is None
+    assert ben.loop.governor.proves(new.device_id, proof)
+    assert not ben.loop.governor.proves(device_key(10).device_id, proof)
+    assert ben.loop.governor.proof(device_key(10).device_id) == []
+    stranger = Device(tmp_path / "stranger", 11).found()
+    with pytest.raises(RemoteProtocolError, match="another folder"):
+        ben.loop.governor.proves(stranger.key.device_id, stranger.loop.governor.proof(stranger.key.device_id))
+
+
+def test_only_an_owner_grants_and_cuts(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    with pytest.raises(TrustError, match="does not own"):
+        ben.loop.governor.grant(device_key(9).device_id, Role.READ_WRITE, "new")
+    with pytest.raises(TrustError, match="does not own"):
+        ben.loop.governor.cut(cleo.key.device_id)
+    with pytest.raises(TrustError, match="no member"):
+        anna.loop.governor.cut(device_key(9).device_id)
+
+
+def test_a_cut_device_is_no_member_and_does_not_learn_the_new_secret(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    anna.loop.published(anna.loop.governor.cut(cleo.key.device_id))
+    settle(*three)
+    assert ben.replica.membership.role(cleo.key.device_id) is None
+    epochs = anna.replica.secrets.epochs
+    assert len(epochs) == 2
+    assert ben.replica.secrets.epochs == epochs
+    assert ben.replica.ledger.keys().epochs == epochs, "also after a restart"
+    assert epochs[-1] not in cleo.replica.secrets.epochs
+    assert epochs[-1].hex() not in repr(ben.replica.secrets)
+
+
+def test_a_secret_is_opened_by_whom_it_is_sealed_for_alone() -> None:
+    anna, ben = device_key(1), device_key(2)
+    sealed = sealed_for(anna.device_id, b"s" * 32)
+    assert opened_by(anna.seed + anna.device_id, sealed) == b"s" * 32
+    assert opened_by(ben.seed + ben.device_id, sealed) is None
+    assert opened_by(anna.seed + anna.device_id, b"garbage") is None
+    assert opened_by(anna.seed + anna.device_id, sealed_for(anna.device_id, b"short")) is None
+
+
+def test_who_leaves_is_no_member_any_more(three: list[Device]) -> None:
+    anna, ben, _ = three
+    ben.loop.published(ben.loop.governor.leave())
+    settle(*three)
+    assert anna.replica.membership.role(ben.key.device_id) is None
+    assert not ben.replica.may_write
+
+
+# --- doors ------------------------------------------------------------------------------------------------------------
+
+
+def test_members_open_each_others_doors_by_the_key_they_share(three: list[Device]) -> None:
+    anna, ben, _ = three
+    knock = doors(ben).knock_for(anna.key.device_id)
+    assert knock is not None
+    assert doors(anna).admit(knock, HERE) == ByDevice(ben.key.device_id)
+
+
+def test_a_knock_opens_once(three: list[Device]) -> None:
+    anna, ben, _ = three
+    knock = doors(ben).knock_for(anna.key.device_id)
+    assert knock is not None
+    door = doors(anna)
+    assert door.admit(knock, HERE) is not None
+    assert door.admit(knock, HERE) is None, "a recorded knock is worth nothing"
+
+
+def test_a_member_that_found_an_address_knocks_with_the_folders_secret(three: list[Device]) -> None:
+    anna, ben, _ = three
+    knock = doors(ben).knock_at(ben.replica.folder, *HERE)
+    assert knock is not None
+    admission = doors(anna).admit(knock, HERE)
+    assert isinstance(admission, ByFolder)
+    assert admission.accepts(ben.key.device_id)
+    assert not admission.accepts(anna.key.device_id)
+    assert doors(anna).admit(knock, ("127.0.0.1", 1)) is None, "it is for that place alone"
+
+
+def test_a_stranger_and_a_member_of_another_folder_stand_outside(tmp_path: FilePath, three: list[Device]) -> None:
+    anna, *_ = three
+    stranger = Device(tmp_path / "stranger", 11).found()
+    assert doors(stranger).knock_for(anna.key.device_id) is None or (
+        doors(anna).admit(doors(stranger).knock_for(anna.key.device_id) or b"", HERE) is None
+    )
+    assert doors(stranger).knock_at(anna.replica.folder, *HERE) is None
+    assert doors(anna).admit(b"garbage", HERE) is None
+
+
+def test_a_forgotten_device_stands_outside_with_either_key(three: list[Device]) -> None:
+    anna, ben, _ = three
+    door = doors(anna)
+    Registry(anna.home / "registry.db").forget(ben.key.device_id, now=1.0)
+    for_anna, at_annas = doors(ben).knock_for(anna.key.device_id), doors(ben).knock_at(ben.replica.folder, *HERE)
+    assert for_anna is not None
+    assert at_annas is not None
+    for knock in (for_anna, at_annas):
+        admission = door.admit(knock, HERE)
+        assert admission is None or not admission.accepts(ben.key.device_id)
+
+
+def test_a_ticket_opens_the_door_to_anybody_who_holds_it(three: list[Device]) -> None:
+    anna, *_ = three
+    ticket = OpenTicket(b"h" * 32, b"k" * 32, anna.replica.folder, Role.READ_WRITE, NEVER)
+    Registry(anna.home / "registry.db").add_ticket(ticket)
+    new = Doors(DeviceKey.from_seed(b"n" * 32), Registry(anna.home.parent / "other.db"), list)
+    admission = doors(anna).admit(new.knock_with(b"k" * 32, anna.key.device_id), HERE)
+    assert admission == ByTicket(ticket)
+    assert admission is not None
+    assert admission.accepts(new._key.device_id)

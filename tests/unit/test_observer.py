@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The observer and the author: what is found is said once, in groups, and nothing is said that nobody may hear."""
+
+import os
+from pathlib import Path as FilePath
+
+import pytest
+
+from harp.base.errors import StoreError
+from harp.sync.model import MAX_DEPTH, Kind, Path
+from harp.sync.service import author as authors
+from harp.sync.service import observer as observers
+from harp.sync.service.replica import is_internal
+from tests.fakes.replicas import Device
+
+
+@pytest.fixture
+def anna(tmp_path: FilePath) -> Device:
+    return Device(tmp_path / "anna", 1).found().rests()
+
+
+def said(device: Device, *, since: int = 1) -> list[tuple[Kind, bytes]]:
+    """What the device said after its founding, in order."""
+    entries = [entry for batch in device.replica.ledger.merged_batches() for entry in batch.entries]
+    return [(entry.meta.kind, entry.meta.path) for entry in entries[since:]]
+
+
+def test_what_is_found_is_said_once(anna: Device) -> None:
+    anna.put("d/a.txt", b"1")
+    anna.looks().looks()
+    anna.loop.observer.look([Path(b"d/a.txt")])
+    anna.rests()
+    assert sorted(said(anna)) == [(Kind.FILE, b"d/a.txt"), (Kind.DIRECTORY, b"d")]
+
+
+def test_a_touched_file_is_said_anew_and_a_touched_directory_is_not(anna: Device) -> None:
+    anna.put("d/a.txt", b"1")
+    anna.looks()
+    before = len(said(anna))
+    os.utime(anna.files / "d", ns=(1, 1))
+    anna.looks()
+    assert len(said(anna)) == before
+    os.utime(anna.files / "d/a.txt", ns=(1, 1))
+    anna.looks()
+    assert said(anna)[before:] == [(Kind.FILE, b"d/a.txt")]
+
+
+def test_a_change_that_leaves_size_and_mtime_alone_is_seen_by_the_ctime(anna: Device) -> None:
+    anna.put("a.txt", b"one")
+    os.utime(anna.files / "a.txt", ns=(5, 5))
+    anna.looks()
+    anna.put("a.txt", b"two")
+    os.utime(anna.files / "a.txt", ns=(5, 5))
+    anna.looks()
+    assert len(said(anna)) == 2
+
+
+def test_many_changes_are_said_in_groups(anna: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observers, "GROUP_FILES", 10)
+    for number in range(35):
+        anna.put(f"{number:02}", b"%d" % number)
+    anna.looks()
+    sizes = [len(batch.entries) for batch in anna.replica.ledger.merged_batches()][1:]
+    assert sum(sizes) == 35
+    assert max(sizes) <= 10
+
+
+def test_harps_own_corner_special_files_and_impossible_names_are_not_said(anna: Device) -> None:
+    os.mkfifo(anna.files / "pipe")
+    anna.put(".harp/inside", b"x")
+    anna.put(".harpsichord", b"x")
+    anna.put(".HARP-2", b"x")
+    anna.looks()
+    assert said(anna) == []
+    assert anna.loop.observer.notes[Path(b"pipe")]
+    assert is_internal(Path(b".harp/inside"))
+    assert not is_internal(Path(b".harpsichord"))
+
+
+def test_a_reserved_name_or_one_that_is_too_deep_is_not_said_when_the_watcher_names_it(anna: Device) -> None:
+    deep = "/".join(["d"] * MAX_DEPTH) + "/file"
+    for name in (".harpsichord", deep):
+        anna.put(name, b"x")
+        anna.loop.observer.look([Path(os.fsencode(name))])
+        anna.rests()
+        assert (Kind.FILE, os.fsencode(name)) not in said(anna), "no peer would take a batch that holds it"
+        assert anna.loop.observer.notes[Path(os.fsencode(name))]
+
+
+def test_what_is_ignored_is_neither_said_nor_missed(anna: Device) -> None:
+    anna.put("a.txt", b"1")
+    anna.looks()
+    anna.put(".harpignore", b"*.txt\n")
+    anna.loop.learn_ignores()
+    anna.rests()
+    anna.remove("a.txt")
+    anna.put("b.txt", b"2")
+    anna.looks()
+    assert (Kind.TOMBSTONE, b"a.txt") not in said(anna)
+    assert (Kind.FILE, b"b.txt") not in said(anna)
+    anna.put(".harpignore", b"")
+    anna.loop.learn_ignores()
+    anna.rests()
+    assert (Kind.FILE, b"b.txt") in said(anna)
+
+
+def test_an_unreadable_directory_is_no_deletion(anna: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna.put("d/a.txt", b"1")
+    anna.looks()
+    before = said(anna)
+    real = anna.replica.root.readable_directory
+
+    def refusing(path: Path) -> object:
+        if path == b"d":
+            raise PermissionError(13, "denied")
+        return real(path)
+
+    monkeypatch.setattr(anna.replica.root, "readable_directory", refusing)
+    anna.looks()
+    assert said(anna) == before
+    assert anna.loop.observer.notes[Path(b"d")] == "permission denied"
+
+
+def test_a_directory_that_was_renamed_a_moment_ago_does_not_stand_for_its_old_name(anna: Device) -> None:
+    anna.put("old/a.txt", b"1")
+    anna.looks()
+    assert anna.replica.root.stat(Path(b"old/a.txt")) is not None
+    (anna.files / "old").rename(anna.files / "new")
+    anna.looks()
+    assert anna.tree() == {"new": None, "new/a.txt": b"1"}
+    assert not anna.place("old/a.txt").lives
+
+
+def test_a_file_that_cannot_be_noted_is_said_at_the_next_turn(anna: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna.put("a.txt", b"1")
+    anna.loop.observer.scan()
+    group = anna.loop.observer.step()
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise StoreError("no room left")
+
+        patch.setattr(type(anna.replica.places), "put", full)
+        with pytest.raises(StoreError):
+            anna.loop.write(group)
+    assert said(anna) == []
+    anna.looks()
+    assert said(anna) == [(Kind.FILE, b"a.txt")]
+    [genesis, batch] = anna.replica.ledger.merged_batches()
+    assert batch.entries[0].prev == genesis.entries[0].id
+
+
+def test_what_the_author_wrote_is_signed_durable_and_settled(anna: Device) -> None:
+    assert isinstance(anna.loop.author, authors.Author)
+    anna.put("a.txt", b"1")
+    anna.looks()
+    place = anna.place("a.txt")
+    assert place.pending == 0
+    assert place.on_disk is not None
+    assert place.on_disk.applied == place.heads
+    anna.reopen().looks()
+    assert len(said(anna)) == 1, "a restart says nothing anew"
