@@ -18,6 +18,7 @@ from harp.sync.folder.staging import Staging
 from harp.sync.folder.trash import Trash
 from harp.sync.model import (
     NO_ENTRY,
+    Applied,
     Entry,
     FolderId,
     Incarnation,
@@ -27,6 +28,8 @@ from harp.sync.model import (
     Outcome,
     Path,
     RootId,
+    Skipped,
+    WriteFile,
     append_metadata,
 )
 
@@ -152,3 +155,15 @@ def entry(path: bytes, content: bytes = b"", *, kind: Kind = Kind.FILE, executab
         root=RootId(hashlib.sha256(content).digest()) if is_file and content else RootId(b""),
     )
     return Entry(append_metadata(NO_ENTRY, meta), NO_ENTRY, meta)
+
+
+def write(path: str | bytes, content: bytes, temp: str | None, expected: OnDisk | None = None) -> Ready:
+    """A file's write; ``temp`` holds its content, if that is here."""
+    name = path.encode() if isinstance(path, str) else path
+    return Ready(WriteFile(Path(name), entry(name, content), expected), temp)
+
+
+def put_new(folder: Folder, path: str | bytes, content: bytes, expected: OnDisk | None = None) -> Applied | Skipped:
+    """Stages a content and writes it."""
+    (outcome,) = folder.commit(write(path, content, folder.stage(content), expected))
+    return outcome

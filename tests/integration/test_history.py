@@ -66,7 +66,9 @@ def test_each_commit_of_a_history_arrives_as_it_is(office: Office, tmp_path: Pat
     _git("config", "core.worktree", str(ada.folder), cwd=clone)
     seen: list[dict[bytes, Item]] = []
     for commit in commits:
-        _git("--git-dir", str(clone / ".git"), "--work-tree", str(ada.folder), "checkout", "-q", "-f", commit, cwd=clone)
+        _git(
+            "--git-dir", str(clone / ".git"), "--work-tree", str(ada.folder), "checkout", "-q", "-f", commit, cwd=clone
+        )
         seen.append(office.agreed(ada, ben))
     assert len({repr(sorted(tree.items())) for tree in seen}) > len(commits) // 2
     assert ada.status().conflicts == 0

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Who is in a folder: invited, finding each other without the inviter, read-only, forgotten, gone and back."""
+"""Who is in a folder: invited, finding each other without the inviter, read-only, forgotten, gone and back.
+
+What people ask the daemons goes through harp.daemon.answers, and harp.sync.service.dialler finds who is missing.
+"""
 
 import os
 import time
@@ -87,6 +90,7 @@ def test_nobody_accepts_what_a_read_only_member_writes(office: Office) -> None:
 
     ben.at("own").unlink()
     ada.write("more", b"m")
+    ada.settled()
     ben.settled()
     assert ben.read("more") == b"m"
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Two daemons keep a folder the same, both ways, with all kinds of things in it."""
+"""Two daemons keep a folder the same, both ways, with all kinds of things in it.
+
+Each is the whole of harp.daemon.composition, in a process of its own.
+"""
 
 import os
 import random
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.office import Desk, Office, until
+from tests.integration.office import Office, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
@@ -249,7 +252,6 @@ def test_a_third_device_gets_the_same(office: Office) -> None:
     office.linked(ada, ben, cyd)
     cyd.write("c", b"c")
     assert len(office.agreed(ada, ben, cyd)) == 3
-
 
 
 def test_a_paused_folder_stands_still(office: Office) -> None:

@@ -16,11 +16,7 @@ MAX_LINES = 500
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "types", "core", "handlers"}
 
 # Modules that no test names, each with the reason. A test elsewhere runs them.
-TESTED_THROUGH_ANOTHER = {
-    "harp.daemon.answers": "it only passes on between the API and the parts: the tests that run a daemon run it",
-    "harp.daemon.composition": "it only wires the parts together: the tests that run a daemon run it",
-    "harp.sync.service.dialler": "it dials: the tests that run two daemons run it",
-}
+TESTED_THROUGH_ANOTHER: dict[str, str] = {}
 
 
 def python_files(*folders: str) -> list[Path]:

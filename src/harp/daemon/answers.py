@@ -250,7 +250,11 @@ class Answers:
                 return
             if deadline is not None and time.monotonic() > deadline:
                 reason = await self._on(loop, lambda: portraits.disagreement(loop))
-                yield model.Progress(phase=model.Phase.FAILED, reason=f"not within {timeout_s:g} s: {reason}")
+                yield model.Progress(
+                    phase=model.Phase.FAILED,
+                    reason=f"not within {timeout_s:g} s: {reason}",
+                    hint="`harp status` and `harp peers` say more",
+                )
                 return
             yield progress
             await asyncio.sleep(pause_s)

@@ -36,7 +36,7 @@ class Merged:
 
 
 class Merger:
-    """Batches that wait are in the ledger and here; a peer's lie is a :class:`RemoteProtocolError`, changing nothing."""
+    """Batches that wait are in the ledger and here; a peer's lie is a RemoteProtocolError and changes nothing."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
