@@ -169,8 +169,9 @@ class Desk:
         said = self.run(*words)
         assert said.code != 0, f"harp {' '.join(map(str, words))} should have failed: {said}"
         lines = said.err.splitlines()
-        assert lines and lines[0].startswith("harp: "), said
-        assert len(lines) == 2 and lines[1].startswith("      "), f"a line and a hint: {said}"
+        assert len(lines) == 2, f"a line and a hint: {said}"
+        assert lines[0].startswith("harp: "), said
+        assert lines[1].startswith("      "), said
         return said
 
     def status(self) -> model.FolderStatus:

@@ -85,7 +85,7 @@ def test_a_copied_identity_is_stopped_everywhere_and_both_copies_keep_what_they_
     until(lambda: ada.wait(5).phase is model.Phase.DONE, "the approval arrives everywhere")
     office.agreed(ada, cyd, double)
     ben.start()
-    office.linked(ada, ben)
+    until(lambda: ada.at("said by the one").exists(), "the original hears of the fork, and says its part again")
     tree = office.agreed(ada, ben)
     assert {b"said by the one", b"said by the other", b"common"} <= tree.keys()
     contents = {ada.read(path) for path in tree}

@@ -106,9 +106,7 @@ def test_killed_in_the_middle_of_a_large_transfer_it_goes_on(office: Office) -> 
     office.agreed(ada, ben)
     assert ben.read("large") == content
     ben.verified()
-    leftovers = (
-        [name for name in os.listdir(ben.folder / ".harp" / "tmp")] if (ben.folder / ".harp" / "tmp").is_dir() else []
-    )
+    leftovers = os.listdir(ben.folder / ".harp" / "tmp") if (ben.folder / ".harp" / "tmp").is_dir() else []
     assert leftovers == []
 
 

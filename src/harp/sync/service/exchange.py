@@ -123,6 +123,13 @@ class Exchange:
             if known.has_spoken:
                 self.ask(known)
 
+    def ask_anew(self) -> None:
+        """What was sent could not be kept: the same is asked for again."""
+        for known in self._peers.values():
+            known.asked = None
+            known.is_getting = False
+        self.ask_all()
+
     def got(self, peer: Peer, batches: Batches) -> None:
         """An empty Batches ends the answer to a Get."""
         known = self._peers.get(peer.device)

@@ -147,7 +147,7 @@ class FolderLoop:
         if isinstance(message, Ask):
             for request, what, id_ in message.wanted:
                 read_into = self.server.reader(what, id_)
-                peer.serve(request, _settling(peer, request, read_into))
+                peer.serve(request, read_into)
         elif isinstance(message, State | Get | Batches | Content | Offer | OfferEnd | Forked):
             self.post(Said(peer, message))
 
@@ -172,7 +172,7 @@ class FolderLoop:
             timeout: float | None = 0.0
             while not self._is_stopping:
                 for event in self._inbox.taken(timeout):
-                    self._handle(event)
+                    self._handle_or_begin_again(event)
                 timeout = self._turn()
             self._watcher.stop()
             self.replica.ledger.set_clean()
@@ -188,6 +188,16 @@ class FolderLoop:
             self._inbox.refuse_calls(FolderError("this folder stands still", hint="`harp status` says why"))
             self.replica.ledger.close()
             self.replica.witness.close()
+
+    def _handle_or_begin_again(self, event: Event) -> None:
+        """Where the ledger refused for now, such as on a full disk, what a peer sent is asked for once more."""
+        try:
+            self._handle(event)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            self._begin_again(error)
+            self.exchange.ask_anew()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -483,15 +493,3 @@ class FolderLoop:
 
 def _looked(path: Path) -> Changes:
     return Changes(paths=frozenset({path}), subtrees=frozenset(), overflow=False)
-
-
-def _settling(
-    peer: Peer, request: int, read_into: Callable[[memoryview], tuple[int, int]]
-) -> Callable[[memoryview], tuple[int, int]]:
-    """Answers only what is still owed when its turn comes."""
-
-    def read(buffer: memoryview) -> tuple[int, int]:
-        peer.settle(request)
-        return read_into(buffer)
-
-    return read

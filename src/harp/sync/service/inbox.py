@@ -100,7 +100,7 @@ class Inbox:
         with contextlib.suppress(queue.Empty):
             while True:
                 event = self._events.get_nowait()
-                if isinstance(event, Call):
+                if isinstance(event, Call) and event.answer.set_running_or_notify_cancel():
                     event.answer.set_exception(error)
 
 

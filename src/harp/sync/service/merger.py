@@ -141,7 +141,10 @@ class Merger:
             self._drop_dead(merged)
         self._waiting_bytes = ledger.waiting_bytes() if self._waiting else 0
         if merged.forked:
-            self._recount(record, {ours.author for ours, _ in merged.forked})
+            before = self._replica.learn_members()
+            changed = self._replica.membership.recounted(before)
+            merged.members_changed = merged.members_changed or bool(changed)
+            self._recount(record, changed | {ours.author for ours, _ in merged.forked})
 
     def _ready(self) -> list[Batch]:
         """Waiting batches whose causes are here; nobody can have, and nobody needs, what lies beyond a fork."""

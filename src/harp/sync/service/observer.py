@@ -82,7 +82,7 @@ class Scan:
 
 
 class Observer:
-    """The queue of what to look at, and the looking. ``offering`` makes chunks of large files known as they are read."""
+    """The queue of what to look at, and the looking. ``offering`` makes chunks of a file known as it is read."""
 
     def __init__(
         self, replica: Replica, executor: Executor, offering: Offering, is_held: Callable[[Path], bool]

@@ -150,8 +150,13 @@ class Peer:
         self.link.close(text or code.name.lower())
 
     def serve(self, request: int, read_into: Callable[[memoryview], tuple[int, int]]) -> None:
-        """Queues the answer to an ask; one that is no longer owed is answered to nobody."""
-        self.link.serve(request, read_into)
+        """Queues the answer to an ask; it is settled when its turn comes, before its first byte leaves."""
+
+        def answer(buffer: memoryview) -> tuple[int, int]:
+            self.session.settle(request)
+            return read_into(buffer)
+
+        self.link.serve(request, answer)
 
     def settle(self, request: int) -> bool:
         return self.session.settle(request)

@@ -370,14 +370,18 @@ class Ledger:
         self.db.execute("INSERT OR IGNORE INTO governance VALUES (?, ?, ?)", (entry_id, merge_no, batch_no))
 
     def governance(self) -> list[tuple[Entry, Batch]]:
-        """Grants, cuts, approvals and leaves with the batches they came in, in the order of merging."""
+        """Grants, cuts, approvals and leaves with the batches they came in, in the order of merging.
+
+        What an author said beyond a fork of its chain is not among them.
+        """
         rows = self.db.execute(
             "SELECT governance.id, batch.data FROM governance JOIN batch USING (batch_no) ORDER BY governance.merge_no"
         )
         found = []
         for entry_id, data in rows.fetchall():
             batch = batchform.decode_batch(data)
-            found += [(entry, batch) for entry in batch.entries if entry.id == entry_id]
+            upheld = self._chains[batch.chain].upheld
+            found += [(one, batch) for one in batch.entries if one.id == entry_id and one.meta.sequence <= upheld]
         return found
 
     # --- forks ---
