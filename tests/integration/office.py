@@ -99,24 +99,32 @@ class Desk:
 
     def start(self, folder: Path | None = None) -> "Desk":
         """Runs the daemon until it answers; ``folder`` is shared by it."""
-        process = self.launch(folder)
-        until(lambda: process.poll() is not None or self._is_ready(), f"{self.name} answers")
-        assert process.poll() is None, f"{self.name} did not start: {self.log.read_text()}"
+        self.launch(folder)
+        return self.ready()
+
+    def ready(self) -> "Desk":
+        """Waits until the launched daemon answers."""
+        until(lambda: not self.is_running or self._is_ready(), f"{self.name} answers")
+        assert self.is_running, f"{self.name} did not start: {self.log.read_text()}"
         return self
 
-    def launch(self, folder: Path | None = None) -> "subprocess.Popen[bytes]":
+    def launch(self, folder: Path | None = None) -> None:
         """Runs the daemon without waiting for anything."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         command = [*_HARP, "up", *([] if folder is None else [str(folder)])]
         command += ["--home", str(self.home), "--listen", self.listen, "--no-discovery"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
-        return self.process
+
+    def ask_to_stop(self) -> None:
+        """Sends SIGTERM, and waits for nothing."""
+        if self.process is not None and self.is_running:
+            self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
         """Ends the daemon cleanly."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        if self.process is not None and self.is_running:
+            self.ask_to_stop()
             assert self.process.wait(SOON_S) == 0, f"{self.name} did not end well: {self.log.read_text()}"
 
     def kill(self) -> None:
@@ -177,6 +185,16 @@ class Desk:
     def status(self) -> model.FolderStatus:
         """The state of the one folder."""
         return self.client.get(at("status"), model.Status).folders[0]
+
+    def invites(self, *, read_only: bool = False) -> str:
+        """A ticket."""
+        asked = {"read_only": read_only, "expires_s": 3600.0}
+        return self.client.post(at("folders", NAME, "invitations"), model.Invitation, asked).ticket
+
+    def join(self, ticket: str) -> None:
+        """Joins into the desk's own, empty folder."""
+        asked = {"path": str(self.folder), "ticket": ticket, "merge": False}
+        self.client.post(at("join"), model.FolderStatus, asked)
 
     def knows(self, other: "Desk") -> bool:
         """Whether the two are linked just now."""
@@ -262,20 +280,20 @@ class Office:
         desk = self.desk(name, **settings)
         return desk.start(desk.folder)
 
-    def newcomer(self, inviter: Desk, name: str, *words: str, merge: bool = False, **settings: str) -> Desk:
-        """A running device that joined ``inviter``'s folder; ``words`` are further ones of ``harp invite``."""
+    def newcomer(self, inviter: Desk, name: str, *, read_only: bool = False, **settings: str) -> Desk:
+        """A running device that joined ``inviter``'s folder."""
         desk = self.desk(name, **settings).start()
-        desk.do("join", self.ticket(inviter, *words), desk.folder, *(["--merge"] if merge else []))
+        desk.join(inviter.invites(read_only=read_only))
         return desk
 
     def pair(self, **settings: str) -> tuple[Desk, Desk]:
         """Two devices with one folder."""
-        ada = self.founder(**settings)
-        return ada, self.newcomer(ada, "ben", **settings)
-
-    @staticmethod
-    def ticket(inviter: Desk, *words: str) -> str:
-        return str(inviter.ask("invite", NAME, *words)["ticket"])
+        ada, ben = self.desk("ada", **settings), self.desk("ben", **settings)
+        ada.launch(ada.folder)
+        ben.launch()
+        ada.ready()
+        ben.ready().join(ada.invites())
+        return ada, ben
 
     @staticmethod
     def linked(*desks: Desk) -> None:
@@ -299,9 +317,12 @@ class Office:
 
     def close(self) -> None:
         """Ends all daemons; a traceback in a log is a defect, whatever the test made of it."""
-        for desk in self.desks:
-            if desk.is_running:
-                desk.stop()
+        running = [desk for desk in self.desks if desk.is_running]
+        for desk in running:
+            desk.ask_to_stop()
+        for desk in running:
+            assert desk.process is not None
+            assert desk.process.wait(SOON_S) == 0, f"{desk.name} did not end well: {desk.log.read_text()}"
         for desk in self.desks:
             log = desk.log.read_text(errors="replace") if desk.log.exists() else ""
             assert "Traceback" not in log, f"{desk.name}: {log}"

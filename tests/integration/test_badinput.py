@@ -21,13 +21,10 @@ def _fails_to_start(desk: Desk, *words: str | Path) -> str:
     return said.err
 
 
-@pytest.mark.parametrize("ticket", ["", "harp1", "harp1" + "a" * 200, "nonsense", "harp1\x00", "harp1" + "🎻" * 50])
-def test_a_bad_ticket(office: Office, ticket: str) -> None:
+def test_a_bad_ticket(office: Office) -> None:
     ben = office.desk("ben").start()
-    if "\0" in ticket:
-        ticket = ticket.replace("\0", "\\0")
-    said = ben.refuses("join", ticket, ben.folder)
-    assert "ticket" in said.err
+    for ticket in ("", "harp1", "harp1" + "a" * 200, "nonsense", "harp1" + "🎻" * 50):
+        assert "ticket" in ben.refuses("join", ticket, ben.folder).err
     assert not ben.folder.exists()
 
 
@@ -38,8 +35,8 @@ def test_a_path_that_is_no_folder(office: Office, tmp_path: Path) -> None:
     assert "not a folder" in ada.refuses("share", file).err
     assert "not a folder" in ada.refuses("share", tmp_path / "nowhere").err
     ben = office.desk("ben").start()
-    assert "not a folder" in ben.refuses("join", office.ticket(ada), file).err
-    assert "file" in ben.refuses("join", office.ticket(ada), file / "below").err
+    assert "not a folder" in ben.refuses("join", ada.invites(), file).err
+    assert "file" in ben.refuses("join", ada.invites(), file / "below").err
     other = office.desk("other")
     assert "not a folder" in _fails_to_start(other, file, "--listen", "127.0.0.1:0")
     assert file.read_bytes() == b"f"
@@ -57,7 +54,7 @@ def test_a_folder_in_a_shared_folder_and_around_one(office: Office) -> None:
     assert not (ada.folder.parent / ".harp").exists()
     ben = office.founder("ben")
     for path in (ben.at("deeper/inside"), ben.folder.parent):
-        assert "one in the other" in ben.refuses("join", office.ticket(ada), path).err
+        assert "one in the other" in ben.refuses("join", ada.invites(), path).err
     # The second device of one machine: a folder that another home shares is refused as well.
     assert "another device" in ben.refuses("share", ada.folder).err
     assert len(ada.ask("folders")["folders"]) == len(ben.ask("folders")["folders"]) == 1
@@ -190,7 +187,7 @@ def test_a_full_disk_holds_up_what_does_not_fit_only(office: Office, small_disk:
     ben = office.desk("ben")
     ben.folder = small_disk / NAME
     ben.start()
-    ben.do("join", office.ticket(ada), ben.folder)
+    ben.join(ada.invites())
     ada.write("first", b"1")
     office.agreed(ada, ben)
     (small_disk / "ballast").write_bytes(bytes(14_000_000))
@@ -217,7 +214,7 @@ def test_a_disk_that_became_read_only_waits(office: Office, small_disk: Path) ->
     ben = office.desk("ben")
     ben.folder = small_disk / NAME
     ben.start()
-    ben.do("join", office.ticket(ada), ben.folder)
+    ben.join(ada.invites())
     ada.write("first", b"1")
     before = office.agreed(ada, ben)
     ben.stop()

@@ -178,34 +178,34 @@ def test_the_villain_is_believed_as_long_as_it_behaves(ada: Desk, villain: Villa
     assert ada.read("fine") == b"fine"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        b"../escaped",
-        b"a/../../escaped",
-        b"/tmp/escaped",
-        b"",
-        b".",
-        b"a//b",
-        b"a/./b",
-        b"nul\0byte",
-        b".harp/folder",
-        b".HARP/folder",
-        b".harp",
-        b".harpignore/x",
-        b"x" * 256,
-        b"/".join([b"d"] * 200),
-        b"x/" * 2100 + b"y",
-    ],
-    ids=lambda path: repr(path[:12]),
-)
-def test_paths_that_nobody_may_say(ada: Desk, villain: Villain, path: bytes) -> None:
+UNSPEAKABLE = [
+    b"../escaped",
+    b"a/../../escaped",
+    b"/tmp/escaped",
+    b"",
+    b".",
+    b"a//b",
+    b"a/./b",
+    b"nul\0byte",
+    b".harp/folder",
+    b".HARP/folder",
+    b".harp",
+    b".harpignore/x",
+    b"x" * 256,
+    b"/".join([b"d"] * 200),
+    b"x/" * 2100 + b"y",
+]
+
+
+def test_paths_that_nobody_may_say(ada: Desk, villain: Villain) -> None:
     around = sorted(ada.folder.parent.iterdir())
     marker = (ada.folder / ".harp" / "folder").read_bytes()
-    villain.gives(b"evil")
-    villain.says(villain.file(b"innocent", b"evil"), villain.file(path, b"evil"))
-    assert villain.has_ended.wait(30), "who says that is hung up on"
-    assert ada.tree().keys() == {b"precious"}
+    for path in UNSPEAKABLE:
+        villain.gives(b"evil")
+        villain.says(villain.file(b"innocent", b"evil"), villain.file(path, b"evil"))
+        assert villain.has_ended.wait(30), f"who says {path[:20]!r} is hung up on"
+        assert ada.tree().keys() == {b"precious"}
+        villain.dial()
     assert sorted(ada.folder.parent.iterdir()) == around
     assert (ada.folder / ".harp" / "folder").read_bytes() == marker
     assert not Path("/tmp/escaped").exists()

@@ -64,7 +64,7 @@ def test_restarted_members_find_each_other_again(office: Office) -> None:
 def test_nobody_accepts_what_a_read_only_member_writes(office: Office) -> None:
     ada = office.founder()
     ada.write("plan", b"ada's")
-    ben = office.newcomer(ada, "ben", "--read-only")
+    ben = office.newcomer(ada, "ben", read_only=True)
     cyd = office.newcomer(ada, "cyd")
     office.linked(ada, ben, cyd)
     office.agreed(ada, ben, cyd)
@@ -97,13 +97,13 @@ def test_nobody_accepts_what_a_read_only_member_writes(office: Office) -> None:
 
 def test_a_read_only_member_may_be_given_more(office: Office) -> None:
     ada = office.founder()
-    ben = office.newcomer(ada, "ben", "--read-only")
+    ben = office.newcomer(ada, "ben", read_only=True)
     ada.write("plan", b"one")
     office.agreed(ada, ben)
     ben.write("own", b"ben's")
     ben.settled()
     ben.do("leave", NAME)
-    ben.do("join", office.ticket(ada), ben.folder, "--merge")
+    ben.do("join", ada.invites(), ben.folder, "--merge")
     assert office.agreed(ada, ben).keys() == {b"own", b"plan"}
     assert ben.status().role == "read-write"
 
@@ -146,7 +146,7 @@ def test_a_forgotten_device_may_be_invited_again(office: Office) -> None:
     until(lambda: not ada.knows(ben), "the link is closed")
     ada.write("two", b"2")
     ben.do("leave", NAME)
-    ben.do("join", office.ticket(ada), ben.folder, "--merge")
+    ben.do("join", ada.invites(), ben.folder, "--merge")
     assert office.agreed(ada, ben).keys() == {b"one", b"two"}
     ben.write("three", b"3")
     assert office.agreed(ada, ben).keys() == {b"one", b"two", b"three"}
@@ -176,7 +176,7 @@ def test_the_last_owner_cannot_leave_the_others_alone(office: Office) -> None:
 
 def test_a_ticket_is_good_once(office: Office) -> None:
     ada = office.founder()
-    ticket = office.ticket(ada)
+    ticket = ada.invites()
     ben, cyd = office.desk("ben").start(), office.desk("cyd").start()
     ben.do("join", ticket, ben.folder)
     assert "used" in cyd.refuses("join", ticket, cyd.folder).err
@@ -197,7 +197,7 @@ def test_a_ticket_expires(office: Office) -> None:
 
 def test_a_mistyped_ticket_is_noticed_before_anything_is_done(office: Office) -> None:
     ada = office.founder()
-    ticket = office.ticket(ada)
+    ticket = ada.invites()
     ben = office.desk("ben").start()
     middle = len(ticket) // 2
     for wrong in (ticket[:-1], ticket[:middle] + ("A" if ticket[middle] != "A" else "B") + ticket[middle + 1 :], "x"):
@@ -217,7 +217,7 @@ def test_a_folder_that_is_not_empty_is_joined_on_request_only(office: Office) ->
     ben.write("only ben's", b"b")
     before = ben.tree()
     ben.start()
-    ticket = office.ticket(ada)
+    ticket = ada.invites()
     assert "not empty" in ben.refuses("join", ticket, ben.folder).err
     assert ben.tree() == before
     ben.do("join", ticket, ben.folder, "--merge")
@@ -232,7 +232,7 @@ def test_a_folder_that_is_not_empty_is_joined_on_request_only(office: Office) ->
 
 def test_when_the_inviter_is_away_the_join_says_so(office: Office) -> None:
     ada = office.founder()
-    ticket = office.ticket(ada)
+    ticket = ada.invites()
     ada.stop()
     ben = office.desk("ben").start()
     assert "reach" in ben.refuses("join", ticket, ben.folder).err

@@ -7,12 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from harp.bridge import model
-from tests.integration.office import NAME, Desk, Office, until
+from tests.integration.office import NAME, Desk, Item, Office, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -28,7 +29,7 @@ def _together(*desks: Desk) -> None:
     Office.linked(*desks)
 
 
-def _copies(tree: dict[bytes, object], stem: bytes) -> list[bytes]:
+def _copies(tree: Mapping[bytes, Item], stem: bytes) -> list[bytes]:
     return [path for path in tree if path.startswith(stem + b" (conflict ")]
 
 
