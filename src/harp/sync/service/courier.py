@@ -255,10 +255,10 @@ class Courier:
                 return copied(self._replica.root, assembly.temp, run)
             except FolderError:
                 return run.refs
-            finally:
-                self._post(Woken())
 
-        assembly.copies.append(self._executor.submit(copy))
+        future = self._executor.submit(copy)
+        future.add_done_callback(lambda _: self._post(Woken()))
+        assembly.copies.append(future)
         assembly.done_bytes += run.size
         self.local_bytes += run.size
 

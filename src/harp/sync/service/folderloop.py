@@ -28,6 +28,7 @@ from harp.sync.service.inbox import (
     Call,
     DiskChanged,
     Event,
+    FileRead,
     Inbox,
     PeerCame,
     PeerWent,
@@ -216,6 +217,8 @@ class FolderLoop:
                     self.replica.places.add_nodes(event.nodes)
             case Call():
                 perform(event)
+            case FileRead():
+                self.observer.read_through(event.path)
             case Woken():
                 pass
             case Stop():

@@ -10,7 +10,7 @@ from typing import Any
 
 from harp.base.errors import HarpError
 from harp.sync.folder.watch import Changes
-from harp.sync.model import NodeId
+from harp.sync.model import NodeId, Path
 from harp.sync.protocol.foldermessages import Batches, Content, Forked, Get, Offer, OfferEnd, State
 from harp.sync.service.peer import Peer
 
@@ -57,6 +57,13 @@ class SegmentsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class FileRead:
+    """A large file was read to its end, or given up: all its segments came before this."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Woken:
     """Something that was done elsewhere is finished: look at what waits."""
 
@@ -74,7 +81,7 @@ class Stop:
     """End after this."""
 
 
-Event = DiskChanged | PeerCame | PeerWent | Said | SegmentsRead | Woken | Call | Stop
+Event = DiskChanged | PeerCame | PeerWent | Said | SegmentsRead | FileRead | Woken | Call | Stop
 
 
 class Inbox:

@@ -97,6 +97,7 @@ class Observer:
         self._gone: OrderedDict[Path, None] = OrderedDict()
         self._scans: deque[Scan] = deque()
         self._hashing: dict[Path, Future[read.Hashed | read.Gone]] = {}
+        self._read_through: set[Path] = set()
         self._open: dict[Path, float] = {}
         self._approved: set[Path] = set()
         self.adopts = False
@@ -124,7 +125,12 @@ class Observer:
         if self._paths or self._scans or (self._gone and not self._hashing):
             return True
         is_due = bool(self._open) and min(self._open.values()) <= time.monotonic()
-        return is_due or any(future.done() for future in self._hashing.values())
+        return is_due or bool(self._read_through)
+
+    def read_through(self, path: Path) -> None:
+        """A file that is hashed elsewhere has been, and its segments are in the ledger by now."""
+        if path in self._hashing:
+            self._read_through.add(path)
 
     def look(self, paths: Iterable[Path]) -> None:
         """Queues paths; repeated ones count once."""
@@ -295,7 +301,8 @@ class Observer:
         self._take_hashed(place, hashed, group, nodes)
 
     def _collect_hashed(self, group: Group) -> None:
-        for path in [path for path, future in self._hashing.items() if future.done()]:
+        while self._read_through:
+            path = self._read_through.pop()
             place = self._replica.places.get_or_new(path)
             self._take_hashed(place, self._hashing.pop(path).result(), group, [])
 

@@ -13,7 +13,7 @@ from harp.sync.folder.fs import Root
 from harp.sync.folder.read import Gone, Hashed, hash_file
 from harp.sync.model import MAX_CHUNK, ChunkId, ChunkRef, FolderId, Path, RootId, Stat
 from harp.sync.protocol.foldermessages import Offer, OfferEnd
-from harp.sync.service.inbox import Event, SegmentsRead, Woken
+from harp.sync.service.inbox import Event, FileRead, SegmentsRead
 from harp.sync.store.places import ChunkPlace
 
 MAX_OFFERED_BYTES = 16 * 1024 * 1024 * 1024
@@ -55,13 +55,13 @@ class Offering:
         self._readings: dict[int, _Reading] = {}
 
     def read(self, path: Path, *, unless_open: bool) -> Hashed | Gone:
-        """Hashes a large file, offering its chunks as they are found; wakes the folder's thread at the end."""
+        """Hashes a large file, offering its chunks as they are found; the folder's thread is told of the end."""
         try:
             return self._read(path, unless_open)
         except FolderError as error:
             return Gone(error.message)
         finally:
-            self._post(Woken())
+            self._post(FileRead(path))
 
     def locate(self, chunk: ChunkId) -> ChunkPlace | None:
         """Where an offered chunk lies."""
