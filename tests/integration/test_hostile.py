@@ -104,6 +104,7 @@ class Villain:
     def gives(self, *contents: bytes) -> None:
         """Small content, unasked."""
         items = tuple((ChunkId(manifest.root_of_small(data, self.keys)), data) for data in contents)
+        self.answers.update(items)
         self.peer.send(Content(self.folder, items))
 
     def file(self, path: bytes, content: bytes) -> Draft:

@@ -297,7 +297,7 @@ class Applier:
         for assembly in turn.assemblies:
             self._courier.finish(assembly)
         for root in turn.contents:
-            self._courier.spend(root)
+            self._courier.larder.spend(root)
         if turn.assemblies or self._courier.larder.is_crowded:
             self._courier.larder.is_crowded = False
             self.look_again()

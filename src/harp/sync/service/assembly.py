@@ -88,7 +88,7 @@ class Assembly:
         self.size = size
         self.root = root
         self.missing: dict[ChunkId, ChunkRef] = {}
-        self.copies: list[Future[list[tuple[ChunkRef, int]]]] = []
+        self.copies: list[tuple[Run, Future[list[tuple[ChunkRef, int]]]]] = []
         self.segments: list[SegmentRef] | None = None
         self.placed_segments = 0
         self.placed = 0

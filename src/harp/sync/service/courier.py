@@ -20,7 +20,7 @@ from harp.sync.protocol.frames import Status
 from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.inbox import Event, Woken
-from harp.sync.service.larder import Larder
+from harp.sync.service.larder import MAX_BYTES, Larder
 from harp.sync.service.questions import Arrival, Questions
 from harp.sync.service.replica import Replica
 from harp.sync.store.places import ChunkPlace
@@ -113,10 +113,6 @@ class Courier:
             raise RemoteProtocolError("its entry states another size than its content has")
         return data
 
-    def spend(self, root: RootId) -> None:
-        """The content lies on the disk now."""
-        self.larder.spend(root)
-
     def _forget_small(self, root: RootId) -> None:
         if self.larder.forget(root):
             self._small.pop(root, None)
@@ -185,8 +181,9 @@ class Courier:
         awaited, there = self.larder.unwanted(wanted)
         for root in awaited:
             self._forget_small(root)
-        for root in there:
-            self.spend(root)
+        # What came unasked is often a moment ahead of its entries.
+        for root in [] if self.larder.has_room(MAX_BYTES // 2) else there:
+            self.larder.spend(root)
         for id_ in [] if self._assemblies else list(self._nodes):
             del self._nodes[id_]
             self._questions.close(id_)
@@ -258,7 +255,7 @@ class Courier:
 
         future = self._executor.submit(copy)
         future.add_done_callback(lambda _: self._post(Woken()))
-        assembly.copies.append(future)
+        assembly.copies.append((run, future))
         assembly.done_bytes += run.size
         self.local_bytes += run.size
 
@@ -277,15 +274,22 @@ class Courier:
         )
 
     def _collect_copies(self, assembly: Assembly) -> None:
-        running = []
-        for future in assembly.copies:
+        copies, assembly.copies = assembly.copies, []
+        for run, future in copies:
             if not future.done():
-                running.append(future)
+                assembly.copies.append((run, future))
                 continue
             for ref, offset in future.result():
                 assembly.done_bytes -= ref.size
-                self._miss(assembly, ref, offset)
-        assembly.copies = running
+                self._find_again(assembly, run, ref, offset)
+
+    def _find_again(self, assembly: Assembly, run: Run, ref: ChunkRef, offset: int) -> None:
+        """The source of a copy went away under it: mostly to the trash, or to another name, where it still is."""
+        place = self._locate(ref)
+        if place is None or (place.path, place.stat) == (run.source, run.stat):
+            self._miss(assembly, ref, offset)
+        else:
+            self._copy(assembly, Run(place.path, place.stat, place.offset, offset, ref.size, [(ref, offset)]))
 
     def _locate(self, ref: ChunkRef) -> ChunkPlace | None:
         if ref.id == self._zero:
@@ -337,7 +341,7 @@ class Courier:
 
     def _discard(self, assembly: Assembly) -> None:
         """Copies that are under way hold the file; they end by themselves."""
-        for future in assembly.copies:
+        for _, future in assembly.copies:
             future.cancel()
         assembly.temp.close()
         self._replica.staging.discard(assembly.temp.name)
