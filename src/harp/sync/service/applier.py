@@ -83,6 +83,8 @@ class Applier:
         self._work: OrderedDict[Path, Place] = OrderedDict()
         self._waiting: dict[Path, Place] = {}
         self._roots: dict[RootId, set[Path]] = {}
+        self._awaits: dict[Path, RootId] = {}
+        """What a path waited for last: in ``_roots`` it stays under what it waited for before, too."""
         self._retry: dict[Path, tuple[float, float]] = {}
         self._names = itertools.count(1)
         self._may_have_more = True
@@ -125,6 +127,7 @@ class Applier:
         self._work.update(self._waiting)
         self._waiting.clear()
         self._roots.clear()
+        self._awaits.clear()
 
     @property
     def can_step(self) -> bool:
@@ -148,7 +151,8 @@ class Applier:
 
     def wants(self, root: RootId) -> bool:
         """Whether a path still waits for this content, or is to be tried again with it."""
-        return any(path in self._waiting or path in self._retry for path in self._roots.get(root, ()))
+        paths = [path for path in self._roots.get(root, ()) if self._awaits.get(path) == root]
+        return any(path in self._waiting or path in self._retry for path in paths)
 
     def step(self, *, now: float) -> bool:
         """One group; whether the ledger changed. ``now`` is monotonic."""
@@ -249,6 +253,7 @@ class Applier:
             plan.failed = True
             self._waiting[plan.place.path] = plan.place
             self._roots.setdefault(action.entry.meta.root, set()).add(plan.place.path)
+            self._awaits[plan.place.path] = action.entry.meta.root
         else:
             turn.ready.append(Ready(action, temp))
 
@@ -420,6 +425,7 @@ class Applier:
         ]
         if all(map(self._traces.stays, failed)):
             self._retry.pop(place.path, None)
+            self._awaits.pop(place.path, None)
             if place.on_disk is not None and plan.heads:
                 place = replace(place, on_disk=with_applied(place.on_disk, plan.heads))
             return replace(place, pending=SETTLED, problem=None)

@@ -83,6 +83,8 @@ class Courier:
         self._questions = Questions(replica.folder)
         self._names = itertools.count(1)
         self._came: set[RootId] = set()
+        self.has_freed = False
+        """A large file is done with, so another can be begun: paths that wait for their turn are to be looked at."""
         self._unwritten: dict[bytes, FolderError] = {}
         """Chunks that came and that the disk did not take; links' threads put them in."""
         self.local_bytes = 0
@@ -141,7 +143,7 @@ class Courier:
         root = entry.meta.root
         assembly = self._assemblies.get(root)
         if assembly is not None and assembly.trouble is not None:
-            self._drop(assembly)
+            self.finish(assembly)
             self._discard(assembly)
             raise assembly.trouble
         if assembly is None:
@@ -163,10 +165,6 @@ class Courier:
         temp = staging.temp(name) if earlier is None else earlier
         return Assembly(temp, size, self._replica.keys, root, is_resumed=earlier is not None)
 
-    def finish(self, assembly: Assembly) -> None:
-        """The content lies on the disk now."""
-        self._drop(assembly)
-
     def give_up(self, wanted: Callable[[RootId], bool], *, is_all_done: bool) -> None:
         """Drops what no entry waits for any more: of large files each time, of small ones once all is done.
 
@@ -174,7 +172,7 @@ class Courier:
         """
         for root, assembly in list(self._assemblies.items()):
             if assembly.is_wanted and not wanted(root):
-                self._drop(assembly)
+                self.finish(assembly)
                 self._discard(assembly)
         if not is_all_done:
             return
@@ -198,7 +196,9 @@ class Courier:
         large = sum(one.size - one.done_bytes for one in self._assemblies.values() if one.is_wanted)
         return large + self.larder.awaited_bytes
 
-    def _drop(self, assembly: Assembly) -> None:
+    def finish(self, assembly: Assembly) -> None:
+        """The content lies on the disk now, or nobody wants it any more."""
+        self.has_freed = True
         self._deliveries.forget(assembly.temp)
         for id_ in assembly.missing:
             self._questions.close(id_)

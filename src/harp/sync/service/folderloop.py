@@ -12,7 +12,7 @@ from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreE
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.folder.watch import Changes, Watcher
-from harp.sync.model import FolderId, Path
+from harp.sync.model import FolderId
 from harp.sync.protocol.asks import Asked
 from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get, Offer, OfferEnd, Proof, State
 from harp.sync.protocol.frames import Status
@@ -94,7 +94,10 @@ class FolderLoop:
         self.forks = Forks(replica)
         self.open_forks = self.forks.open()
         self.server = Server(
-            replica.ledger.db.path, replica.root, self.offering, lambda path: self.post(DiskChanged(_looked(path)))
+            replica.ledger.db.path,
+            replica.root,
+            self.offering,
+            lambda path: self.post(DiskChanged(Changes(frozenset({path})))),
         )
         self.watch_problem = ""
         self.disk_problem = ""
@@ -342,6 +345,9 @@ class FolderLoop:
         """Once every path has been planned, content that none of them asked for is not waited for any more."""
         if not self.applier.can_step:
             self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
+        if self.courier.has_freed:
+            self.courier.has_freed = False
+            self.applier.look_again()
 
     def _has_caught_up(self) -> bool:
         """Whether history is here as far as a peer has told it; then what lies here is adopted or added to it."""
@@ -492,7 +498,3 @@ class FolderLoop:
         self.observer.look(place.path for place in self.replica.places.pending(JOURNALLED))
         self.observer.scan()
         self.applier.resume()
-
-
-def _looked(path: Path) -> Changes:
-    return Changes(paths=frozenset({path}), subtrees=frozenset(), overflow=False)

@@ -21,6 +21,8 @@ ANSWER_TIMEOUT_S = 60.0
 WAKE_BYTES = 4 * 1024 * 1024
 WAKE_ANSWERS = 256
 """The folder's thread is told of answers when so much has come, or all that was asked for."""
+REFUSED_AGAIN_S = 5.0
+"""What a peer had not is asked for again after this: it may have been between two versions of a file."""
 BENCH_S = 60.0
 BAD_ANSWERS = 2
 
@@ -150,8 +152,10 @@ class Questions:
             question.device = None
 
     def _reclaim(self, now: float) -> None:
-        """An ask that was not answered for long is asked of somebody else."""
+        """An ask that was not answered for long is asked of somebody else, what nobody had of all again."""
         for question in self._open.values():
+            if question.device is None and question.refused and now - question.asked_s > REFUSED_AGAIN_S:
+                question.refused.clear()
             if question.device is not None and now - question.asked_s > ANSWER_TIMEOUT_S:
                 self._benched[question.device] = now + BENCH_S
                 question.refused.add(question.device)
