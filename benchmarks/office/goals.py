@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The goals of the office, as data."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from benchmarks.figures import Summaries
 from benchmarks.goals import HARP, Goal
-from benchmarks.office.rows import ROWS, edit, many, put, saved, second
+from benchmarks.office.rows import ROWS, Work, edit, many, put, saved, second
 
 
 def goals(rows: Collection[str]) -> list[Goal]:
@@ -59,5 +59,11 @@ def _of_saved(row: str) -> Sequence[Goal]:
     )
 
 
-_OF_WORK = {put: _of_put, many: _of_many, second: _of_second, edit: _of_edit, saved: _of_saved}
+_OF_WORK: Mapping[Work, Callable[[str], Sequence[Goal]]] = {
+    put: _of_put,
+    many: _of_many,
+    second: _of_second,
+    edit: _of_edit,
+    saved: _of_saved,
+}
 _GOALS = {name: _OF_WORK[row.work](row.title) for name, row in ROWS.items()}

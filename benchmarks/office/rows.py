@@ -197,12 +197,15 @@ def _differences(fleet: Fleet) -> str | None:
     return None
 
 
+Work = Callable[[Fleet, Measure, int], Figure | Failure]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A line of the table: the work, in an office of how many, and who does it."""
 
     title: str
-    work: Callable[[Fleet, Measure, int], Figure | Failure]
+    work: Work
     offices: int
     fleets: Sequence[type[Fleet]] = field(default=(HarpFleet,))
 
