@@ -378,6 +378,8 @@ class Observer:
         group.seen[place.path] = Seen(found, nodes=nodes, is_recovered=True)
 
     def _look_at_gone(self, path: Path, group: Group) -> None:
+        if group.has(path):
+            return
         replica = self._replica
         place = replica.places.get(path)
         if place is None or place.on_disk is None:
