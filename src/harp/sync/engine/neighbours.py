@@ -236,6 +236,19 @@ class Neighbourhood:
             if id_ in known.missing or id_ in known.out.fetching:
                 self._say(known, now).missing[id_] = None
 
+    def refused(self, id_: ChunkId, device: DeviceId, *, now: float) -> None:
+        """Whom we asked has it not, or sent something else."""
+        known = self._neighbours.get(device)
+        if known is not None:
+            known.holds.discard(id_)
+        else:
+            self.unasked(id_, now=now)
+
+    def lost(self, source: DeviceId, *, now: float) -> None:
+        """What we had asked a source for will not come."""
+        for id_ in [id_ for id_, want in self._wants.items() if want.source == source]:
+            self.unasked(id_, now=now)
+
     def elsewhere(self, id_: ChunkId, device: DeviceId, *, now: float) -> None:
         """The source says that it serves ``device`` with it: that claim is true, whatever we thought of it."""
         want = self._wants.get(id_)
@@ -390,6 +403,9 @@ class Neighbourhood:
         """Whether the WAN may be asked for a chunk that no neighbour is known to hold."""
         want = self._wants.get(id_)
         if want is None:
+            if self.reaches and now < self.quiet_until:
+                self.wake_at = min(self.wake_at, self.quiet_until)
+                return Verdict(is_ours=False, until=self.quiet_until)
             return OURS if self.reaches else Verdict(is_ours=False)
         verdict = want.verdict
         if verdict is None or want.version != self._version or now >= verdict.until:

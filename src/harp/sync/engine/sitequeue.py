@@ -122,6 +122,14 @@ class SiteQueue(Generic[R]):
         if given is not None and given.device == request.device and given.arrived_at is None:
             del self._given[request.id]
 
+    def failed(self, request: Request[R]) -> None:
+        """The device was told that it does not get it here."""
+        self._forget_given(request)
+
+    def waiting(self, device: DeviceId) -> list[Request[R]]:
+        """What a device waits for, in order."""
+        return [request for request in self._waiting.values() if request.device == device]
+
     def sent(self, device: DeviceId, id_: bytes, line: Line) -> None:
         """The answer was handed to the kernel, which shows ``line`` since."""
         known = self._devices.get(device)

@@ -17,9 +17,10 @@ from typing import Protocol
 from harp.base.errors import HarpError, RemoteProtocolError
 from harp.identity.device import DeviceId, short
 from harp.sync.protocol.frames import ANSWER_HEADER, ANSWER_TYPE, HEADER, MAX_PAYLOAD
-from harp.sync.transport.carrier import Carrier
+from harp.sync.transport.carrier import Carrier, Flow
 from harp.sync.transport.inflow import READ_BYTES, Inflow, reserved
 from harp.sync.transport.outflow import Bulk, Outflow, ReadInto
+from harp.sync.transport.pacer import Pacer
 from harp.sync.transport.tls import TlsMachine
 from harp.sync.transport.unloading import Unloading
 
@@ -68,6 +69,8 @@ class Link:
         self.bytes_in = 0
         self.bytes_out = 0
         self.heard_at = time.monotonic()
+        self.pacer: Pacer | None = None
+        """Keeps the limits of the line that the link goes over."""
         self._carrier = carrier
         self._machine = machine
         self._machine_lock = threading.Lock()
@@ -92,6 +95,10 @@ class Link:
     def waiting_answers(self) -> int:
         """How many answers wait to be sent."""
         return self._outflow.waiting_answers
+
+    def flow(self) -> Flow:
+        """How far what was sent has come."""
+        return self._carrier.flow()
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read and to write; to be called once, also on a link that was closed meanwhile."""
@@ -230,10 +237,14 @@ class Link:
         self._carrier.end_writing()
 
     def _encrypt_and_send(self, plaintext: memoryview) -> None:
-        for start in range(0, len(plaintext), _WRITE_BYTES):
+        record_bytes = None if self.pacer is None else self.pacer.record_bytes
+        step = record_bytes or _WRITE_BYTES
+        for start in range(0, len(plaintext), step):
             with self._machine_lock:
-                self._machine.write(plaintext[start : start + _WRITE_BYTES])
+                self._machine.write(plaintext[start : start + step])
                 data = self._machine.data_to_send()
+            if self.pacer is not None and record_bytes:
+                self.pacer.wait(len(data))
             self._carrier.sendall(data)
             self.bytes_out += len(data)
 
