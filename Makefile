@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench clean
+.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench bench-office clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -80,8 +80,13 @@ format: install-dev ## put the sources into the house's form
 	$(BIN)/ruff format .
 
 bench: install ## Harp, Syncthing and rsync in turn (ROUNDS=3 ROWS=all)
-	@benchmarks/install-peers
+	@benchmarks/install-peers syncthing rsync
 	@exec $(BIN)/python -m benchmarks --rounds "$(ROUNDS)" --rows "$(ROWS)"
+
+bench-office: ROUNDS = 1
+bench-office: install ## a cloud and offices with one slow line each, in network namespaces (ROUNDS=1 ROWS=all); needs root
+	@benchmarks/install-peers syncthing iperf3
+	@exec $(BIN)/python -m benchmarks.office --rounds "$(ROUNDS)" --rows "$(ROWS)"
 
 clean: ## forget what was installed and remembered
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache benchmarks/results

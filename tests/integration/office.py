@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""An office of real daemons on loopback: each a process with a home and a folder of its own, asked as a person asks."""
+"""An office of real daemons, on loopback or in a laboratory's network: each a process with a home and a folder of its
+own, asked as a person asks."""
 
 import contextlib
 import hashlib
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from benchmarks.lab.namespace import TIED
+from benchmarks.lab.site import Host
 from harp.base.errors import HarpError
 from harp.bridge import model
 from harp.cli.client import Client, at
@@ -82,10 +85,11 @@ class Said:
 
 
 class Desk:
-    """One device: ``home``, ``folder``, and the daemon that may run for them."""
+    """One device: ``home``, ``folder``, and the daemon that may run for them, on a ``host`` of a laboratory or here."""
 
-    def __init__(self, place: Path, name: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, place: Path, name: str, settings: Mapping[str, str], host: Host | None = None) -> None:
         self.name = name
+        self.host = host
         self.home = place / f"{name}-home"
         self.folder = place / name / NAME
         self.log = place / f"{name}.log"
@@ -112,8 +116,13 @@ class Desk:
         """Runs the daemon without waiting for anything."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         command = [*_HARP, "up", *([] if folder is None else [str(folder)])]
-        command += ["--home", str(self.home), "--listen", self.listen, "--no-discovery"]
-        with self.log.open("ab") as log:
+        command += ["--home", str(self.home)]
+        if self.host is None:
+            command += ["--listen", self.listen, "--no-discovery"]
+        else:
+            command = [*TIED, *command]
+        network = contextlib.nullcontext() if self.host is None else self.host.namespace.entered()
+        with self.log.open("ab") as log, network:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
 
     def ask_to_stop(self) -> None:
@@ -269,9 +278,10 @@ class Office:
         self._place = place
         self.desks: list[Desk] = []
 
-    def desk(self, name: str, **settings: str) -> Desk:
-        """A device that has not been started yet; ``settings`` are those of ``harp config``."""
-        found = Desk(self._place, name, settings)
+    def desk(self, name: str, host: Host | None = None, **settings: str) -> Desk:
+        """A device that has not been started yet; ``settings`` are those of ``harp config``. On a ``host`` of a
+        laboratory it listens and looks for others as it does by default."""
+        found = Desk(self._place, name, settings, host)
         self.desks.append(found)
         return found
 
