@@ -16,11 +16,14 @@ from harp.sync.service import assembly, catalog, larder, questions
 from harp.sync.service.assembly import Deliveries
 from harp.sync.service.inbox import PeerWent
 from harp.sync.service.server import Server
+from harp.sync.service.shelf import Shelf
+from tests.fakes.history import device_key
 from tests.fakes.peers import FakePeer
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(600_000))
 """Several chunks."""
+GIVER = device_key(9).device_id
 
 
 @pytest.fixture
@@ -152,9 +155,9 @@ def test_inline_content_is_verified_and_bounded(two: tuple[Device, Device], monk
     keys = ben.replica.keys
     good, other = b"good", b"other"
     monkeypatch.setattr(larder, "MAX_BYTES", 6)
-    ben.loop.courier.hold([(ChunkId(b"\0" * 32), b"bad")])
+    ben.loop.courier.hold([(ChunkId(b"\0" * 32), b"bad")], GIVER)
     assert len(ben.loop.courier.larder) == 0
-    ben.loop.courier.hold([(manifest.chunk_id(data, keys), data) for data in (good, other)])
+    ben.loop.courier.hold([(manifest.chunk_id(data, keys), data) for data in (good, other)], GIVER)
     kept = [ben.loop.courier.larder.get(RootId(manifest.chunk_id(data, keys))) for data in (good, other)]
     assert kept == [good, None]
 
@@ -168,7 +171,7 @@ def test_a_delivered_chunk_is_written_wherever_it_is_missing_and_only_there(two:
     data = os.urandom(1000)
     id_ = manifest.chunk_id(data, keys)
     temp = ben.replica.staging.temp("file-x")
-    deliveries = Deliveries(keys)
+    deliveries = Deliveries(keys, Shelf())
     deliveries.expect(ChunkRef(id_, 1000), temp, 0)
     deliveries.expect(ChunkRef(id_, 1000), temp, 5000)
     assert not deliveries.deliver(id_, memoryview(b"something else"))
@@ -239,7 +242,7 @@ def test_a_file_that_is_not_what_the_ledger_says_is_gone_and_looked_at_again(two
     on_disk = anna.place("small.txt").on_disk
     assert on_disk is not None
     told: list[Path] = []
-    server = Server(anna.replica.ledger.db.path, anna.replica.root, anna.loop.offering, told.append)
+    server = Server(anna.replica.ledger.db.path, anna.replica.root, anna.loop.offering, anna.loop.courier, told.append)
     anna.put("small.txt", b"other")
     buffer = memoryview(bytearray(MAX_CHUNK))
     assert server.reader(What.CHUNK, on_disk.root)(buffer) == (Status.GONE, 0)

@@ -9,6 +9,7 @@ from harp.sync.model import MAX_CHUNK, ChunkRef, RootId
 from harp.sync.service import catalog
 from harp.sync.service.assembly import Assembly, Deliveries
 from harp.sync.service.placing import Placing
+from harp.sync.service.shelf import Shelf
 from tests.fakes.replicas import AtOnce, Device
 
 CONTENT = random.Random(3).randbytes(1_500_000)
@@ -20,7 +21,7 @@ def begun(device: Device, refs: list[ChunkRef]) -> Assembly:
 
 
 def placing(device: Device) -> Placing:
-    return Placing(device.replica, AtOnce(), Deliveries(device.replica.keys), lambda event: None)
+    return Placing(device.replica, AtOnce(), Deliveries(device.replica.keys, Shelf()), lambda event: None)
 
 
 def chunks(device: Device, name: str) -> list[ChunkRef]:

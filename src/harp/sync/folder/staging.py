@@ -67,6 +67,13 @@ class Temp:
         except OSError as error:
             raise _failed(error) from error
 
+    def duplicate(self) -> int | None:
+        """A descriptor of the same file, for whoever asks to close; None once this one is closed."""
+        try:
+            return os.dup(self._fd) if self._fd >= 0 else None
+        except OSError:
+            return None
+
     def truncate(self, size: int) -> None:
         """Set the length; what was not written below it reads as zeros."""
         try:

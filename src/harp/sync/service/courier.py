@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from harp.base.errors import FolderError, RemoteProtocolError
-from harp.identity.device import DeviceId, short
+from harp.identity.device import DEVICE_ID_BYTES, DeviceId, short
 from harp.sync.engine import fetcher, manifest
 from harp.sync.engine.fetcher import Want
 from harp.sync.folder import read
@@ -17,13 +17,17 @@ from harp.sync.model import MIN_CHUNK, ChunkId, Entry, NodeId, RootId
 from harp.sync.protocol.asks import Asked as SessionAsked
 from harp.sync.protocol.foldermessages import Offer, OfferEnd, What
 from harp.sync.protocol.frames import Status
+from harp.sync.protocol.officemessages import Availability, Circle
 from harp.sync.service.assembly import Assembly, Deliveries
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.inbox import Event, Woken
 from harp.sync.service.larder import MAX_BYTES, Larder
+from harp.sync.service.office import Office
+from harp.sync.service.peer import Peer
 from harp.sync.service.placing import Placing
 from harp.sync.service.questions import Arrival, Questions
 from harp.sync.service.replica import Replica
+from harp.sync.service.shelf import Shelf
 from harp.sync.service.slots import Slots
 
 _log = logging.getLogger(__name__)
@@ -62,12 +66,15 @@ class Courier:
         replica: Replica,
         executor: Executor,
         correspondents: Callable[[], Iterable[Correspondent]],
+        office: Office,
         post: Callable[[Event], None],
     ) -> None:
         self._replica = replica
         self._correspondents = correspondents
+        self._office = office
         self._post = post
-        self._deliveries = Deliveries(replica.keys)
+        self._shelf = Shelf()
+        self._deliveries = Deliveries(replica.keys, self._shelf)
         self._placing = Placing(replica, executor, self._deliveries, post)
         self.larder = Larder()
         self._small: dict[bytes, Holders] = {}
@@ -86,12 +93,13 @@ class Courier:
 
     # --- small content ------------------------------------------------------------------------------------------------
 
-    def hold(self, items: Iterable[tuple[ChunkId, bytes]]) -> None:
+    def hold(self, items: Iterable[tuple[ChunkId, bytes]], giver: DeviceId) -> None:
         """Keeps small content that came unasked, as long as there is room; what is not what its id says is dropped."""
         for id_, data in items:
             root = RootId(id_)
             has_room = self.larder.awaits(root) or self.larder.has_room(len(data))
             if has_room and manifest.chunk_id(data, self._replica.keys) == id_:
+                self._office.came_in(id_, giver, now=time.monotonic())
                 self._forget_small(root)
                 self.larder.put(root, data)
 
@@ -348,20 +356,39 @@ class Courier:
 
     def _ask_around(self, now: float) -> None:
         correspondents = {one.device: one for one in self._correspondents() if one.can_serve}
-        if not correspondents:
-            return
+        self._office.follow(correspondents.values(), members=len(self._replica.membership.members), now=now)
+        if correspondents:
+            self._ask(correspondents, now)
+        self._office.tell(now=now)
+
+    def _ask(self, correspondents: dict[DeviceId, Correspondent], now: float) -> None:
         wanted: dict[bytes, _Wanted] = {}
+        hood = self._office.hood
 
         def has(one: Correspondent, id_: ChunkId) -> bool:
-            return id_ in wanted and wanted[id_].holders(one)
+            return id_ in wanted and (hood.holds(one.device, id_) or wanted[id_].holders(one))
 
-        sources = self._questions.sources(correspondents.values(), has, now=now)
+        wants: Iterable[Want] = self._wants(wanted)
+        if self._office.is_waited_for:
+            wants = list(wants)
+            self._office.want(
+                (want.id for want in wants),
+                lambda id_: frozenset(one.device for one in correspondents.values() if wanted[id_].holders(one)),
+                now=now,
+            )
+        may_serve = (one for one in correspondents.values() if self._office.may_ask(one))
+        sources = self._questions.sources(may_serve, has, now=now)
         asks: dict[DeviceId, list[fetcher.Ask]] = {}
-        for ask in fetcher.assign(self._wants(wanted), sources, self._questions.asked, now=now) if sources else ():
+        is_ours = self._office.is_ours(now)
+        asked = self._questions.asked
+        for ask in fetcher.assign(wants, sources, asked, now=now, is_ours=is_ours) if sources else ():
             asks.setdefault(ask.device, []).append(ask)
         for device, its in asks.items():
             whats: dict[bytes, What] = {ask.id: wanted[ask.id].what for ask in its}
-            self._questions.put(correspondents[device], its, whats, now=now)
+            made = self._questions.put(correspondents[device], its, whats, now=now)
+            if device in hood.sources:
+                for ask in its[:made]:
+                    hood.asked(ask.id, device, now=now)
 
     def _wants(self, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
         """Everything that may be asked for, the most urgent first; noted in ``wanted`` as it is given out."""
@@ -397,17 +424,26 @@ class Courier:
                 except FolderError as error:
                     self._unwritten[asked.id] = error
                     status = Status.GONE
-        if self._questions.answered(Arrival(device, asked, status, is_good, data), len(payload)):
+        elif status is Status.ELSEWHERE:
+            data = bytes(payload)
+        is_time = self._questions.answered(Arrival(device, asked, status, is_good, data), len(payload))
+        if is_time or (self._office.is_waited_for and device in self._office.hood.sources):
             self._post(Woken())
 
     def collect(self, *, now: float) -> None:
         """The folder's thread learns what became of its asks: some at a time, since each turn costs the links time."""
         for arrival in self._questions.taken():
+            id_ = ChunkId(arrival.asked.id)
             if arrival.is_good:
+                self._office.came_in(id_, arrival.device, now=now)
                 self._keep(arrival)
+            elif arrival.status is Status.ELSEWHERE and len(arrival.data) == DEVICE_ID_BYTES:
+                if self._questions.released(id_, arrival.device):
+                    self._office.hood.elsewhere(id_, DeviceId(arrival.data), now=now)
             else:
                 self._questions.refused(arrival, now=now)
-                self._note_unwritten(arrival.asked.id)
+                self._office.hood.refused(id_, arrival.device, now=now)
+                self._note_unwritten(id_)
 
     def _keep(self, arrival: Arrival) -> None:
         id_ = arrival.asked.id
@@ -425,6 +461,7 @@ class Courier:
     def lost(self, device: DeviceId) -> None:
         """The peer is gone: what it was asked for is open again."""
         self._questions.lost(device)
+        self._office.hood.lost(device, now=time.monotonic())
         for key in [key for key in self._offered if key[0] == device]:
             self._void(key)
 
@@ -450,9 +487,33 @@ class Courier:
         def holds(one: Correspondent) -> bool:
             if one.has(entry):
                 return True
-            return one.may_have(entry) and not any(other.has(entry) for other in self._correspondents())
+            # A neighbour that takes part in the office says what it has.
+            if one.device in self._office or not one.may_have(entry):
+                return False
+            return not any(other.has(entry) for other in self._correspondents())
 
         return holds
+
+    # --- what neighbours are served -----------------------------------------------------------------------------------
+
+    def heard(self, peer: Peer, message: Circle | Availability, *, now: float) -> None:
+        """What a neighbour says that it lacks, has and fetches; what it lacks and lies here, it is told."""
+        heard = self._office.heard(peer, message, now=now)
+        self._questions.hopeful(peer.device, heard.held)
+        self._office.hood.have(peer.device, [id_ for id_ in heard.sought if self._holds(id_)], now=now)
+
+    def _holds(self, id_: ChunkId) -> bool:
+        places = self._replica.places
+        is_at_hand = id_ in self._shelf or self.larder.get(RootId(id_)) is not None
+        return is_at_hand or bool(places.locate(id_)) or places.node(NodeId(id_)) is not None
+
+    def read_into(self, chunk: ChunkId, buffer: memoryview) -> int:
+        """Content that is not in the folder yet, for links' threads: see :class:`harp.sync.service.server.Store`."""
+        data = self.larder.get(RootId(chunk))
+        if data is None:
+            return self._shelf.read_into(chunk, buffer)
+        buffer[: len(data)] = data
+        return len(data)
 
     def _note_unwritten(self, chunk: bytes) -> None:
         error = self._unwritten.pop(chunk, None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Protocol, TypeVar
 
-from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
+from harp.base.errors import FolderError, HarpError, LocalProtocolError, RemoteProtocolError, StoreError
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.folder.watch import Changes, Watcher
@@ -18,6 +18,7 @@ from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get
 from harp.sync.protocol.frames import Status
 from harp.sync.protocol.linkmessages import CloseCode
 from harp.sync.protocol.messages import FolderMessage
+from harp.sync.protocol.officemessages import Availability, Circle
 from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
 from harp.sync.service.census import Census
@@ -34,6 +35,7 @@ from harp.sync.service.inbox import (
     PeerCame,
     PeerWent,
     Said,
+    Sayable,
     SegmentsRead,
     Stop,
     Woken,
@@ -42,6 +44,7 @@ from harp.sync.service.inbox import (
 from harp.sync.service.merger import Merged, Merger
 from harp.sync.service.observer import Group, Observer
 from harp.sync.service.offers import Offering
+from harp.sync.service.office import Office
 from harp.sync.service.peer import Peer
 from harp.sync.service.replica import Replica
 from harp.sync.service.rounds import Rounds
@@ -49,6 +52,7 @@ from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
 from harp.sync.store.places import JOURNALLED
+from harp.sync.transport.outflow import ReadInto
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,6 +69,9 @@ class Surroundings(Protocol):
 
     def members_changed(self, folder: FolderId) -> None:
         """Grants or cuts were merged: who is admitted, and who may find us, may have changed."""
+
+    def serve(self, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> None:
+        """A member asks for content: it is answered when its turn comes. On the thread of the link."""
 
     def stopped(self, folder: FolderId, error: HarpError) -> None:
         """The loop ended by an error: the folder stands still, the daemon goes on."""
@@ -87,7 +94,8 @@ class FolderLoop:
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
         self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
-        self.courier = Courier(replica, executor, self.exchange.correspondents, self.post)
+        self.office = Office(replica.folder, replica.device, settings.office)
+        self.courier = Courier(replica, executor, self.exchange.correspondents, self.office, self.post)
         self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
         self.author = Author(replica)
         self.governor = Governor(replica, self.author)
@@ -98,6 +106,7 @@ class FolderLoop:
             replica.ledger.db.path,
             replica.root,
             self.offering,
+            self.courier,
             lambda path: self.post(DiskChanged(Changes(frozenset({path})))),
         )
         self.watch_problem = ""
@@ -151,9 +160,8 @@ class FolderLoop:
         """A member's message, on its link's thread: asks are served at once, the rest waits its turn."""
         if isinstance(message, Ask):
             for request, what, id_ in message.wanted:
-                read_into = self.server.reader(what, id_)
-                peer.serve(request, read_into)
-        elif isinstance(message, State | Get | Batches | Content | Offer | OfferEnd | Forked):
+                self._surroundings.serve(peer, request, id_, self.server.reader(what, id_))
+        elif isinstance(message, Sayable):
             self.post(Said(peer, message))
 
     def answered(self, device: DeviceId, asked: Asked, status: Status, payload: memoryview) -> None:
@@ -216,6 +224,8 @@ class FolderLoop:
             case PeerWent():
                 if self.exchange.went(event.peer):
                     self.courier.lost(event.peer.device)
+            case Said(peer, Circle() | Availability() as message):
+                self.courier.heard(peer, message, now=time.monotonic())
             case Said():
                 self._heard(event.peer, event.message)
             case SegmentsRead():
@@ -256,7 +266,7 @@ class FolderLoop:
             replica.ledger.set_fact("rules", replica.ignore.digest)
         self.applier.resume()
 
-    def _heard(self, peer: Peer, message: State | Get | Batches | Content | Offer | OfferEnd | Forked) -> None:
+    def _heard(self, peer: Peer, message: Sayable) -> None:
         try:
             match message:
                 case State():
@@ -270,13 +280,15 @@ class FolderLoop:
                         self.take(message.batches)
                     self.exchange.ask_all()
                 case Content():
-                    self.courier.hold(message.items)
+                    self.courier.hold(message.items, peer.device)
                 case Offer():
                     self.courier.offered(peer.device, message)
                 case OfferEnd():
                     self.courier.offer_ended(peer.device, message)
                 case Forked():
                     self.take((message.one, message.other))
+                case _:
+                    raise LocalProtocolError(f"{type(message).__name__} is for the courier")
         except RemoteProtocolError as error:
             _log.warning("%r broke the protocol: %s", peer, error.message)
             peer.close(CloseCode.PROTOCOL, error.message)
@@ -469,6 +481,7 @@ class FolderLoop:
             state_at,
             *([] if self._stands_still else [self.applier.next_deadline(), self.observer.next_deadline()]),
             now + 1.0 if self.courier.is_busy else None,
+            None if self._stands_still else self.office.next_deadline(),
             self._started_s + HEAR_FIRST_S if now < self._started_s + HEAR_FIRST_S else None,
         ]
         return max(0.0, min(deadline for deadline in deadlines if deadline is not None) - now)

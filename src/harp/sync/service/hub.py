@@ -27,9 +27,11 @@ from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import PeerCame, PeerWent
 from harp.sync.service.peer import Peer
+from harp.sync.service.sites import Sites
 from harp.sync.store.registry import OpenTicket, Registry
 from harp.sync.transport.addresses import address_text
 from harp.sync.transport.link import Link
+from harp.sync.transport.outflow import ReadInto
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ _TICKET_FAULTS = {
 class Surveyor(Protocol):
     """Knows how an address is reached, and what this device says of itself."""
 
-    def reach(self, host: str) -> Reach: ...
+    def reach(self, host: str, round_trip_s: float) -> Reach: ...
 
     def hello(self) -> Hello: ...
 
@@ -78,11 +80,19 @@ class Joining:
 class Hub:
     """Implements :class:`Switchboard` and :class:`Surroundings`; for every thread."""
 
-    def __init__(self, key: DeviceKey, registry: Registry, surveyor: Surveyor, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        key: DeviceKey,
+        registry: Registry,
+        surveyor: Surveyor,
+        on_change: Callable[[], None],
+        sites: Sites | None = None,
+    ) -> None:
         self.key = key
         self.registry = registry
         self._surveyor = surveyor
         self._on_change = on_change
+        self.sites = sites or Sites()
         self._lock = threading.RLock()
         self._loops: dict[FolderId, FolderLoop] = {}
         self._linked: dict[DeviceId, _Linked] = {}
@@ -129,7 +139,7 @@ class Hub:
         """A link from the listener or a dialler; it is started."""
         mode = Mode.JOINER if joining else Mode.INVITER if isinstance(link.admitted, ByTicket) else Mode.MEMBER
         session = Session(self._surveyor.hello(), is_dialler=link.is_dialler, mode=mode, now=time.monotonic())
-        peer = Peer(link, session, self._surveyor.reach(link.remote[0]), self)
+        peer = Peer(link, session, self._surveyor.reach(link.remote[0], link.flow().round_trip_s), self)
         with self._lock:
             self._all[peer] = _Linked(peer, joining=joining)
         peer.start()
@@ -157,6 +167,7 @@ class Hub:
         """Keeps links alive and ends those that serve for nothing."""
         with self._lock:
             linked = list(self._all.values())
+        self.sites.tick()
         for one in linked:
             one.peer.tick()
             is_idle = not one.admitted and one.joining is None and time.time() - one.peer.since_s > UNADMITTED_S
@@ -204,6 +215,7 @@ class Hub:
         if loser is not None:
             loser.peer.close(CloseCode.DUPLICATE)
         if loser is not one:
+            self.sites.linked(peer)
             is_new_address = self._note_address(peer)
             self._admit_all(one)
             if is_new_address:
@@ -258,6 +270,8 @@ class Hub:
                 self._redeem(peer, message)
             case messages.Welcome():
                 self._welcomed(peer, message)
+            case messages.Site():
+                self.sites.heard(peer, message)
             case messages.Addresses():
                 self._learn_addresses(peer, message)
             case messages.Proof():
@@ -274,6 +288,8 @@ class Hub:
                 | messages.Offer()
                 | messages.OfferEnd()
                 | messages.Forked()
+                | messages.Circle()
+                | messages.Availability()
             ):
                 loop = self._loops.get(message.folder)
                 if loop is not None:
@@ -281,6 +297,16 @@ class Hub:
             case _:
                 # The session keeps these to itself.
                 pass
+
+    def serve(self, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> None:
+        """On a LAN in the order of asking; over the WAN as the peer's site can take it in."""
+        if peer.reach is Reach.LAN:
+            peer.serve(request, read_into)
+        else:
+            self.sites.ask(peer, request, id_, read_into)
+
+    def cancelled(self, peer: Peer, requests: Sequence[int]) -> None:
+        self.sites.cancel(peer, requests)
 
     def answered(self, peer: Peer, asked: Asked, status: Status, payload: memoryview) -> None:
         loop = self._loops.get(asked.folder)
@@ -294,6 +320,7 @@ class Hub:
             if current is not None and current.peer is peer:
                 del self._linked[peer.device]
                 self.last_seen_s[peer.device] = time.time()
+        self.sites.ended(peer)
         self.bytes_in.add(peer.link.bytes_in)
         self.bytes_out.add(peer.link.bytes_out)
         _log.debug("%r ended: %s", peer, why)

@@ -60,6 +60,7 @@ class Placing:
     def _miss(self, assembly: Assembly, ref: ChunkRef, offset: int) -> None:
         if assembly.is_resumed and self._is_there(assembly, ref, offset):
             assembly.done_bytes += ref.size
+            self._deliveries.is_there(ref, assembly.temp, offset)
             return
         assembly.missing[ref.id] = ref
         self._deliveries.expect(ref, assembly.temp, offset)

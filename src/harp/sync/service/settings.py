@@ -7,6 +7,16 @@ from harp.sync.engine.guard import Limits
 
 
 @dataclass(frozen=True, slots=True)
+class OfficeSettings:
+    """How content crosses the WAN."""
+
+    lan_only: bool = False
+    """Content is taken from devices on the LAN alone."""
+    is_cache: bool = False
+    """The others of the office leave it to this device to fetch over the WAN."""
+
+
+@dataclass(frozen=True, slots=True)
 class FolderSettings:
     """Times in seconds and days; ``trash_share`` of the disk at most."""
 
@@ -14,3 +24,4 @@ class FolderSettings:
     trash_days: float = 30.0
     trash_share: float = 0.10
     guard: Limits = field(default_factory=Limits)
+    office: OfficeSettings = field(default_factory=OfficeSettings)

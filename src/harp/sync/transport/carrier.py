@@ -3,12 +3,20 @@
 
 import contextlib
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from harp.base.errors import HarpError, LinkError
 from harp.sync.transport.tls import TlsMachine
 
 _FLIGHT_BYTES = 16 * 1024
+
+
+class Flow(NamedTuple):
+    """How far what was sent has come: bytes the other end has, bytes it has not, and the shortest round trip."""
+
+    acked: int
+    unacked: int
+    round_trip_s: float
 
 
 class Carrier(Protocol):
@@ -23,6 +31,9 @@ class Carrier(Protocol):
 
     def sendall(self, data: bytes) -> None:
         """Send all of it, as slowly as the other end takes it."""
+
+    def flow(self) -> Flow:
+        """How far what was sent has come. Never blocks, never raises."""
 
     def set_timeout(self, timeout_s: float | None) -> None:
         """How long a later call may block before it raises TimeoutError; None for as long as it takes."""
