@@ -55,11 +55,12 @@ def branches(
     place: Path, *sizes: int, form: LineForm = FAST_LINE, joined: int | None = None, **settings: str
 ) -> Iterator[Branches]:
     """A cloud with a folder, and offices of so many desks that have joined it and are linked to each other and to the
-    cloud; of each office only the first ``joined`` do, where that is given, and the others have not been started."""
+    cloud; of each office only the first ``joined`` do, where that is given, and the others have not been started. The
+    ``settings`` are those of the offices' desks."""
     if reason := why_not():
         pytest.skip(f"no laboratory can be built here: {reason}")
     with built(*sizes, form=form) as lab, opened(place) as office:
-        cloud = office.desk("cloud", lab.cloud, **settings)
+        cloud = office.desk("cloud", lab.cloud)
         desks = [
             [office.desk(f"desk{number}{index}", host, **settings) for index, host in enumerate(site.hosts, start=1)]
             for number, site in enumerate(lab.sites, start=1)

@@ -217,10 +217,7 @@ class FolderLoop:
             case DiskChanged():
                 self._disk_changed(event.changes)
             case PeerCame():
-                event.peer.send(Proof(self.replica.folder, tuple(self.governor.proof(self.replica.device))))
-                if self.exchange.came(event.peer):
-                    # What it was asked by the other link is not answered any more.
-                    self.courier.lost(event.peer.device)
+                self._came(event.peer)
             case PeerWent():
                 if self.exchange.went(event.peer):
                     self.courier.lost(event.peer.device)
@@ -239,6 +236,12 @@ class FolderLoop:
                 pass
             case Stop():
                 self._is_stopping = True
+
+    def _came(self, peer: Peer) -> None:
+        peer.send(Proof(self.replica.folder, tuple(self.governor.proof(self.replica.device))))
+        if self.exchange.came(peer):
+            # What it was asked by the other link is not answered any more.
+            self.courier.lost(peer.device)
 
     def _disk_changed(self, changes: Changes) -> None:
         if changes.overflow:
