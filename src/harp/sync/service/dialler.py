@@ -58,7 +58,10 @@ class Dialler:
 
     def wake(self) -> None:
         """Something changed: look again who is missing; from any thread."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        try:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        except RuntimeError:  # a link's last thread may outlive the daemon's event loop
+            _log.debug("the daemon has ended")
 
     def error_of(self, device: DeviceId) -> str:
         """Why the last attempt to reach a device failed; empty where it did not."""
