@@ -14,6 +14,7 @@ from harp.sync.protocol.foldermessages import What
 from harp.sync.protocol.frames import Status
 from harp.sync.service import assembly, catalog, larder, questions
 from harp.sync.service.assembly import Deliveries
+from harp.sync.service.inbox import PeerWent
 from harp.sync.service.server import Server
 from harp.sync.service.shelf import Shelf
 from tests.fakes.history import device_key
@@ -110,6 +111,21 @@ def test_what_a_lost_peer_was_asked_for_is_asked_of_it_again_when_it_comes_back(
     disconnect(anna, ben)
     ben.rests()
     connect(anna, ben)
+    settle(anna, ben)
+    assert ben.tree() == {"large.bin": LARGE}
+
+
+def test_what_a_link_was_asked_for_is_asked_of_the_link_that_takes_its_place(two: tuple[Device, Device]) -> None:
+    anna, ben = two
+    anna.put("large.bin", LARGE)
+    anna.looks()
+    deliver(anna, ben)
+    ben.rests()
+    old = link_to(ben, anna)
+    assert old.asked, "there must be something under way for this to mean anything"
+    # Both dialled: one of the two links is closed, and its last answers with it.
+    connect(anna, ben)
+    ben.loop.post(PeerWent(old.as_peer))
     settle(anna, ben)
     assert ben.tree() == {"large.bin": LARGE}
 

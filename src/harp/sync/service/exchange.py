@@ -56,11 +56,13 @@ class Exchange:
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
-    def came(self, peer: Peer) -> None:
-        """A member is linked: it is told how far we are."""
+    def came(self, peer: Peer) -> bool:
+        """A member is linked, and is told how far we are; whether this link takes the place of another."""
+        is_instead = peer.device in self._peers
         self._peers[peer.device] = Correspondent(peer, self._folder)
         if self.last_state is not None:
             peer.send(self.last_state)
+        return is_instead
 
     def greet_again(self, peer: Peer) -> None:
         """A linked member begins to speak of the folder: what was said before has not reached it."""

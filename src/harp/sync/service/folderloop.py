@@ -218,7 +218,9 @@ class FolderLoop:
                 self._disk_changed(event.changes)
             case PeerCame():
                 event.peer.send(Proof(self.replica.folder, tuple(self.governor.proof(self.replica.device))))
-                self.exchange.came(event.peer)
+                if self.exchange.came(event.peer):
+                    # What it was asked by the other link is not answered any more.
+                    self.courier.lost(event.peer.device)
             case PeerWent():
                 if self.exchange.went(event.peer):
                     self.courier.lost(event.peer.device)
