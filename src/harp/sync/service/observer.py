@@ -194,7 +194,9 @@ class Observer:
                     glance = self._replica.places.glance(path)
                     self._mark_seen(scan, glance)
                     if glance is None or not glance.shows(stat):
-                        self._look_at(path, stat, group)
+                        self._look_at(path, stat, group, has_row=glance is not None)
+                        if path in group.places:
+                            scan.seen.add(group.places[path].number)
                     group.looked += 1
             if group.is_full:
                 return
@@ -220,7 +222,7 @@ class Observer:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def _look_at(self, path: Path, stat: Stat | None, group: Group) -> None:
+    def _look_at(self, path: Path, stat: Stat | None, group: Group, *, has_row: bool = True) -> None:
         replica = self._replica
         if self._is_held(path) or group.has(path):
             return
@@ -235,7 +237,7 @@ class Observer:
         except FolderError as error:
             self.notes[path] = error.message
             return
-        place = replica.places.get_or_new(path)
+        place = replica.places.get_or_new(path) if has_row else replica.places.new(path)
         before = place.on_disk
         if stat is None:
             if before is not None:
