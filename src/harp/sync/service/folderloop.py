@@ -22,6 +22,7 @@ from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
 from harp.sync.service.courier import Courier
 from harp.sync.service.exchange import Exchange
+from harp.sync.service.floods import Floods
 from harp.sync.service.forks import Forks
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import (
@@ -82,7 +83,9 @@ class FolderLoop:
         """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
         self._surroundings = surroundings
         self._inbox = Inbox()
-        self.exchange = Exchange(replica.folder, replica.ledger)
+        self.floods = Floods(replica, settings.author_entries)
+        self.merger = Merger(replica, self.floods)
+        self.exchange = Exchange(replica.folder, replica.ledger, self.merger.is_unwanted)
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
         self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
@@ -90,7 +93,6 @@ class FolderLoop:
         self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
         self.author = Author(replica)
         self.governor = Governor(replica, self.author)
-        self.merger = Merger(replica)
         self.forks = Forks(replica)
         self.open_forks = self.forks.open()
         self.server = Server(
@@ -282,7 +284,7 @@ class FolderLoop:
 
     def take(self, batches: Iterable[bytes]) -> None:
         """Merges batches that a peer sent, or that came with a welcome."""
-        self.note_merged(self.merger.take(batches))
+        self.note_merged(self.merger.take(batches, is_catching_up=self._is_new))
 
     def note_merged(self, merged: Merged) -> None:
         self.applier.queue(merged.places)
@@ -436,7 +438,7 @@ class FolderLoop:
     @property
     def held(self) -> int:
         """How much waits for a person."""
-        return len(self.sentry.held) + len(self.open_forks)
+        return len(self.sentry.held) + len(self.open_forks) + len(self.floods.held)
 
     def published(self, written: Sequence[Written]) -> None:
         """Sends what this device said about members to all of them; who they are may have changed."""
