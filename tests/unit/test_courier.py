@@ -2,6 +2,7 @@
 """The courier, its assemblies and the server it asks: right content comes from whoever has it, lies are found out."""
 
 import os
+import time
 from pathlib import Path as FilePath
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_lie_is_found_out_asked_once_more_and_the_liar_benched(two: tuple[Devi
                 anna.loop.received(anna.peers[ben.key.device_id.hex()].as_peer, item)
     assert lies >= questions.BAD_ANSWERS
     assert "large.bin" not in ben.tree()
-    assert ben.loop.courier._questions.is_benched(anna.key.device_id)
+    assert ben.loop.courier._questions.is_benched(anna.key.device_id, now=time.monotonic())
     asked = len(link.asked)
     ben.rests()
     assert len(link.asked) == asked, "who is benched is not asked"

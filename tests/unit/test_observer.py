@@ -3,6 +3,7 @@
 
 import os
 from pathlib import Path as FilePath
+from typing import Any
 
 import pytest
 
@@ -160,3 +161,32 @@ def test_what_the_author_wrote_is_signed_durable_and_settled(anna: Device) -> No
     assert place.on_disk.applied == place.heads
     anna.reopen().looks()
     assert len(said(anna)) == 1, "a restart says nothing anew"
+
+
+def test_what_comes_back_and_goes_while_it_is_looked_at_is_not_said_twice_of_one_state(
+    anna: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it, both entries would replace the same one: two heads, of which one's content lies nowhere."""
+    path, observer = Path(b"fleeting"), anna.loop.observer
+    anna.put("fleeting", b"one")
+    anna.looks()
+    anna.put("large", bytes(range(256)) * 20_000)
+    anna.remove("fleeting")
+    observer.look([Path(b"large"), path])
+    # The large file is still being read, so what is gone is not said yet.
+    assert observer.step().is_empty
+    anna.put("fleeting", b"two")
+    read_whole = observers.read.read_whole
+
+    def read_and_lose(*args: Any, **kwargs: Any) -> Any:
+        found = read_whole(*args, **kwargs)
+        anna.remove("fleeting")
+        return found
+
+    monkeypatch.setattr(observers.read, "read_whole", read_and_lose)
+    observer.look([path])
+    anna.turn()
+    monkeypatch.undo()
+    anna.rests()
+    (head,) = anna.replica.heads(anna.place("fleeting"))
+    assert head.meta.kind is Kind.TOMBSTONE

@@ -202,7 +202,7 @@ def progress(loop: FolderLoop) -> model.Progress:
     if correspondents and loop.is_idle and loop.exchange.is_agreed(loop.replica.ledger.vector()):
         return model.Progress(phase=model.Phase.DONE)
     left = loop.applier.waiting + sum(known.waiting for known in correspondents)
-    files, size = loop.totals()
+    files, size = loop.census.totals()
     return model.Progress(
         phase=model.Phase.SYNCING,
         done_files=max(0, files - left),

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from harp.base.errors import FolderError, RemoteProtocolError, StoreError
+from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
 from harp.sync.engine import merge, planner
 from harp.sync.engine.planner import Move
 from harp.sync.folder.apply import Ready, Refused
@@ -55,6 +55,11 @@ class _Plan:
     heads: list[Entry]
     actions: list[Action]
     failed: bool = False
+    """Nothing of it is carried out in this turn."""
+    roots: set[RootId] = field(default_factory=set)
+    """The contents that it needs: what is here of them is kept until all are."""
+    lacks: bool = False
+    """Some of them are not here yet."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,8 @@ class _Turn:
     moves: list[Move] = field(default_factory=list)
     assemblies: list[Assembly] = field(default_factory=list)
     contents: list[RootId] = field(default_factory=list)
+    got: dict[int, Assembly | bytes] = field(default_factory=dict)
+    """By the id of its action: content that is here, to be staged once all that its path needs is."""
     bytes: int = 0
 
 
@@ -83,7 +90,7 @@ class Applier:
         self._work: OrderedDict[Path, Place] = OrderedDict()
         self._waiting: dict[Path, Place] = {}
         self._roots: dict[RootId, set[Path]] = {}
-        self._awaits: dict[Path, RootId] = {}
+        self._awaits: dict[Path, frozenset[RootId]] = {}
         """What a path waited for last: in ``_roots`` it stays under what it waited for before, too."""
         self._retry: dict[Path, tuple[float, float]] = {}
         self._names = itertools.count(1)
@@ -151,7 +158,7 @@ class Applier:
 
     def wants(self, root: RootId) -> bool:
         """Whether a path still waits for this content, or is to be tried again with it."""
-        paths = [path for path in self._roots.get(root, ()) if self._awaits.get(path) == root]
+        paths = [path for path in self._roots.get(root, ()) if root in self._awaits.get(path, ())]
         return any(path in self._waiting or path in self._retry for path in paths)
 
     def step(self, *, now: float) -> bool:
@@ -199,7 +206,11 @@ class Applier:
         owner = {id(action): plan for plan in plans.values() for action in plan.actions}
         turn.moves, rest = planner.moves(planner.ordered(a for plan in plans.values() for a in plan.actions))
         for action in rest:
-            self._prepare(action, owner[id(action)], turn, now)
+            self._get(action, owner[id(action)], turn, now)
+        for plan in plans.values():
+            self._await(plan)
+        for action in rest:
+            self._stage(action, owner[id(action)], turn, now)
         for item in turn.ready:
             if owner[id(item.action)].failed and item.temp is not None and item.temp.startswith("new-"):
                 self._replica.staging.discard(item.temp)
@@ -229,52 +240,76 @@ class Applier:
             actions += planner.plan_copies(place.path, view, shown, owned)
         return _Plan(place, heads, actions)
 
-    def _prepare(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
-        """Gets what an action needs; where that is not here yet, its path waits."""
-        if plan.failed:
+    def _get(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
+        """Gets the content that an action needs, or asks for it; where a path needs several, all are asked for."""
+        if plan.failed or not isinstance(action, WriteFile) or not action.entry.meta.size:
             return
-        if not isinstance(action, WriteFile) or not action.entry.meta.size:
-            turn.ready.append(Ready(action))
-            return
-        if turn.bytes >= GROUP_BYTES and action.entry.meta.size <= MIN_CHUNK:
-            plan.failed = True
-            self._work[plan.place.path] = plan.place
+        meta = action.entry.meta
+        plan.roots.add(meta.root)
+        is_large = meta.size > MIN_CHUNK
+        if turn.bytes >= GROUP_BYTES and not is_large:
+            self._put_back(plan)
             return
         try:
-            temp = self._content(action, turn)
+            entry, courier = action.entry, self._courier
+            found = courier.large(entry, now=now) if is_large else courier.small(entry)
         except (FolderError, RemoteProtocolError) as error:
-            plan.failed = True
-            if isinstance(error, FolderError) and is_full(error) and self._made_room(action.entry.meta.size):
-                self._work[plan.place.path] = plan.place
-            else:
-                self._fail(plan.place, error.message, now)
+            self._refused(action, plan, error, now)
             return
-        if temp is None:
+        if found is None:
+            plan.lacks = True
+        elif isinstance(found, Assembly) and found in turn.got.values():
+            # Another path takes it in this turn: in the next one it is copied from there.
+            self._put_back(plan)
+        else:
+            turn.got[id(action)] = found
+            turn.bytes += 0 if is_large else meta.size
+
+    def _await(self, plan: _Plan) -> None:
+        """A path whose content is not all here waits; so does what of it is here already."""
+        if not plan.lacks and not plan.failed:
+            return
+        for root in plan.roots:
+            self._roots.setdefault(root, set()).add(plan.place.path)
+        self._awaits[plan.place.path] = frozenset(plan.roots)
+        if not plan.failed:
             plan.failed = True
             self._waiting[plan.place.path] = plan.place
-            self._roots.setdefault(action.entry.meta.root, set()).add(plan.place.path)
-            self._awaits[plan.place.path] = action.entry.meta.root
-        else:
-            turn.ready.append(Ready(action, temp))
 
-    def _content(self, action: WriteFile, turn: _Turn) -> str | None:
-        """The name of a finished temporary file; None where content is still missing."""
+    def _stage(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
+        """Makes a finished temporary file of an action's content."""
+        if plan.failed:
+            return
+        found = turn.got.get(id(action))
+        if found is None or not isinstance(action, WriteFile):
+            turn.ready.append(Ready(action))
+            return
         meta = action.entry.meta
-        if meta.size > MIN_CHUNK:
-            assembly = self._courier.large(action.entry)
-            if assembly is None:
-                return None
-            assembly.temp.finish(meta.mtime_ns, meta.executable)
-            turn.assemblies.append(assembly)
-            return assembly.temp.name
-        data = self._courier.small(action.entry)
-        if data is None:
-            return None
-        name = f"new-{next(self._names)}"
-        self._replica.staging.write_small(name, data, meta.mtime_ns, meta.executable)
-        turn.contents.append(meta.root)
-        turn.bytes += len(data)
-        return name
+        try:
+            if isinstance(found, Assembly):
+                found.temp.finish(meta.mtime_ns, meta.executable)
+                turn.assemblies.append(found)
+                name = found.temp.name
+            else:
+                name = f"new-{next(self._names)}"
+                self._replica.staging.write_small(name, found, meta.mtime_ns, meta.executable)
+                turn.contents.append(meta.root)
+        except FolderError as error:
+            self._refused(action, plan, error, now)
+        else:
+            turn.ready.append(Ready(action, name))
+
+    def _put_back(self, plan: _Plan) -> None:
+        plan.failed = True
+        self._work[plan.place.path] = plan.place
+
+    def _refused(self, action: WriteFile, plan: _Plan, error: HarpError, now: float) -> None:
+        """The disk, or the content, said no: tried again at once where room can be made, else later."""
+        if isinstance(error, FolderError) and is_full(error) and self._made_room(action.entry.meta.size):
+            self._put_back(plan)
+        else:
+            plan.failed = True
+            self._fail(plan.place, error.message, now)
 
     def _made_room(self, wanted_bytes: int) -> bool:
         """The trash yields before a file has to wait for a full disk."""

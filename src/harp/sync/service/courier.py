@@ -13,22 +13,21 @@ from harp.identity.device import DeviceId, short
 from harp.sync.engine import fetcher, manifest
 from harp.sync.engine.fetcher import Want
 from harp.sync.folder import read
-from harp.sync.model import MAX_CHUNK, MIN_CHUNK, ChunkId, ChunkRef, Entry, FileKind, NodeId, Path, RootId, Stat
+from harp.sync.model import MIN_CHUNK, ChunkId, Entry, NodeId, RootId
 from harp.sync.protocol.asks import Asked as SessionAsked
 from harp.sync.protocol.foldermessages import Offer, OfferEnd, What
 from harp.sync.protocol.frames import Status
-from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
+from harp.sync.service.assembly import Assembly, Deliveries
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.inbox import Event, Woken
 from harp.sync.service.larder import MAX_BYTES, Larder
+from harp.sync.service.placing import Placing
 from harp.sync.service.questions import Arrival, Questions
 from harp.sync.service.replica import Replica
-from harp.sync.store.places import ChunkPlace
+from harp.sync.service.slots import Slots
 
 _log = logging.getLogger(__name__)
 
-MAX_ASSEMBLIES = 4
-"""Large files that are put together at the same time, offered ones apart."""
 MAX_OFFERED = 4
 PLACED_AHEAD = 2048
 """Chunks of one file that are known to be missing before further segments are looked at."""
@@ -36,9 +35,6 @@ NODE_BYTES = 40 * 1024
 """What an ask for a manifest node counts in a window: its length is not known before."""
 VOID_OFFER_S = 60.0
 """An offered file whose entry has not come by then is dropped."""
-
-_HOLE = ChunkPlace(Path(b""), 0, MAX_CHUNK, Stat(FileKind.FILE, 0, 0, 0, 0, False))
-"""Where zeros lie: everywhere, so they are neither copied nor asked for."""
 
 Holders = Callable[[Correspondent], bool]
 
@@ -69,16 +65,16 @@ class Courier:
         post: Callable[[Event], None],
     ) -> None:
         self._replica = replica
-        self._executor = executor
         self._correspondents = correspondents
         self._post = post
         self._deliveries = Deliveries(replica.keys)
-        self._zero = zero_id(replica.keys)
+        self._placing = Placing(replica, executor, self._deliveries, post)
         self.larder = Larder()
         self._small: dict[bytes, Holders] = {}
         self._nodes: dict[bytes, _Wanted] = {}
         self._assemblies: dict[RootId, Assembly] = {}
         self._holders: dict[RootId, Holders] = {}
+        self._slots = Slots()
         self._offered: dict[tuple[DeviceId, int], _Offered] = {}
         self._questions = Questions(replica.folder)
         self._names = itertools.count(1)
@@ -87,8 +83,6 @@ class Courier:
         """A large file is done with, so another can be begun: paths that wait for their turn are to be looked at."""
         self._unwritten: dict[bytes, FolderError] = {}
         """Chunks that came and that the disk did not take; links' threads put them in."""
-        self.local_bytes = 0
-        """Found on this disk and copied rather than transferred, since the start."""
 
     # --- small content ------------------------------------------------------------------------------------------------
 
@@ -128,13 +122,13 @@ class Courier:
             except FolderError:
                 continue
             if not isinstance(found, read.Gone) and manifest.root_of_small(found[1], replica.keys) == root:
-                self.local_bytes += size
+                self._placing.local_bytes += size
                 return found[1]
         return None
 
     # --- large content ------------------------------------------------------------------------------------------------
 
-    def large(self, entry: Entry) -> Assembly | None:
+    def large(self, entry: Entry, *, now: float) -> Assembly | None:
         """The assembly of an entry's content once it is complete; until then it is worked on, as there is room.
 
         Raises :class:`FolderError` where the disk takes no temporary file, or not all of it: what was got is dropped
@@ -149,7 +143,9 @@ class Courier:
         if assembly is None:
             assembly = self._adopt_offered(root)
         if assembly is None:
-            if sum(one.is_wanted for one in self._assemblies.values()) >= MAX_ASSEMBLIES:
+            # One that is complete only waits for what else its path needs.
+            taken = sum(one.is_wanted and not one.is_complete for one in self._assemblies.values())
+            if not self._slots.admits(root, taken, now=now):
                 return None
             assembly = self._assemblies[root] = self._begun(root, entry.meta.size)
         assembly.is_wanted = True
@@ -160,7 +156,7 @@ class Courier:
 
     def _begun(self, root: RootId, size: int) -> Assembly:
         """A new assembly, or one that an earlier run of the daemon began: what is right of it is kept."""
-        staging, name = self._replica.staging, f"file-{root.hex()}"
+        staging, name = self._replica.staging, _temp_name(root)
         earlier = staging.reopen(name)
         temp = staging.temp(name) if earlier is None else earlier
         return Assembly(temp, size, self._replica.keys, root, is_resumed=earlier is not None)
@@ -174,6 +170,10 @@ class Courier:
             if assembly.is_wanted and not wanted(root):
                 self.finish(assembly)
                 self._discard(assembly)
+        for root in self._slots.parked:
+            if root not in self._assemblies and not wanted(root):
+                self._slots.forget(root)
+                self._replica.staging.discard(_temp_name(root))
         if not is_all_done:
             return
         awaited, there = self.larder.unwanted(wanted)
@@ -188,7 +188,13 @@ class Courier:
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._small or self._nodes or any(one.is_wanted for one in self._assemblies.values()))
+        is_putting_together = any(one.is_wanted for one in self._assemblies.values())
+        return bool(self._small or self._nodes or self._slots.parked or is_putting_together)
+
+    @property
+    def local_bytes(self) -> int:
+        """Found on this disk and copied rather than transferred, since the start."""
+        return self._placing.local_bytes
 
     @property
     def needed_bytes(self) -> int:
@@ -198,6 +204,11 @@ class Courier:
 
     def finish(self, assembly: Assembly) -> None:
         """The content lies on the disk now, or nobody wants it any more."""
+        self._take_out(assembly)
+        if assembly.root is not None:
+            self._slots.forget(assembly.root)
+
+    def _take_out(self, assembly: Assembly) -> None:
         self.has_freed = True
         self._deliveries.forget(assembly.temp)
         for id_ in assembly.missing:
@@ -206,9 +217,40 @@ class Courier:
             self._assemblies.pop(assembly.root, None)
             self._holders.pop(assembly.root, None)
 
+    def _make_way(self, now: float) -> None:
+        """A file of which nothing comes gives up its place to those that wait; what is here of it is kept."""
+        for root, assembly in list(self._assemblies.items()):
+            done = assembly.placed + assembly.done_bytes + assembly.placed_segments
+            is_under_way = assembly.is_wanted and not assembly.is_complete
+            if not is_under_way or not self._slots.is_stuck(root, done, now=now):
+                continue
+            if self._slots.others_wait and not self._is_served(assembly, now):
+                self._take_out(assembly)
+                for _, future in assembly.copies:
+                    future.cancel()
+                assembly.temp.close()
+                self._slots.park(root, now=now)
+        if self._slots.has_returning(now=now):
+            self.has_freed = True
+
+    def _is_served(self, assembly: Assembly, now: float) -> bool:
+        """Whether somebody is asked, or can be, for what the file lacks first."""
+        if assembly.copies or assembly.root is None:
+            return True
+        lacking = assembly.next_segment.id if assembly.next_segment is not None else NodeId(assembly.root)
+        asked = self._questions.asked.get(next(iter(assembly.missing), ChunkId(lacking))) or fetcher.Asked()
+        holders = self._holders[assembly.root]
+        return asked.device is not None or any(
+            one.can_serve
+            and holders(one)
+            and one.device not in asked.refused
+            and not self._questions.is_benched(one.device, now=now)
+            for one in self._correspondents()
+        )
+
     def _advance(self, assembly: Assembly) -> None:
         """Collects finished copies, and places further segments while not too much is missing."""
-        self._collect_copies(assembly)
+        self._placing.collect(assembly)
         if assembly.placed == assembly.size or len(assembly.missing) > PLACED_AHEAD or assembly.root is None:
             return
         if assembly.segments is None:
@@ -223,7 +265,7 @@ class Courier:
             listed = self._node(segment.id, assembly)
             if listed is None:
                 return
-            self._place(assembly, manifest.parse_segment(listed, segment))
+            self._placing.place(assembly, manifest.parse_segment(listed, segment))
             assembly.placed_segments += 1
 
     def _node(self, node: NodeId, assembly: Assembly) -> bytes | None:
@@ -231,73 +273,6 @@ class Courier:
         if data is None and assembly.root is not None:
             self._nodes.setdefault(node, _Wanted(What.NODE, NODE_BYTES, self._holders[assembly.root]))
         return data
-
-    def _place(self, assembly: Assembly, refs: Iterable[ChunkRef]) -> None:
-        """Finds the next chunks of a file on this disk, or notes that they are missing."""
-        refs = tuple(refs)
-        for found in runs(refs, assembly.placed, self._locate):
-            if isinstance(found, Run):
-                self._copy(assembly, found)
-            else:
-                self._miss(assembly, *found)
-        assembly.placed += sum(ref.size for ref in refs)
-
-    def _copy(self, assembly: Assembly, run: Run) -> None:
-        if not run.source:
-            assembly.done_bytes += run.size
-            return
-
-        def copy() -> list[tuple[ChunkRef, int]]:
-            try:
-                return copied(self._replica.root, assembly.temp, run)
-            except FolderError:
-                return run.refs
-
-        future = self._executor.submit(copy)
-        future.add_done_callback(lambda _: self._post(Woken()))
-        assembly.copies.append((run, future))
-        assembly.done_bytes += run.size
-        self.local_bytes += run.size
-
-    def _miss(self, assembly: Assembly, ref: ChunkRef, offset: int) -> None:
-        if assembly.is_resumed and self._is_there(assembly, ref, offset):
-            assembly.done_bytes += ref.size
-            return
-        assembly.missing[ref.id] = ref
-        self._deliveries.expect(ref, assembly.temp, offset)
-
-    def _is_there(self, assembly: Assembly, ref: ChunkRef, offset: int) -> bool:
-        buffer = memoryview(bytearray(ref.size))
-        return (
-            assembly.temp.read_at(offset, buffer) == ref.size
-            and manifest.chunk_id(buffer, self._replica.keys) == ref.id
-        )
-
-    def _collect_copies(self, assembly: Assembly) -> None:
-        copies, assembly.copies = assembly.copies, []
-        for run, future in copies:
-            if not future.done():
-                assembly.copies.append((run, future))
-                continue
-            for ref, offset in future.result():
-                assembly.done_bytes -= ref.size
-                self._find_again(assembly, run, ref, offset)
-
-    def _find_again(self, assembly: Assembly, run: Run, ref: ChunkRef, offset: int) -> None:
-        """The source of a copy went away under it: mostly to the trash, or to another name, where it still is."""
-        place = self._locate(ref)
-        if place is None or (place.path, place.stat) == (run.source, run.stat):
-            self._miss(assembly, ref, offset)
-        else:
-            self._copy(assembly, Run(place.path, place.stat, place.offset, offset, ref.size, [(ref, offset)]))
-
-    def _locate(self, ref: ChunkRef) -> ChunkPlace | None:
-        if ref.id == self._zero:
-            return _HOLE
-        for place in self._replica.places.locate(ref.id):
-            if place.size == ref.size:
-                return place
-        return None
 
     # --- offered files ------------------------------------------------------------------------------------------------
 
@@ -312,7 +287,7 @@ class Courier:
             known = self._offered[key] = _Offered(Assembly(temp, offer.size_hint, self._replica.keys, None))
         assembly = known.assembly
         assembly.learn(offer.chunks)
-        self._place(assembly, offer.chunks)
+        self._placing.place(assembly, offer.chunks)
 
     def offer_ended(self, peer: DeviceId, end: OfferEnd) -> None:
         """The offered file has this root; its entry follows, or came already."""
@@ -354,7 +329,7 @@ class Courier:
         for key in [key for key, known in self._offered.items() if known.voided_s is not None and known.voided_s < now]:
             self._void(key)
         for known in self._offered.values():
-            self._collect_copies(known.assembly)
+            self._placing.collect(known.assembly)
         came, self._came = self._came, set()
         for root, assembly in self._assemblies.items():
             if assembly.trouble is not None:
@@ -368,6 +343,7 @@ class Courier:
             if assembly.is_complete:
                 came.add(root)
         self._ask_around(now)
+        self._make_way(now)
         return came
 
     def _ask_around(self, now: float) -> None:
@@ -455,6 +431,7 @@ class Courier:
     def hopeful(self, device: DeviceId) -> None:
         """The peer's state changed: what it could not serve before it may have now."""
         self._questions.hopeful(device)
+        self._slots.hopeful()
 
     def _keep_node(self, node: NodeId, data: bytes) -> None:
         self._nodes.pop(node, None)
@@ -496,3 +473,7 @@ class Courier:
 
 def _only(device: DeviceId) -> Holders:
     return lambda one: one.device == device
+
+
+def _temp_name(root: RootId) -> str:
+    return f"file-{root.hex()}"

@@ -20,6 +20,7 @@ from harp.sync.protocol.linkmessages import CloseCode
 from harp.sync.protocol.messages import FolderMessage
 from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
+from harp.sync.service.census import Census
 from harp.sync.service.courier import Courier
 from harp.sync.service.exchange import Exchange
 from harp.sync.service.floods import Floods
@@ -110,7 +111,7 @@ class FolderLoop:
         self._is_stopping = False
         self._scans_awaited: list[Future[None]] = []
         self._started_s = time.monotonic()
-        self._totals, self._totals_s = (0, 0), 0.0
+        self.census = Census(replica.places)
         self._is_new = replica.ledger.fact("is_new") is not None
         """Joined, and not yet agreed with a peer on the history: what lies here is not looked at before that."""
 
@@ -335,21 +336,23 @@ class FolderLoop:
             return False
         if self.observer.can_step and not self._may_have_gone_back():
             self._author(self.observer.step())
-        if self.applier.can_step:
+        if self._may_apply:
             self.applier.step(now=now)
-            self._give_up_unwanted()
+            if not self.applier.can_step:
+                # Every path has been planned: content that none of them asked for is not waited for any more.
+                self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
         came = self.courier.step(now=now)
         if came:
             self.applier.content_came(came)
-        return (self.observer.can_step and not self._may_have_gone_back()) or self.applier.can_step
-
-    def _give_up_unwanted(self) -> None:
-        """Once every path has been planned, content that none of them asked for is not waited for any more."""
-        if not self.applier.can_step:
-            self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
         if self.courier.has_freed:
             self.courier.has_freed = False
             self.applier.look_again()
+        return (self.observer.can_step and not self._may_have_gone_back()) or self._may_apply
+
+    @property
+    def _may_apply(self) -> bool:
+        """After a join, what lies here already is found before anything is fetched or written."""
+        return self.applier.can_step and not self.observer.adopts
 
     def _has_caught_up(self) -> bool:
         """Whether history is here as far as a peer has told it; then what lies here is adopted or added to it."""
@@ -419,13 +422,6 @@ class FolderLoop:
     def has_waited_for_peers(self) -> bool:
         """Whether peers had the time to be found since the loop started."""
         return time.monotonic() - self._started_s > PEERS_WITHIN_S
-
-    def totals(self) -> tuple[int, int]:
-        """(files, bytes) of the folder here, not counted more often than every second: it is a walk of the ledger."""
-        now = time.monotonic()
-        if now - self._totals_s > 1.0:
-            self._totals, self._totals_s = self.replica.places.totals(), now
-        return self._totals
 
     def learn_forks(self) -> None:
         """Which forks wait for an owner; should ours be approved, this device goes on anew."""

@@ -102,6 +102,7 @@ class Observer:
         self._approved: set[Path] = set()
         self.adopts = False
         """Until the first scan after a join is done: what lay there is authored with HLC 0, or adopted where equal."""
+        self._is_walked = False
         self.notes: dict[Path, str] = {}
         """Paths that cannot be synced, and why."""
         self.last_scan_s: float | None = None
@@ -163,6 +164,8 @@ class Observer:
             gone, _ = self._gone.popitem(last=False)
             self._look_at_gone(gone, group)
         self._paths.update(group.again)
+        if self.adopts and self._is_walked and not (self._paths or self._scans or self._hashing):
+            self.adopts = False
         return group
 
     def next_deadline(self) -> float | None:
@@ -200,7 +203,7 @@ class Observer:
         if not scan.under:
             self.last_scan_s = time.time()
             self.scan_seconds = time.monotonic() - scan.started_s
-            self.adopts = False
+            self._is_walked = True
 
     def _mark_seen(self, scan: Scan, glance: Glance | None) -> None:
         if glance is not None and glance.stat is not None:
@@ -378,6 +381,8 @@ class Observer:
         group.seen[place.path] = Seen(found, nodes=nodes, is_recovered=True)
 
     def _look_at_gone(self, path: Path, group: Group) -> None:
+        if group.has(path):
+            return
         replica = self._replica
         place = replica.places.get(path)
         if place is None or place.on_disk is None:

@@ -127,8 +127,8 @@ class Questions:
             else:
                 question.refused.discard(arrival.device)
 
-    def is_benched(self, device: DeviceId) -> bool:
-        return device in self._benched
+    def is_benched(self, device: DeviceId, *, now: float) -> bool:
+        return now < self._benched.get(device, 0.0)
 
     def lost(self, device: DeviceId) -> None:
         """The peer is gone: what it was asked for is open again."""
