@@ -236,6 +236,20 @@ def test_rejection_ends_the_membership_and_all_follow(three: list[Device]) -> No
     assert len([path for path in anna.heads() if path.startswith(b"flood/")]) == LIMIT
 
 
+def test_whoever_is_out_keeps_its_disk_as_it_is(three: list[Device]) -> None:
+    anna, ben, _ = three
+    for number in range(LIMIT + 10):
+        ben.put(f"{number}", b"%d" % number)
+        ben.looks()
+    take(anna, [batch for batch in ben.replica.ledger.merged_batches() if batch.author == ben.key.device_id])
+    anna.decisions.reject(anna.loop.floods.held[0].id)
+    connect(anna, ben)
+    settle(anna, ben)
+    assert ben.replica.role is None
+    assert len(ben.tree()) == LIMIT + 10
+    assert len(anna.tree()) == LIMIT
+
+
 def test_a_former_member_needs_no_further_decision(three: list[Device]) -> None:
     anna, ben, cleo = three
     before = floods(ben, 5)

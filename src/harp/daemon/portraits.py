@@ -178,7 +178,9 @@ def progress(loop: FolderLoop) -> model.Progress:
     if loop.is_paused:
         return model.Progress(phase=model.Phase.FAILED, reason="the folder is paused", hint="`harp resume NAME`")
     if loop.held:
-        ids = ", ".join(one.id for one in (*loop.sentry.held, *loop.open_forks, *loop.floods.held))
+        held = [holding.id for holding in loop.sentry.held]
+        held += [fork.id for fork in loop.open_forks] + [flood.id for flood in loop.floods.held]
+        ids = ", ".join(held)
         return model.Progress(
             phase=model.Phase.FAILED,
             reason=f"changes are held until a person decides: {ids}",

@@ -114,9 +114,9 @@ class Exchange:
 
     def ask(self, known: Correspondent) -> None:
         """Asks a peer for its batches if it has some that we lack, one question at a time."""
-        ours = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
+        merged = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
         unwanted = {id_: sequence for id_, sequence in known.said.items() if self._is_unwanted(id_)}
-        ours = dag.joined(ours, unwanted)
+        ours = dag.joined(merged, unwanted)
         question = (ours, known.said)
         if not known.is_getting and known.asked != question and not dag.covers(ours, known.said):
             known.asked = question

@@ -296,6 +296,7 @@ class FolderLoop:
         self.exchange.suspects -= {ours.chain for ours, _ in merged.forked}
         if merged.members_changed:
             self.governor.learn_epochs()
+            self._marker_is_there()
             for holding in self.sentry.reconsidered():
                 _log.info("folder %s: the author approved what was held as %s", self.replica.name, holding.id)
                 self.applier.resume()
@@ -485,7 +486,8 @@ class FolderLoop:
             self.trouble = ""
             self.observer.scan()
             self.applier.resume()
-        self.applier.is_stopped = not is_there
+        # Whoever is no member any more keeps its disk as it is: what was taken back is not taken from it.
+        self.applier.is_stopped = not is_there or self.replica.role is None
         return is_there
 
     def _begin_again(self, error: StoreError | FolderError) -> None:
