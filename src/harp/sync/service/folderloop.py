@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.folder.watch import Changes, Watcher
-from harp.sync.model import FolderId
 from harp.sync.protocol.asks import Asked
 from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get, Offer, OfferEnd, Proof, State
 from harp.sync.protocol.frames import Status
@@ -22,6 +21,7 @@ from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
 from harp.sync.service.census import Census
 from harp.sync.service.courier import Courier
+from harp.sync.service.departures import Departures
 from harp.sync.service.exchange import Exchange
 from harp.sync.service.floods import Floods
 from harp.sync.service.forks import Forks
@@ -49,6 +49,7 @@ from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
+from harp.sync.service.surroundings import Surroundings
 from harp.sync.store.places import JOURNALLED
 
 _log = logging.getLogger(__name__)
@@ -59,16 +60,6 @@ HEAR_FIRST_S = 2.0
 AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
-
-
-class Surroundings(Protocol):
-    """What a folder's loop tells the rest of the daemon; called on its thread."""
-
-    def members_changed(self, folder: FolderId) -> None:
-        """Grants or cuts were merged: who is admitted, and who may find us, may have changed."""
-
-    def stopped(self, folder: FolderId, error: HarpError) -> None:
-        """The loop ended by an error: the folder stands still, the daemon goes on."""
 
 
 class FolderLoop:
@@ -89,7 +80,8 @@ class FolderLoop:
         self.exchange = Exchange(replica.folder, replica.ledger, self.merger.is_unwanted)
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
-        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
+        self.departures = Departures(replica, self.sentry, self._marker_is_there)
+        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held, self.departures)
         self.courier = Courier(replica, executor, self.exchange.correspondents, self.post)
         self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
         self.author = Author(replica)
