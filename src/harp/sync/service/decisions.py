@@ -156,7 +156,8 @@ class Decisions:
             on_disk = (
                 None if stat is None or place.on_disk is None else replace(place.on_disk, stat=stat, root=RootId(b""))
             )
-            places.append(replace(place, on_disk=on_disk, pending=PENDING))
+            # Not to be looked at again before it is put back: it would be found, and held, once more.
+            places.append(replace(place, on_disk=on_disk, pending=PENDING, is_racy=False))
         with self._replica.ledger.db.transaction():
             self._replica.places.put(places)
         self._loop.applier.queue(places)
