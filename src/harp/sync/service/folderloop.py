@@ -327,6 +327,8 @@ class FolderLoop:
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
             return False
+        if self.governor.owes_secret and not self._may_have_gone_back():
+            self.published(self.governor.renewed())
         if self.observer.can_step and not self._may_have_gone_back():
             self._author(self.observer.step())
         if self._may_apply:
