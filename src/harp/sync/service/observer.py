@@ -202,7 +202,9 @@ class Observer:
                     glance = self._replica.places.glance(path)
                     self._mark_seen(scan, glance)
                     if glance is None or not glance.shows(stat):
-                        self._look_at(path, stat, group)
+                        self._look_at(path, stat, group, has_row=glance is not None)
+                        if path in group.places:
+                            scan.seen.add(group.places[path].number)
                     group.looked += 1
             if group.is_full:
                 return
@@ -228,7 +230,7 @@ class Observer:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def _look_at(self, path: Path, stat: Stat | None, group: Group) -> None:
+    def _look_at(self, path: Path, stat: Stat | None, group: Group, *, has_row: bool = True) -> None:
         replica = self._replica
         if self._is_held(path) or group.has(path):
             return
@@ -243,7 +245,7 @@ class Observer:
         except FolderError as error:
             self.notes[path] = error.message
             return
-        place = replica.places.get_or_new(path)
+        place = replica.places.get_or_new(path) if has_row else replica.places.new(path)
         before = place.on_disk
         if stat is None:
             if before is not None:
@@ -343,8 +345,8 @@ class Observer:
         on_disk = OnDisk(after.stat, () if before is None else before.applied, after.root, after.target)
         age_ns = time.time_ns() - after.stat.ctime_ns
         is_racy = after.stat.kind is FileKind.FILE and age_ns < replica.racy_ns
-        if place.pending == JOURNALLED:
-            self._found_after_crash(place, on_disk, heads, group, tuple(nodes))
+        is_recovered = place.pending == JOURNALLED
+        if is_recovered and self._found_after_crash(place, on_disk, heads, group, tuple(nodes)):
             return
         equal = authoring.adoptable(after, heads) if before is None else ()
         if equal:
@@ -366,7 +368,7 @@ class Observer:
                 group.approved.append(place.path)
             elif self._goes_back(place, after):
                 group.reverted[place.path] = drafts
-        group.seen[place.path] = Seen(on_disk, is_racy, tuple(nodes))
+        group.seen[place.path] = Seen(on_disk, is_racy, tuple(nodes), is_recovered)
 
     def _found_after_crash(
         self,
@@ -375,8 +377,8 @@ class Observer:
         heads: list[Entry],
         group: Group,
         nodes: tuple[tuple[NodeId, bytes], ...],
-    ) -> None:
-        """A write of ours may have been cut here: what is not what we meant to write is not an edit (file-plane.md)."""
+    ) -> bool:
+        """Whether this is what a write of ours, cut here, may have left; if not, somebody changed it since."""
         equal = authoring.adoptable(Observed(place.path, on_disk.stat, on_disk.root, on_disk.target), heads)
         before = place.on_disk
         found: OnDisk | None = None
@@ -384,9 +386,21 @@ class Observer:
             found = replace(on_disk, applied=equal)
         elif before is not None and before.root == on_disk.root and before.stat.kind is on_disk.stat.kind:
             found = replace(before, stat=on_disk.stat)
-        else:
+        elif self._may_be_ours(on_disk.stat, heads):
             self._replica.put_aside(place.path, on_disk)
+        else:
+            return False
         group.seen[place.path] = Seen(found, nodes=nodes, is_recovered=True)
+        return True
+
+    def _may_be_ours(self, stat: Stat, heads: list[Entry]) -> bool:
+        """Whether a power cut may have made this of a write of ours: those are given their mtime before their name.
+
+        An empty file counts as such whatever its time: that is what most disks leave (ADR 0010).
+        """
+        step_ns = self._replica.capabilities.mtime_granularity_ns
+        is_timed = any(abs(head.meta.mtime_ns - stat.mtime_ns) < step_ns for head in heads)
+        return is_timed or not heads or not stat.size
 
     def _look_at_gone(self, path: Path, group: Group) -> None:
         if group.has(path):
