@@ -288,7 +288,7 @@ class Applier:
         meta = action.entry.meta
         try:
             if isinstance(found, Assembly):
-                found.temp.finish(meta.mtime_ns, meta.executable)
+                found.temp.finish(meta.mtime_ns, meta.executable, size=meta.size)
                 turn.assemblies.append(found)
                 name = found.temp.name
             else:
