@@ -96,7 +96,7 @@ class FolderLoop:
             replica.ledger.db.path,
             replica.root,
             self.offering,
-            self.courier,
+            self.courier.stock,
             lambda path: self.post(DiskChanged(Changes(frozenset({path})))),
         )
         self.watch_problem = ""
@@ -264,16 +264,10 @@ class FolderLoop:
                     if message.batches:
                         self.take(message.batches)
                     self.exchange.ask_all()
-                case Content():
-                    self.courier.hold(message.items, peer.device)
-                case Offer():
-                    self.courier.offered(peer.device, message)
-                case OfferEnd():
-                    self.courier.offer_ended(peer.device, message)
+                case Content() | Offer() | OfferEnd() | Circle() | Availability():
+                    self.courier.heard(peer, message, now=time.monotonic())
                 case Forked():
                     self.take((message.one, message.other))
-                case Circle() | Availability():
-                    self.courier.heard(peer, message, now=time.monotonic())
         except RemoteProtocolError as error:
             _log.warning("%r broke the protocol: %s", peer, error.message)
             peer.close(CloseCode.PROTOCOL, error.message)
