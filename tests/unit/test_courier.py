@@ -155,9 +155,9 @@ def test_inline_content_is_verified_and_bounded(two: tuple[Device, Device], monk
     keys = ben.replica.keys
     good, other = b"good", b"other"
     monkeypatch.setattr(larder, "MAX_BYTES", 6)
-    ben.loop.courier.hold([(ChunkId(b"\0" * 32), b"bad")], GIVER)
+    ben.loop.courier.hold([(ChunkId(b"\0" * 32), b"bad")], GIVER, now=0.0)
     assert len(ben.loop.courier.larder) == 0
-    ben.loop.courier.hold([(manifest.chunk_id(data, keys), data) for data in (good, other)], GIVER)
+    ben.loop.courier.hold([(manifest.chunk_id(data, keys), data) for data in (good, other)], GIVER, now=0.0)
     kept = [ben.loop.courier.larder.get(RootId(manifest.chunk_id(data, keys))) for data in (good, other)]
     assert kept == [good, None]
 
@@ -242,7 +242,9 @@ def test_a_file_that_is_not_what_the_ledger_says_is_gone_and_looked_at_again(two
     on_disk = anna.place("small.txt").on_disk
     assert on_disk is not None
     told: list[Path] = []
-    server = Server(anna.replica.ledger.db.path, anna.replica.root, anna.loop.offering, anna.loop.courier, told.append)
+    server = Server(
+        anna.replica.ledger.db.path, anna.replica.root, anna.loop.offering, anna.loop.courier.stock, told.append
+    )
     anna.put("small.txt", b"other")
     buffer = memoryview(bytearray(MAX_CHUNK))
     assert server.reader(What.CHUNK, on_disk.root)(buffer) == (Status.GONE, 0)

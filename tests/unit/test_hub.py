@@ -22,6 +22,7 @@ from harp.sync.service.hub import UNADMITTED_S, Hub, Joining
 from harp.sync.service.inbox import PeerCame, PeerWent
 from harp.sync.service.peer import Peer
 from harp.sync.store.registry import OpenTicket, Registry
+from harp.sync.transport.carrier import Flow
 from harp.sync.transport.link import Link, Receiver
 from tests.fakes.history import device_key
 from tests.fakes.link import hello

@@ -158,7 +158,9 @@ class Daemon:
         config = self.config
         limits = Limits(files=config.guard_files, share=config.guard_share)
         office = OfficeSettings(lan_only=config.lan_only, is_cache=config.office_cache)
-        settings = FolderSettings(config.scan_interval_s, config.trash_days, config.trash_share, limits, office)
+        settings = FolderSettings(
+            config.scan_interval_s, config.trash_days, config.trash_share, limits, config.guard_entries, office
+        )
         replica = opening.opened(config.home, self.key, shared)
         loop = FolderLoop(replica, settings, self.executor, self.hub)
         loop.is_paused = shared.is_paused

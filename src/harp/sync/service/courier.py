@@ -15,20 +15,20 @@ from harp.sync.engine.fetcher import Want
 from harp.sync.folder import read
 from harp.sync.model import MIN_CHUNK, ChunkId, Entry, NodeId, RootId
 from harp.sync.protocol.asks import Asked as SessionAsked
-from harp.sync.protocol.foldermessages import Offer, OfferEnd, What
+from harp.sync.protocol.foldermessages import Content, Offer, OfferEnd, What
 from harp.sync.protocol.frames import Status
 from harp.sync.protocol.officemessages import Availability, Circle
 from harp.sync.service.assembly import Assembly, Deliveries
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.inbox import Event, Woken
-from harp.sync.service.larder import MAX_BYTES, Larder
+from harp.sync.service.larder import MAX_BYTES
 from harp.sync.service.office import Office
 from harp.sync.service.peer import Peer
 from harp.sync.service.placing import Placing
 from harp.sync.service.questions import Arrival, Questions
 from harp.sync.service.replica import Replica
-from harp.sync.service.shelf import Shelf
 from harp.sync.service.slots import Slots
+from harp.sync.service.stock import Stock
 
 _log = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ class Courier:
         self._correspondents = correspondents
         self._office = office
         self._post = post
-        self._shelf = Shelf()
-        self._deliveries = Deliveries(replica.keys, self._shelf)
+        self.stock = Stock(replica.places)
+        self.larder = self.stock.larder
+        self._deliveries = Deliveries(replica.keys, self.stock.shelf)
         self._placing = Placing(replica, executor, self._deliveries, post)
-        self.larder = Larder()
         self._small: dict[bytes, Holders] = {}
         self._nodes: dict[bytes, _Wanted] = {}
         self._assemblies: dict[RootId, Assembly] = {}
@@ -91,15 +91,28 @@ class Courier:
         self._unwritten: dict[bytes, FolderError] = {}
         """Chunks that came and that the disk did not take; links' threads put them in."""
 
+    def heard(self, peer: Peer, message: Content | Offer | OfferEnd | Circle | Availability, *, now: float) -> None:
+        """What a peer says about content: what it has, fetches, lacks, offers, or sends unasked."""
+        match message:
+            case Content():
+                self.hold(message.items, peer.device, now=now)
+            case Offer():
+                self.offered(peer.device, message)
+            case OfferEnd():
+                self.offer_ended(peer.device, message)
+            case Circle() | Availability():
+                held = self._office.heard(peer, message, self.stock.holds, now=now)
+                self._questions.hopeful(peer.device, held)
+
     # --- small content ------------------------------------------------------------------------------------------------
 
-    def hold(self, items: Iterable[tuple[ChunkId, bytes]], giver: DeviceId) -> None:
+    def hold(self, items: Iterable[tuple[ChunkId, bytes]], giver: DeviceId, *, now: float) -> None:
         """Keeps small content that came unasked, as long as there is room; what is not what its id says is dropped."""
         for id_, data in items:
             root = RootId(id_)
             has_room = self.larder.awaits(root) or self.larder.has_room(len(data))
             if has_room and manifest.chunk_id(data, self._replica.keys) == id_:
-                self._office.came_in(id_, giver, now=time.monotonic())
+                self._office.came_in(id_, giver, now=now)
                 self._forget_small(root)
                 self.larder.put(root, data)
 
@@ -493,27 +506,6 @@ class Courier:
             return not any(other.has(entry) for other in self._correspondents())
 
         return holds
-
-    # --- what neighbours are served -----------------------------------------------------------------------------------
-
-    def heard(self, peer: Peer, message: Circle | Availability, *, now: float) -> None:
-        """What a neighbour says that it lacks, has and fetches; what it lacks and lies here, it is told."""
-        heard = self._office.heard(peer, message, now=now)
-        self._questions.hopeful(peer.device, heard.held)
-        self._office.hood.have(peer.device, [id_ for id_ in heard.sought if self._holds(id_)], now=now)
-
-    def _holds(self, id_: ChunkId) -> bool:
-        places = self._replica.places
-        is_at_hand = id_ in self._shelf or self.larder.get(RootId(id_)) is not None
-        return is_at_hand or bool(places.locate(id_)) or places.node(NodeId(id_)) is not None
-
-    def read_into(self, chunk: ChunkId, buffer: memoryview) -> int:
-        """Content that is not in the folder yet, for links' threads: see :class:`harp.sync.service.server.Store`."""
-        data = self.larder.get(RootId(chunk))
-        if data is None:
-            return self._shelf.read_into(chunk, buffer)
-        buffer[: len(data)] = data
-        return len(data)
 
     def _note_unwritten(self, chunk: bytes) -> None:
         error = self._unwritten.pop(chunk, None)

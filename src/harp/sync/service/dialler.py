@@ -58,7 +58,10 @@ class Dialler:
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        """Something changed: look again who is missing. From any thread; links may end after the event loop."""
+        """Something changed: look again who is missing; from any thread.
+
+        To no effect once the event loop is closed: the last links may end after it.
+        """
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake.set)
 

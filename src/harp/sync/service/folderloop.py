@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from harp.base.errors import FolderError, HarpError, LocalProtocolError, RemoteProtocolError, StoreError
+from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.folder.watch import Changes, Watcher
-from harp.sync.model import FolderId
 from harp.sync.protocol.asks import Asked
 from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get, Offer, OfferEnd, Proof, State
 from harp.sync.protocol.frames import Status
@@ -23,7 +22,9 @@ from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
 from harp.sync.service.census import Census
 from harp.sync.service.courier import Courier
+from harp.sync.service.departures import Departures
 from harp.sync.service.exchange import Exchange
+from harp.sync.service.floods import Floods
 from harp.sync.service.forks import Forks
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import (
@@ -51,8 +52,8 @@ from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
+from harp.sync.service.surroundings import Surroundings
 from harp.sync.store.places import JOURNALLED
-from harp.sync.transport.outflow import ReadInto
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -62,19 +63,6 @@ HEAR_FIRST_S = 2.0
 AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
-
-
-class Surroundings(Protocol):
-    """What a folder's loop tells the rest of the daemon; called on its thread."""
-
-    def members_changed(self, folder: FolderId) -> None:
-        """Grants or cuts were merged: who is admitted, and who may find us, may have changed."""
-
-    def serve(self, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> None:
-        """A member asks for content: it is answered when its turn comes. On the thread of the link."""
-
-    def stopped(self, folder: FolderId, error: HarpError) -> None:
-        """The loop ended by an error: the folder stands still, the daemon goes on."""
 
 
 class FolderLoop:
@@ -90,23 +78,25 @@ class FolderLoop:
         """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
         self._surroundings = surroundings
         self._inbox = Inbox()
-        self.exchange = Exchange(replica.folder, replica.ledger)
+        self.floods = Floods(replica, settings.author_entries)
+        self.merger = Merger(replica, self.floods)
+        self.exchange = Exchange(replica.folder, replica.ledger, self.merger.is_unwanted)
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
-        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
+        self.departures = Departures(replica, self.sentry, self._marker_is_there)
+        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held, self.departures)
         self.office = Office(replica.folder, replica.device, settings.office)
         self.courier = Courier(replica, executor, self.exchange.correspondents, self.office, self.post)
         self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
         self.author = Author(replica)
         self.governor = Governor(replica, self.author)
-        self.merger = Merger(replica)
         self.forks = Forks(replica)
         self.open_forks = self.forks.open()
         self.server = Server(
             replica.ledger.db.path,
             replica.root,
             self.offering,
-            self.courier,
+            self.courier.stock,
             lambda path: self.post(DiskChanged(Changes(frozenset({path})))),
         )
         self.watch_problem = ""
@@ -116,6 +106,8 @@ class FolderLoop:
         self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
         self._rounds = Rounds(replica, settings, self.observer, self._marker_is_there)
         self._is_stopping = False
+        self._followed = b""
+        """The digest of the ignore rules that have been acted upon."""
         self._scans_awaited: list[Future[None]] = []
         self._started_s = time.monotonic()
         self.census = Census(replica.places)
@@ -179,7 +171,6 @@ class FolderLoop:
     def _run(self) -> None:
         try:
             self._watcher.start()
-            self._follow_rules()
             if not self._is_new:
                 self.observer.scan()
             timeout: float | None = 0.0
@@ -221,8 +212,6 @@ class FolderLoop:
             case PeerWent():
                 if self.exchange.went(event.peer):
                     self.courier.lost(event.peer.device)
-            case Said(peer, Circle() | Availability() as message):
-                self.courier.heard(peer, message, now=time.monotonic())
             case Said():
                 self._heard(event.peer, event.message)
             case SegmentsRead():
@@ -250,20 +239,16 @@ class FolderLoop:
             self.observer.scan(subtree)
         self.observer.look(changes.paths)
         if changes.rules:
-            self.learn_ignores()
-
-    def learn_ignores(self) -> None:
-        """The rules changed: what they hid or hide now is looked at, and what peers said of it."""
-        self.replica.ignore.learn()
-        self._watcher.renew(self.replica.ignore)
-        self._follow_rules()
-        self.observer.scan()
+            # What the rules hid or hide now is looked at; a scan reads them first.
+            self.observer.scan()
 
     def _follow_rules(self) -> None:
         """What other rules hid was not planned, and is now; also where they changed while the folder was closed."""
         replica = self.replica
-        if replica.ledger.fact("rules") == replica.ignore.digest:
+        self._followed = replica.ignore.digest
+        if replica.ledger.fact("rules") == self._followed:
             return
+        self._watcher.renew(replica.ignore)
         with replica.ledger.db.transaction():
             replica.places.unsettle()
             replica.ledger.set_fact("rules", replica.ignore.digest)
@@ -282,16 +267,10 @@ class FolderLoop:
                     if message.batches:
                         self.take(message.batches)
                     self.exchange.ask_all()
-                case Content():
-                    self.courier.hold(message.items, peer.device)
-                case Offer():
-                    self.courier.offered(peer.device, message)
-                case OfferEnd():
-                    self.courier.offer_ended(peer.device, message)
+                case Content() | Offer() | OfferEnd() | Circle() | Availability():
+                    self.courier.heard(peer, message, now=time.monotonic())
                 case Forked():
                     self.take((message.one, message.other))
-                case _:
-                    raise LocalProtocolError(f"{type(message).__name__} is for the courier")
         except RemoteProtocolError as error:
             _log.warning("%r broke the protocol: %s", peer, error.message)
             peer.close(CloseCode.PROTOCOL, error.message)
@@ -300,7 +279,7 @@ class FolderLoop:
 
     def take(self, batches: Iterable[bytes]) -> None:
         """Merges batches that a peer sent, or that came with a welcome."""
-        self.note_merged(self.merger.take(batches))
+        self.note_merged(self.merger.take(batches, is_catching_up=self._is_new))
 
     def note_merged(self, merged: Merged) -> None:
         self.applier.queue(merged.places)
@@ -311,6 +290,7 @@ class FolderLoop:
         self.exchange.suspects -= {ours.chain for ours, _ in merged.forked}
         if merged.members_changed:
             self.governor.learn_epochs()
+            self._marker_is_there()
             for holding in self.sentry.reconsidered():
                 _log.info("folder %s: the author approved what was held as %s", self.replica.name, holding.id)
                 self.applier.resume()
@@ -322,6 +302,8 @@ class FolderLoop:
         """Does a bounded amount of what there is to do; how long (s) the inbox may be waited for then."""
         now = time.monotonic()
         self._rounds.go(now)
+        if self._followed != self.replica.ignore.digest:
+            self._follow_rules()
         more = False
         if not self.is_paused and not self.trouble:
             try:
@@ -349,6 +331,8 @@ class FolderLoop:
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
             return False
+        if self.governor.owes_secret and not self._may_have_gone_back():
+            self.published(self.governor.renewed())
         if self.observer.can_step and not self._may_have_gone_back():
             self._author(self.observer.step())
         if self._may_apply:
@@ -449,7 +433,7 @@ class FolderLoop:
     @property
     def held(self) -> int:
         """How much waits for a person."""
-        return len(self.sentry.held) + len(self.open_forks)
+        return len(self.sentry.held) + len(self.open_forks) + len(self.floods.held)
 
     def published(self, written: Sequence[Written]) -> None:
         """Sends what this device said about members to all of them; who they are may have changed."""
@@ -501,7 +485,8 @@ class FolderLoop:
             self.trouble = ""
             self.observer.scan()
             self.applier.resume()
-        self.applier.is_stopped = not is_there
+        # Whoever is no member any more keeps its disk as it is: what was taken back is not taken from it.
+        self.applier.is_stopped = not is_there or self.replica.role is None
         return is_there
 
     def _begin_again(self, error: StoreError | FolderError) -> None:

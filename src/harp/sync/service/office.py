@@ -7,7 +7,7 @@ from typing import Final
 
 from harp.identity.device import DeviceId
 from harp.sync.engine.fetcher import Reach
-from harp.sync.engine.neighbours import Heard, Neighbourhood, Tidings, Verdict
+from harp.sync.engine.neighbours import Neighbourhood, Tidings, Verdict
 from harp.sync.model import ChunkId, FolderId
 from harp.sync.protocol.officemessages import MAX_TIDINGS, Availability, Circle
 from harp.sync.service.correspondent import Correspondent
@@ -60,14 +60,18 @@ class Office:
         """Whether content may come from a peer at all."""
         return one.reach is Reach.LAN or not self._settings.lan_only
 
-    def heard(self, peer: Peer, message: Circle | Availability, *, now: float) -> Heard:
-        """What follows from what a neighbour tells."""
+    def heard(
+        self, peer: Peer, message: Circle | Availability, holds: Callable[[ChunkId], bool], *, now: float
+    ) -> list[ChunkId]:
+        """Takes in what a neighbour tells, and what of that it lacks we hold; what it holds now, of what we want."""
         if self._peers.get(peer.device) is not peer:
-            return Heard([], [])
+            return []
         if isinstance(message, Circle):
             self.hood.placed(peer.device, reaches=message.reaches, is_cache=message.cache, linked=message.linked)
-            return Heard([], [])
-        return self.hood.heard(peer.device, _tidings(message), now=now)
+            return []
+        sought, held = self.hood.heard(peer.device, _tidings(message), now=now)
+        self.hood.have(peer.device, [id_ for id_ in sought if holds(id_)], now=now)
+        return held
 
     def __contains__(self, device: object) -> bool:
         return device in self.hood
