@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -95,6 +95,8 @@ class Desk:
         self.log = place / f"{name}.log"
         self.client = Client(self.home)
         self.process: subprocess.Popen[bytes] | None = None
+        self.program: Sequence[str] = _HARP
+        """What is run as its daemon."""
         # The same at each start, as it is for people: peers come back to where they found it.
         self.listen = f"127.0.0.1:{_free_port()}"
         self._settings = {"device_name": name, **settings}
@@ -115,7 +117,7 @@ class Desk:
     def launch(self, folder: Path | None = None) -> None:
         """Runs the daemon without waiting for anything."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        command = [*_HARP, "up", *([] if folder is None else [str(folder)])]
+        command = [*self.program, "up", *([] if folder is None else [str(folder)])]
         command += ["--home", str(self.home)]
         if self.host is None:
             command += ["--listen", self.listen, "--no-discovery"]
@@ -124,6 +126,15 @@ class Desk:
         network = contextlib.nullcontext() if self.host is None else self.host.namespace.entered()
         with self.log.open("ab") as log, network:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
+
+    def freeze(self) -> None:
+        """It lives, and does nothing: its links stay open and silent."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def ask_to_stop(self) -> None:
         """Sends SIGTERM, and waits for nothing."""

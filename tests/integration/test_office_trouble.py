@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """An office whose devices die, whose line is cut and whose LAN falls apart: all get everything, and little twice."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +27,59 @@ def test_a_device_killed_in_the_middle_is_replaced_by_its_neighbours(tmp_path: P
         found.have("film", content, victim)
         # Its neighbours have it all by now.
         assert found.site.wan.traffic().down - before < 0.1 * len(content)
+        found.office.agreed(*found.everyone())
+        for desk in found.everyone():
+            desk.verified()
+
+
+def test_what_a_frozen_device_has_claimed_is_fetched_by_others(tmp_path: Path) -> None:
+    content = noise(6 * MB)
+    with branches(tmp_path, 3) as found:
+        frozen, *others = found.desks[0]
+        found.cloud.write("film", content)
+        found.has_carried(len(content) // 3)
+        frozen.freeze()
+        # Well before its neighbours give it up for dead, after 45 s.
+        found.have("film", content, *others, timeout_s=30)
+        assert found.site.wan.traffic().down < 1.45 * len(content)
+        frozen.thaw()
+        found.have("film", content, frozen)
+        found.office.agreed(*found.everyone())
+
+
+LIAR = """
+from harp.cli.main import main
+from harp.sync.service.server import Server
+honest = Server._chunk
+
+def lying(self, chunk, buffer):
+    status, length = honest(self, chunk, buffer)
+    buffer[:length] = bytes(length)
+    return status, length
+
+Server._chunk = lying
+main()
+"""
+
+
+def test_a_neighbour_that_hands_on_other_bytes_is_found_out_and_passed_over(tmp_path: Path) -> None:
+    content, second = noise(6 * MB), noise(3 * MB, 2)
+    with branches(tmp_path, 3, joined=2) as found:
+        *honest, liar = found.desks[0]
+        liar.program = (sys.executable, "-c", LIAR)
+        liar.start().join(found.cloud.invites())
+        found.office.linked(*found.everyone())
+        found.cloud.write("film", content)
+        found.have("film", content, *honest, timeout_s=60)
+        # What the liar has fetched for them comes once more, and that is all it can do.
+        assert found.site.wan.traffic().down < 2.2 * len(content)
+        before = found.site.wan.traffic().down
+        found.cloud.write("sequel", second)
+        found.have("sequel", second, *honest, timeout_s=60)
+        found.have("sequel", second, liar)
+        # By now it is on the bench: it fetches for itself, they for each other.
+        assert found.site.wan.traffic().down - before < 2.2 * len(second)
+        assert "something else than was asked for" in "".join(desk.log.read_text() for desk in honest)
         found.office.agreed(*found.everyone())
         for desk in found.everyone():
             desk.verified()
