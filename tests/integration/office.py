@@ -353,6 +353,7 @@ class Office:
         for desk in self.desks:
             if desk.process is not None and desk.is_running:
                 desk.process.send_signal(signal.SIGABRT)
+                desk.process.send_signal(signal.SIGCONT)
                 desk.process.wait(SOON_S)
             if desk.log.exists():
                 print(f"--- {desk.name}\n{desk.log.read_text(errors='replace')}")
