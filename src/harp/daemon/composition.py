@@ -25,13 +25,14 @@ from harp.identity import keyring
 from harp.sync.engine.guard import Limits
 from harp.sync.model import FolderId
 from harp.sync.protocol.messages import CloseCode
-from harp.sync.service import opening
+from harp.sync.service import opening, traffic
 from harp.sync.service.dialler import Dialler
 from harp.sync.service.doors import Doors
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.hub import Hub
 from harp.sync.service.settings import FolderSettings, OfficeSettings
 from harp.sync.service.sites import Sites
+from harp.sync.service.traffic import Traffic
 from harp.sync.store.registry import Registry, SharedFolder
 from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.link import Link
@@ -89,7 +90,8 @@ class Daemon:
         self.survey = Survey(config)
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="harp work")
         self.diallers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="harp dial")
-        self.hub = Hub(self.key, self.registry, self.survey, self._wake, Sites(self.survey.limits))
+        content = Traffic(self.counters, config.home / traffic.FILE_NAME)
+        self.hub = Hub(self.key, self.registry, self.survey, self._wake, Sites(self.survey.limits), content)
         self.doors = Doors(self.key, self.registry, self.hub.loops)
         self.tasks = Tasks("harp")
         self.dialler: Dialler | None = None
@@ -128,6 +130,7 @@ class Daemon:
             self.listener.close()
         await self.tasks.close()
         self.hub.close_all(CloseCode.SHUTDOWN)
+        self.hub.content.keep()
         await asyncio.gather(*(asyncio.to_thread(loop.stop) for loop in self.hub.loops()))
         self.executor.shutdown(cancel_futures=True)
         self.diallers.shutdown(wait=False, cancel_futures=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The state of the daemon's parts as the API's nouns."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from harp import __version__
@@ -9,12 +10,14 @@ from harp.bridge.selftest import DaemonFacts, PeerFacts
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
+from harp.sync.service.explanation import Explanation, Piece
 from harp.sync.service.floods import Flood
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.forks import Fork
 from harp.sync.service.inquiry import Inquiry, Version
 from harp.sync.service.peer import Peer
 from harp.sync.service.sentry import LOCAL
+from harp.sync.service.traffic import Carried, Traffic
 from harp.sync.store.registry import SharedFolder
 from harp.sync.transport.addresses import address_text
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 100
 MOST_SAMPLES = 20
+SHOWN_DAYS = 7
 _ROLES = {Role.SEALED: "sealed", Role.READ_ONLY: "read-only", Role.READ_WRITE: "read-write", Role.OWNER: "owner"}
 
 
@@ -42,8 +46,9 @@ def device(daemon: "Daemon") -> model.DeviceInfo:
     )
 
 
-def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
+def folder(shared: SharedFolder, loop: FolderLoop, content: Traffic) -> model.FolderStatus:
     """On the folder's thread."""
+    content.found(shared.id, loop.courier.local_bytes)
     replica = loop.replica
     files, size = replica.places.totals()
     problems = _problems(loop)
@@ -66,9 +71,15 @@ def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
         problems=problems[:MOST_PROBLEMS],
         problem_count=len(problems),
         error=loop.trouble,
+        content=model.Carried(**content.since_start(folder=shared.id)._asdict()),
+        content_days=_days(content.days(SHOWN_DAYS, folder=shared.id)),
         last_scan_at=loop.observer.last_scan_s,
         scan_seconds=loop.observer.scan_seconds,
     )
+
+
+def _days(days: Iterable[tuple[str, Carried]]) -> list[model.CarriedDay]:
+    return [model.CarriedDay(day=day, **carried._asdict()) for day, carried in days]
 
 
 def closed_folder(daemon: "Daemon", shared: SharedFolder, why: str = "") -> model.FolderStatus:
@@ -142,6 +153,7 @@ def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | N
             folders=folders,
         )
     rate_in, rate_out = peer.rates()
+    content = daemon.hub.content
     return model.PeerStatus(
         id=device_id.text(found),
         name=shown,
@@ -156,6 +168,8 @@ def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | N
         last_seen_at=daemon.clock.now(),
         clock_skew_s=peer.clock_skew_s,
         folders=folders,
+        content=model.Carried(**content.since_start(device=found)._asdict()),
+        content_days=_days(content.days(SHOWN_DAYS, device=found)),
     )
 
 
@@ -243,6 +257,27 @@ def version(loop: FolderLoop, one: Version) -> model.Version:
         is_restorable=one.is_restorable,
         shown_as=naming.path_fields(one.shown_as)["path"] if one.shown_as else "",
         replaces=[id_.hex() for id_ in meta.replaces],
+    )
+
+
+def why(daemon: "Daemon", path: Path, found: Explanation) -> model.Why:
+    linked = {peer.device: peer for peer in daemon.hub.peers()}
+
+    def shown(piece: Piece) -> model.WhyPiece:
+        peer = None if piece.device is None else linked.get(piece.device)
+        name = "" if piece.device is None else daemon.hub.names.get(piece.device, device_id.short(piece.device))
+        reach = None if peer is None else peer.reach.value
+        return model.WhyPiece(
+            id=piece.id.hex(), size=piece.size, peer=naming.printable(name), reach=reach, why=piece.why
+        )
+
+    return model.Why(
+        **naming.path_fields(path),
+        state=naming.printable(found.state),
+        size=found.size,
+        missing_pieces=len(found.pieces),
+        missing_bytes=sum(piece.size for piece in found.pieces),
+        pieces=[shown(piece) for piece in found.pieces[:MOST_PROBLEMS]],
     )
 
 

@@ -157,6 +157,10 @@ class Applier:
         deadline = self.next_deadline() if self._retry else None
         return deadline is not None and deadline <= time.monotonic()
 
+    def awaited(self, path: Path) -> frozenset[RootId]:
+        """The contents for which a path waits."""
+        return self._awaits.get(path, frozenset()) if path in self._waiting else frozenset()
+
     def wants(self, root: RootId) -> bool:
         """Whether a path still waits for this content, or is to be tried again with it."""
         paths = [path for path in self._roots.get(root, ()) if root in self._awaits.get(path, ())]

@@ -377,10 +377,6 @@ class Courier:
     def _ask(self, correspondents: dict[DeviceId, Correspondent], now: float) -> None:
         wanted: dict[bytes, _Wanted] = {}
         hood = self._office.hood
-
-        def has(one: Correspondent, id_: ChunkId) -> bool:
-            return id_ in wanted and (hood.holds(one.device, id_) or wanted[id_].holders(one))
-
         wants: Iterable[Want] = self._wants(wanted)
         if self._office.is_waited_for:
             wants = list(wants)
@@ -390,7 +386,7 @@ class Courier:
                 now=now,
             )
         may_serve = (one for one in correspondents.values() if self._office.may_ask(one))
-        sources = self._questions.sources(may_serve, has, now=now)
+        sources = self._questions.sources(may_serve, lambda one, id_: self._has(one, id_, wanted), now=now)
         asks: dict[DeviceId, list[fetcher.Ask]] = {}
         is_ours = self._office.is_ours(now)
         asked = self._questions.asked
@@ -402,6 +398,28 @@ class Courier:
             if device in hood.sources:
                 for ask in its[:made]:
                     hood.asked(ask.id, device, now=now)
+
+    def explained(self, root: RootId, *, now: float) -> list[tuple[bytes, int, DeviceId | None, str]]:
+        """Of a content that is being got: id and size of what is missing, whom it is asked of or left to, and why."""
+        assembly = self._assemblies.get(root)
+        ids: set[bytes] = {root}
+        if assembly is not None:
+            ids.update(assembly.missing, [assembly.next_segment.id] if assembly.next_segment is not None else [])
+        wanted: dict[bytes, _Wanted] = {}
+        wants = [want for want in self._wants(wanted) if want.id in ids]
+        linked = [one for one in self._correspondents() if one.can_serve and self._office.may_ask(one)]
+        sources = self._questions.windows(linked, lambda one, id_: self._has(one, id_, wanted))
+        is_ours = self._office.is_ours(now)
+        told = []
+        for want in wants:
+            why = fetcher.why(want, sources, self._questions.asked, now=now, is_ours=is_ours)
+            asked = self._questions.asked.get(want.id) or fetcher.Asked()
+            left_to = self._office.verdict(want.id, now=now).awaited if why is fetcher.Why.NEIGHBOUR else None
+            told.append((bytes(want.id), want.size, asked.device or left_to, why.value))
+        return told
+
+    def _has(self, one: Correspondent, id_: ChunkId, wanted: dict[bytes, _Wanted]) -> bool:
+        return id_ in wanted and (self._office.hood.holds(one.device, id_) or wanted[id_].holders(one))
 
     def _wants(self, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
         """Everything that may be asked for, the most urgent first; noted in ``wanted`` as it is given out."""

@@ -28,6 +28,7 @@ from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import PeerCame, PeerWent
 from harp.sync.service.peer import Peer
 from harp.sync.service.sites import Sites
+from harp.sync.service.traffic import Traffic
 from harp.sync.store.registry import OpenTicket, Registry
 from harp.sync.transport.addresses import address_text
 from harp.sync.transport.link import Link
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 UNADMITTED_S = 30.0
 """A link on which no folder came to be shared ends after this."""
+NEAR_DEAD_S = 6.0
+"""A neighbour that acknowledges nothing for so long is dialled anew: TCP would take long to notice that it is back."""
 MAX_CLAIMS = 64
 """States of folders that are not admitted, kept for a link."""
 _TICKET_FAULTS = {
@@ -87,12 +90,14 @@ class Hub:
         surveyor: Surveyor,
         on_change: Callable[[], None],
         sites: Sites | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self.key = key
         self.registry = registry
         self._surveyor = surveyor
         self._on_change = on_change
         self.sites = sites or Sites()
+        self.content = traffic or Traffic()
         self._lock = threading.RLock()
         self._loops: dict[FolderId, FolderLoop] = {}
         self._linked: dict[DeviceId, _Linked] = {}
@@ -168,8 +173,13 @@ class Hub:
         with self._lock:
             linked = list(self._all.values())
         self.sites.tick()
+        for loop in self.loops():
+            self.content.found(loop.replica.folder, loop.courier.local_bytes)
+        self.content.keep()
         for one in linked:
             one.peer.tick()
+            if one.peer.reach is Reach.LAN and one.peer.link.flow().unheard_s > NEAR_DEAD_S:
+                one.peer.close(CloseCode.TIMEOUT, "nothing arrives there")
             is_idle = not one.admitted and one.joining is None and time.time() - one.peer.since_s > UNADMITTED_S
             if is_idle:
                 one.peer.close(CloseCode.NOT_MEMBER)
@@ -309,6 +319,8 @@ class Hub:
         self.sites.cancel(peer, requests)
 
     def answered(self, peer: Peer, asked: Asked, status: Status, payload: memoryview) -> None:
+        if status is Status.OK:
+            self.content.received(asked.folder, peer.device, peer.reach, len(payload))
         loop = self._loops.get(asked.folder)
         if loop is not None:
             loop.answered(peer.device, asked, status, payload)

@@ -78,9 +78,15 @@ class Questions:
         """Whom to ask; empty while no window has much room, since asking for little at a time costs links time."""
         correspondents = tuple(correspondents)
         self._reclaim(now, has_others=len(correspondents) > 1)
-        sources = {one.device: self._source(one, has) for one in correspondents}
+        sources = self.windows(correspondents, has)
         is_open = any(source.free >= WINDOW_BYTES[source.reach] // 4 for source in sources.values())
         return sources if is_open else {}
+
+    def windows(
+        self, correspondents: Iterable[Correspondent], has: Callable[[Correspondent, ChunkId], bool]
+    ) -> dict[DeviceId, Source]:
+        """All peers as the fetcher reads them."""
+        return {one.device: self._source(one, has) for one in correspondents}
 
     def _source(self, one: Correspondent, has: Callable[[Correspondent, ChunkId], bool]) -> Source:
         free = WINDOW_BYTES[one.reach] - self._in_flight.get(one.device, 0)

@@ -8,7 +8,7 @@ from harp.sync.store.places import Places
 
 
 class Stock:
-    """Implements :class:`harp.sync.service.server.Store`. For every thread, but :meth:`holds` for the folder's alone."""
+    """Implements :class:`harp.sync.service.server.Store`. All but :meth:`holds` is for every thread."""
 
     def __init__(self, places: Places) -> None:
         self._places = places

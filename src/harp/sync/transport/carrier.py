@@ -12,11 +12,15 @@ _FLIGHT_BYTES = 16 * 1024
 
 
 class Flow(NamedTuple):
-    """How far what was sent has come: bytes the other end has, bytes it has not, and the shortest round trip."""
+    """How far what was sent has come: bytes the other end has, bytes it has not, and the shortest round trip.
+
+    ``unheard_s`` is how long the other end has acknowledged nothing of what it has not; it is 0 where it has all.
+    """
 
     acked: int
     unacked: int
     round_trip_s: float
+    unheard_s: float = 0.0
 
 
 class Carrier(Protocol):

@@ -21,7 +21,7 @@ _UNSENT_BYTES = 256 * 1024
 _DEAD_AFTER_MS = 60_000
 _TCP_INFO_BYTES = 152
 _ACKED, _ACKED_AT = struct.Struct("=Q"), 120
-_NUMBER, _MIN_RTT_AT = struct.Struct("=I"), 148
+_NUMBER, _MIN_RTT_AT, _LAST_ACK_AT = struct.Struct("=I"), 148, 56
 
 
 class TcpCarrier:
@@ -43,14 +43,16 @@ class TcpCarrier:
         return self._socket.recv_into(buffer)
 
     def flow(self) -> Flow:
-        """From the kernel: struct tcp_info of linux/tcp.h (tcpi_bytes_acked, tcpi_min_rtt), SIOCOUTQ of tcp(7)."""
+        """From the kernel: struct tcp_info of linux/tcp.h (bytes_acked, min_rtt, last_ack_recv), SIOCOUTQ of tcp(7)."""
         try:
             info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
             waiting = bytearray(4)
             fcntl.ioctl(self._socket, termios.TIOCOUTQ, waiting)
             (acked,) = _ACKED.unpack_from(info, _ACKED_AT)
             (round_trip_us,) = _NUMBER.unpack_from(info, _MIN_RTT_AT)
-            return Flow(acked, _NUMBER.unpack(waiting)[0], round_trip_us / 1e6)
+            (last_ack_ms,) = _NUMBER.unpack_from(info, _LAST_ACK_AT)
+            (unacked,) = _NUMBER.unpack(waiting)
+            return Flow(acked, unacked, round_trip_us / 1e6, last_ack_ms / 1000 if unacked else 0.0)
         except (OSError, AttributeError, struct.error):  # closed meanwhile, or not Linux
             return Flow(0, 0, 0.0)
 
