@@ -63,6 +63,18 @@ def test_a_device_that_takes_nothing_in_holds_nobody_up_and_its_claims_are_void(
     assert asked(queue, B, 2, now=STUCK_S) == [None]
 
 
+def test_a_silent_device_is_not_named_although_nothing_waits_and_nothing_is_sent() -> None:
+    queue = SiteQueue[int]()
+    asked(queue, A, 0)
+    assert [one.number for one in queue.take({A: IDLE, B: IDLE}, now=0.0)] == [0]
+    queue.sent(A, IDS[0], Line(CHUNK_BYTES, 0, 0.04))
+    silent = {A: Line(CHUNK_BYTES, 0, 0.04), B: IDLE}
+    queue.look(silent, now=1.0)
+    assert asked(queue, B, 0, now=1.0) == [A]
+    queue.look(silent, now=1.0 + STUCK_S)
+    assert asked(queue, B, 0, now=1.0 + STUCK_S) == [None]
+
+
 def test_who_leaves_and_what_is_cancelled_is_forgotten() -> None:
     queue = SiteQueue[int]()
     asked(queue, A, 0, 1)

@@ -82,7 +82,7 @@ class SiteQueue(Generic[R]):
         return len(self._waiting)
 
     def ask(self, request: Request[R], *, now: float) -> DeviceId | None:
-        """Queues a request; or the device that gets it instead, and is to be asked."""
+        """Queues a request; or the device that gets it instead, and is to be asked, by what was seen last."""
         device, number, id_ = request
         given = self._given.get(id_)
         insists = now < self._told.pop((device, id_), -INSIST_S) + INSIST_S
@@ -140,7 +140,7 @@ class SiteQueue(Generic[R]):
 
     def take(self, lines: Mapping[DeviceId, Line], *, now: float) -> list[Request[R]]:
         """What is to be sent now; each counts as ``CHUNK_BYTES`` on its way until the lines show otherwise."""
-        self._look(lines, now)
+        self.look(lines, now=now)
         self._expire(now)
         room = self.room(lines)
         taken: list[Request[R]] = []
@@ -168,7 +168,7 @@ class SiteQueue(Generic[R]):
         known = self._devices.get(device)
         return known is not None and known.is_stuck
 
-    def _look(self, lines: Mapping[DeviceId, Line], now: float) -> None:
+    def look(self, lines: Mapping[DeviceId, Line], *, now: float) -> None:
         """Sees which devices have taken something in, and how fast all of them do."""
         on_way = sum(line.unacked for device, line in lines.items() if not self._is_stuck(device))
         patience_s = STUCK_S + (on_way / self.rate if self.rate else 0.0)

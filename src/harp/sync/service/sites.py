@@ -168,7 +168,10 @@ class Sites:
                 line.asks.pop((peer.device, request), None)
 
     def _queued(self, line: _Line, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> DeviceId | None:
-        elsewhere = line.queue.ask(Request(peer.device, request, id_), now=time.monotonic())
+        now = time.monotonic()
+        # Nobody looks while nothing waits; whoever is named must not have fallen silent meanwhile.
+        line.queue.look(_shown_of(line), now=now)
+        elsewhere = line.queue.ask(Request(peer.device, request, id_), now=now)
         if elsewhere is None:
             line.asks[peer.device, request] = _Ask(peer, read_into)
         return elsewhere
@@ -225,8 +228,7 @@ class Sites:
     def _taken(self, line: _Line) -> list[tuple[_Line, Request[int], _Ask]]:
         if not len(line.queue):
             return []
-        lines = {device: _shown(peer) for device, peer in line.peers.items()}
-        found = line.queue.take(lines, now=time.monotonic())
+        found = line.queue.take(_shown_of(line), now=time.monotonic())
         asks = ((request, line.asks.pop((request.device, request.number), None)) for request in found)
         return [(line, request, ask) for request, ask in asks if ask is not None]
 
@@ -246,6 +248,10 @@ class Sites:
             return status, length
 
         return read_into
+
+
+def _shown_of(line: _Line) -> dict[DeviceId, Line]:
+    return {device: _shown(peer) for device, peer in line.peers.items()}
 
 
 def _shown(peer: Peer) -> Line:
