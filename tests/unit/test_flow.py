@@ -8,8 +8,9 @@ import pytest
 from harp.base.errors import RemoteProtocolError
 from harp.sync.protocol.frames import MAX_FRAME, frame
 from harp.sync.transport import outflow as outflow_module
-from harp.sync.transport.inflow import READ_BYTES, Inflow, reserved
+from harp.sync.transport.inflow import READ_BYTES, Inflow
 from harp.sync.transport.outflow import Bulk, Outflow
+from harp.sync.transport.records import reserved
 
 
 def put(inflow: Inflow, data: bytes) -> None:

@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Plaintext on its way in: one buffer in which frames are found where they were decrypted, without a copy."""
 
-import mmap
-
 from harp.base.errors import RemoteProtocolError
 from harp.sync.protocol.frames import HEADER, LENGTH, MAX_FRAME
+from harp.sync.transport.records import reserved
 
 READ_BYTES = 256 * 1024
 """The least room there is for decrypting, once all whole frames were taken."""
 
 _CAPACITY = LENGTH.size + MAX_FRAME + 4 * READ_BYTES
-
-
-def reserved(size_bytes: int) -> memoryview:
-    """Room that takes memory only as far as it is used: a quiet link touches a page or two of its buffers."""
-    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 class Inflow:
