@@ -82,6 +82,7 @@ class Device:
         self.loop = FolderLoop(opening.opened(self.home, self.key, self.shared), self.settings, AtOnce(), self)
         # Whoever just started waits for its peers before it says anything; the tests' devices have waited already.
         self.loop._started_s = float("-inf")
+        self.loop.departures.settle_s = 0.0
         if self.replica.ledger.fact("is_new") is None:
             self.loop.observer.scan()
         return self

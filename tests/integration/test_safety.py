@@ -206,6 +206,20 @@ def test_a_mass_deletion_of_a_peer_waits_here_too(office: Office) -> None:
     assert office.agreed(ada, ben).keys() == {b"kept"}
 
 
+def test_a_mass_deletion_is_held_whole_before_any_of_it_is_said(office: Office) -> None:
+    ada, ben = office.pair()
+    _filled(ada, 600)
+    before = office.agreed(ada, ben)
+    subprocess.run(["rm", "-rf", str(ada.at("files"))], check=True)
+    said = ada.refuses("wait", NAME, "--timeout", "60")
+    assert "held" in said.err
+    assert ben.tree() == before, "not one of them has gone"
+    (held,) = ada.ask("held", NAME)["held"]
+    assert held["files"] >= 600
+    ada.do("reject", NAME, held["id"])
+    assert office.agreed(ada, ben) == before
+
+
 def test_moving_many_files_is_no_mass_deletion(office: Office) -> None:
     ada, ben = office.pair()
     _filled(ada)

@@ -29,7 +29,7 @@ def device(tmp_path: FilePath) -> Device:
 
 @pytest.fixture
 def known(device: Device) -> Exchange:
-    return Exchange(device.replica.folder, device.replica.ledger)
+    return Exchange(device.replica.folder, device.replica.ledger, lambda chain: False)
 
 
 def linked(device: Device, known: Exchange, number: int = 7, reach: Reach = Reach.LAN) -> FakePeer:

@@ -190,3 +190,17 @@ def test_what_comes_back_and_goes_while_it_is_looked_at_is_not_said_twice_of_one
     anna.rests()
     (head,) = anna.replica.heads(anna.place("fleeting"))
     assert head.meta.kind is Kind.TOMBSTONE
+
+
+def test_what_a_scan_finds_new_is_not_looked_for_again_at_its_end(
+    anna: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observers, "GROUP_FILES", 5)
+    for number in range(20):
+        anna.put(f"{number:02}", b"%d" % number)
+    observer = anna.loop.observer
+    missed: list[bytes] = []
+    monkeypatch.setattr(observer, "_look_at_gone", lambda path, group: missed.append(path))
+    anna.looks()
+    assert len(said(anna)) == 20
+    assert missed == []

@@ -51,6 +51,7 @@ class Config:
     trash_share: float
     guard_files: int
     guard_share: float
+    guard_entries: int
     log_level: str
 
 
@@ -198,6 +199,9 @@ SETTINGS: Mapping[str, Setting] = {
     "trash_share": Setting("the most that the trash takes of the disk, as a share", _number(0, 0.9), _always("0.10")),
     "guard_files": Setting("deletions within ten minutes that need approval", _whole(1, 1_000_000_000), _always("100")),
     "guard_share": Setting("the same, as a share of the folder's files", _number(0, 1), _always("0.25")),
+    "guard_entries": Setting(
+        "entries of one device within an hour that need approval", _whole(1, 1_000_000_000), _always("1000000")
+    ),
     "log_level": Setting("how much is logged: " + ", ".join(_LOG_LEVELS), _log_level, _always("info")),
 }
 

@@ -156,7 +156,9 @@ class Daemon:
         """Opens a folder and starts its loop. Raises :class:`HarpError`."""
         config = self.config
         limits = Limits(files=config.guard_files, share=config.guard_share)
-        settings = FolderSettings(config.scan_interval_s, config.trash_days, config.trash_share, limits)
+        settings = FolderSettings(
+            config.scan_interval_s, config.trash_days, config.trash_share, limits, config.guard_entries
+        )
         replica = opening.opened(config.home, self.key, shared)
         loop = FolderLoop(replica, settings, self.executor, self.hub)
         loop.is_paused = shared.is_paused

@@ -9,6 +9,7 @@ from harp.bridge.selftest import DaemonFacts, PeerFacts
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
+from harp.sync.service.floods import Flood
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.forks import Fork
 from harp.sync.service.inquiry import Inquiry, Version
@@ -177,7 +178,9 @@ def progress(loop: FolderLoop) -> model.Progress:
     if loop.is_paused:
         return model.Progress(phase=model.Phase.FAILED, reason="the folder is paused", hint="`harp resume NAME`")
     if loop.held:
-        ids = ", ".join([holding.id for holding in loop.sentry.held] + [fork.id for fork in loop.open_forks])
+        held = [holding.id for holding in loop.sentry.held]
+        held += [fork.id for fork in loop.open_forks] + [flood.id for flood in loop.floods.held]
+        ids = ", ".join(held)
         return model.Progress(
             phase=model.Phase.FAILED,
             reason=f"changes are held until a person decides: {ids}",
@@ -257,6 +260,7 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
         for holding in loop.sentry.held
     ]
     found += [_fork(loop, fork) for fork in loop.open_forks]
+    found += [_flood(loop, flood) for flood in loop.floods.held]
     if loop.trouble:
         found.append(
             model.HeldSet(
@@ -270,11 +274,28 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
     return found
 
 
+def _flood(loop: FolderLoop, flood: Flood) -> model.HeldSet:
+    """A device that writes more than anybody would, as a person decides on it."""
+    return model.HeldSet(
+        id=flood.id,
+        kind="rate",
+        what=(
+            f"{_member_name(loop, flood.author)} wrote more than {loop.settings.author_entries} entries within an hour:"
+            " what it writes further waits; to reject it ends its membership"
+        ),
+        author=device_id.text(flood.author),
+        since=flood.since_s,
+    )
+
+
+def _member_name(loop: FolderLoop, device: device_id.DeviceId) -> str:
+    return naming.printable(Inquiry(loop.replica).member_name(device) or device_id.short(device))
+
+
 def _fork(loop: FolderLoop, fork: Fork) -> model.HeldSet:
     """An identity that exists twice, as a person decides on it."""
     is_own = fork.author == loop.replica.device
-    member = loop.replica.membership.members.get(fork.author)
-    who = "this device" if is_own else naming.printable(member.name if member else device_id.short(fork.author))
+    who = "this device" if is_own else _member_name(loop, fork.author)
     return model.HeldSet(
         id=fork.id,
         kind="fork",

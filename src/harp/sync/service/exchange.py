@@ -2,7 +2,7 @@
 """Keeps one folder's history the same as its linked members': who is how far, what is pushed, asked and passed on."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from harp.identity.device import DeviceId, short
 from harp.sync.engine import dag
@@ -38,7 +38,9 @@ STATE_EVERY_S = 0.02
 class Exchange:
     """For the folder's thread, but for :meth:`broadcast`."""
 
-    def __init__(self, folder: FolderId, ledger: Ledger) -> None:
+    def __init__(self, folder: FolderId, ledger: Ledger, is_unwanted: Callable[[ChainId], bool]) -> None:
+        """``is_unwanted``: whether more of a chain is not to be asked for, whoever has it."""
+        self._is_unwanted = is_unwanted
         self._folder = folder
         self._ledger = ledger
         self._peers: dict[DeviceId, Correspondent] = {}
@@ -112,7 +114,9 @@ class Exchange:
 
     def ask(self, known: Correspondent) -> None:
         """Asks a peer for its batches if it has some that we lack, one question at a time."""
-        ours = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
+        merged = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
+        unwanted = {id_: sequence for id_, sequence in known.said.items() if self._is_unwanted(id_)}
+        ours = dag.joined(merged, unwanted)
         question = (ours, known.said)
         if not known.is_getting and known.asked != question and not dag.covers(ours, known.said):
             known.asked = question

@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.folder.watch import Changes, Watcher
-from harp.sync.model import FolderId
 from harp.sync.protocol.asks import Asked
 from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get, Offer, OfferEnd, Proof, State
 from harp.sync.protocol.frames import Status
@@ -22,7 +21,9 @@ from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
 from harp.sync.service.census import Census
 from harp.sync.service.courier import Courier
+from harp.sync.service.departures import Departures
 from harp.sync.service.exchange import Exchange
+from harp.sync.service.floods import Floods
 from harp.sync.service.forks import Forks
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import (
@@ -48,6 +49,7 @@ from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
+from harp.sync.service.surroundings import Surroundings
 from harp.sync.store.places import JOURNALLED
 
 _log = logging.getLogger(__name__)
@@ -58,16 +60,6 @@ HEAR_FIRST_S = 2.0
 AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
-
-
-class Surroundings(Protocol):
-    """What a folder's loop tells the rest of the daemon; called on its thread."""
-
-    def members_changed(self, folder: FolderId) -> None:
-        """Grants or cuts were merged: who is admitted, and who may find us, may have changed."""
-
-    def stopped(self, folder: FolderId, error: HarpError) -> None:
-        """The loop ended by an error: the folder stands still, the daemon goes on."""
 
 
 class FolderLoop:
@@ -83,15 +75,17 @@ class FolderLoop:
         """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
         self._surroundings = surroundings
         self._inbox = Inbox()
-        self.exchange = Exchange(replica.folder, replica.ledger)
+        self.floods = Floods(replica, settings.author_entries)
+        self.merger = Merger(replica, self.floods)
+        self.exchange = Exchange(replica.folder, replica.ledger, self.merger.is_unwanted)
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
-        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
+        self.departures = Departures(replica, self.sentry, self._marker_is_there)
+        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held, self.departures)
         self.courier = Courier(replica, executor, self.exchange.correspondents, self.post)
         self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
         self.author = Author(replica)
         self.governor = Governor(replica, self.author)
-        self.merger = Merger(replica)
         self.forks = Forks(replica)
         self.open_forks = self.forks.open()
         self.server = Server(
@@ -283,7 +277,7 @@ class FolderLoop:
 
     def take(self, batches: Iterable[bytes]) -> None:
         """Merges batches that a peer sent, or that came with a welcome."""
-        self.note_merged(self.merger.take(batches))
+        self.note_merged(self.merger.take(batches, is_catching_up=self._is_new))
 
     def note_merged(self, merged: Merged) -> None:
         self.applier.queue(merged.places)
@@ -294,6 +288,7 @@ class FolderLoop:
         self.exchange.suspects -= {ours.chain for ours, _ in merged.forked}
         if merged.members_changed:
             self.governor.learn_epochs()
+            self._marker_is_there()
             for holding in self.sentry.reconsidered():
                 _log.info("folder %s: the author approved what was held as %s", self.replica.name, holding.id)
                 self.applier.resume()
@@ -332,6 +327,8 @@ class FolderLoop:
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
             return False
+        if self.governor.owes_secret and not self._may_have_gone_back():
+            self.published(self.governor.renewed())
         if self.observer.can_step and not self._may_have_gone_back():
             self._author(self.observer.step())
         if self._may_apply:
@@ -432,7 +429,7 @@ class FolderLoop:
     @property
     def held(self) -> int:
         """How much waits for a person."""
-        return len(self.sentry.held) + len(self.open_forks)
+        return len(self.sentry.held) + len(self.open_forks) + len(self.floods.held)
 
     def published(self, written: Sequence[Written]) -> None:
         """Sends what this device said about members to all of them; who they are may have changed."""
@@ -483,7 +480,8 @@ class FolderLoop:
             self.trouble = ""
             self.observer.scan()
             self.applier.resume()
-        self.applier.is_stopped = not is_there
+        # Whoever is no member any more keeps its disk as it is: what was taken back is not taken from it.
+        self.applier.is_stopped = not is_there or self.replica.role is None
         return is_there
 
     def _begin_again(self, error: StoreError | FolderError) -> None:

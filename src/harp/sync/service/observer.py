@@ -16,6 +16,7 @@ from harp.sync.folder.names import TOP
 from harp.sync.folder.walk import Noted, Unreadable, walk
 from harp.sync.model import MIN_CHUNK, Entry, FileKind, NodeId, OnDisk, Path, RootId, Stat
 from harp.sync.service.author import Seen
+from harp.sync.service.departures import Departures
 from harp.sync.service.offers import Offering
 from harp.sync.service.replica import Replica, is_internal
 from harp.sync.store.places import JOURNALLED, Glance, Place
@@ -85,7 +86,12 @@ class Observer:
     """The queue of what to look at, and the looking. ``offering`` makes chunks of a file known as it is read."""
 
     def __init__(
-        self, replica: Replica, executor: Executor, offering: Offering, is_held: Callable[[Path], bool]
+        self,
+        replica: Replica,
+        executor: Executor,
+        offering: Offering,
+        is_held: Callable[[Path], bool],
+        departures: Departures,
     ) -> None:
         self._replica = replica
         self._is_held = is_held
@@ -94,7 +100,7 @@ class Observer:
         # Ordered: taking the first of a plain dict looks at all that were taken before.
         journalled = replica.places.pending(JOURNALLED, 1 << 30)
         self._paths: OrderedDict[Path, None] = OrderedDict((place.path, None) for place in journalled)
-        self._gone: OrderedDict[Path, None] = OrderedDict()
+        self._gone = departures
         self._scans: deque[Scan] = deque()
         self._hashing: dict[Path, Future[read.Hashed | read.Gone]] = {}
         self._read_through: set[Path] = set()
@@ -123,7 +129,7 @@ class Observer:
     @property
     def can_step(self) -> bool:
         """Whether a step would do something now; files being hashed elsewhere announce themselves."""
-        if self._paths or self._scans or (self._gone and not self._hashing):
+        if self._paths or self._scans or (self._gone.is_ripe and not self._hashing):
             return True
         is_due = bool(self._open) and min(self._open.values()) <= time.monotonic()
         return is_due or bool(self._read_through)
@@ -157,20 +163,22 @@ class Observer:
             self._look_at(path, None, group)
         while self._scans and not group.is_full:
             self._go_on(self._scans[0], group)
-        if self._gone:
+        # What was moved is said first: it is no loss then.
+        if group.is_empty and self._gone.is_ripe and not self._paths and not self._hashing:
             # A directory that was renamed a moment ago must not stand for its old name.
             self._replica.root.forget()
-        while self._gone and not group.is_full and not self._paths and not self._hashing:
-            gone, _ = self._gone.popitem(last=False)
-            self._look_at_gone(gone, group)
+            while not group.is_full and (gone := self._gone.next()) is not None:
+                self._look_at_gone(gone, group)
         self._paths.update(group.again)
         if self.adopts and self._is_walked and not (self._paths or self._scans or self._hashing):
             self.adopts = False
         return group
 
     def next_deadline(self) -> float | None:
-        """When (monotonic) a file that was open for writing is to be looked at again."""
-        return min(self._open.values(), default=None)
+        """When (monotonic) a file that was open for writing, or what has gone, is to be looked at."""
+        ripe_at = self._gone.ripe_at()
+        is_to_come = ripe_at is not None and ripe_at > time.monotonic()
+        return min([*self._open.values(), *([ripe_at] if ripe_at is not None and is_to_come else [])], default=None)
 
     def _reopen(self) -> None:
         now = time.monotonic()
@@ -194,7 +202,9 @@ class Observer:
                     glance = self._replica.places.glance(path)
                     self._mark_seen(scan, glance)
                     if glance is None or not glance.shows(stat):
-                        self._look_at(path, stat, group)
+                        self._look_at(path, stat, group, has_row=glance is not None)
+                        if path in group.places:
+                            scan.seen.add(group.places[path].number)
                     group.looked += 1
             if group.is_full:
                 return
@@ -214,13 +224,13 @@ class Observer:
             if number in scan.seen or self._is_held(path):
                 continue
             if not any(path.startswith(part + b"/") or not part for part in scan.unreadable):
-                self._gone[path] = None
+                self._gone.add(path)
         if scan.under:
             self.look([scan.under])
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def _look_at(self, path: Path, stat: Stat | None, group: Group) -> None:
+    def _look_at(self, path: Path, stat: Stat | None, group: Group, *, has_row: bool = True) -> None:
         replica = self._replica
         if self._is_held(path) or group.has(path):
             return
@@ -235,11 +245,11 @@ class Observer:
         except FolderError as error:
             self.notes[path] = error.message
             return
-        place = replica.places.get_or_new(path)
+        place = replica.places.get_or_new(path) if has_row else replica.places.new(path)
         before = place.on_disk
         if stat is None:
             if before is not None:
-                self._gone[path] = None
+                self._gone.add(path)
             elif place.pending == JOURNALLED:
                 group.seen[path] = Seen(None, is_recovered=True)
             return

@@ -119,11 +119,13 @@ class Places:
 
     def get_or_new(self, path: Path) -> Place:
         """The row, or one with a fresh number that is not written until :meth:`put`."""
-        found = self.get(path)
-        if found is None:
-            found = Place(self._next_number, path)
-            self._next_number += 1
-        return found
+        return self.get(path) or self.new(path)
+
+    def new(self, path: Path) -> Place:
+        """A row for a path that has none, with a fresh number."""
+        place = Place(self._next_number, path)
+        self._next_number += 1
+        return place
 
     def numbered(self, path_no: int) -> Place | None:
         row = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE path_no = ?", (path_no,)).fetchone()
