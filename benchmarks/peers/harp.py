@@ -1,19 +1,39 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Harp: two daemons on loopback, joined by a ticket; driven by its command line only."""
 
+import atexit
+import functools
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import harp
 from benchmarks.figures import Undone
 from benchmarks.peers.pair import Change, TwoSides
 from benchmarks.processes import Running, wait_until
 
+PACKAGE = Path(harp.__file__).parent
 _PROGRAM = Path(sys.executable).with_name("harp")
+
+
+@functools.cache
+def frozen(package: Path) -> Path:
+    """A copy of Harp as it is when the run begins: what is edited meanwhile is neither measured nor stumbled over."""
+    copy = Path(tempfile.mkdtemp(prefix="harp-bench-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    shutil.copytree(package, copy / package.name)
+    return copy
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": str(frozen(PACKAGE))}
 
 
 @dataclass(slots=True)
@@ -27,7 +47,13 @@ class Side:
         argv = [str(_PROGRAM), *words, "--home", str(self.home)]
         try:
             said = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                env=os.environ | _environment(),
             )
         except subprocess.TimeoutExpired as error:
             raise Undone(f"harp {words[0]}: no answer within {timeout_s:.0f} s") from error
@@ -73,7 +99,7 @@ class HarpPair(TwoSides):
     def up(self, side: Side, *path: str) -> Running:
         """Start the daemon of one side and wait until it answers; a side that ran before listens where it did."""
         argv = [str(_PROGRAM), "up", *path, "--home", str(side.home), "--listen", side.listen, "--no-discovery"]
-        daemon = Running(argv, log=self.place / f"{side.home.name}.log")
+        daemon = Running(argv, log=self.place / f"{side.home.name}.log", env=_environment())
 
         def answers() -> bool:
             daemon.check_alive()

@@ -185,3 +185,22 @@ def test_a_program_that_has_ended_is_undone_with_its_last_words(tmp_path: Path) 
 
     with pytest.raises(Undone, match=r"ended with 1: no such folder"):
         wait_until(has_ended, deadline_s=30, every_s=0.01, what="its end")
+
+
+def test_what_is_edited_during_a_run_is_neither_measured_nor_stumbled_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source" / "harp"
+    source.mkdir(parents=True)
+    (source / "__init__.py").write_text("WHOLE = True\n")
+    asks = tmp_path / "harp"
+    asks.write_text(f"#!{sys.executable}\nimport harp\nprint(harp.WHOLE, harp.__file__)\n")
+    asks.chmod(asks.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(harp, "_PROGRAM", asks)
+    monkeypatch.setattr(harp, "PACKAGE", source)
+    side = harp.Side(tmp_path / "home", tmp_path / "folder")
+    first = side.run("status")
+    (source / "__init__.py").write_text("an edit that is not finis")
+    assert side.run("status") == first
+    assert first.startswith("True ")
+    assert str(source) not in first
