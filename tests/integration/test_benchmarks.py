@@ -31,6 +31,11 @@ known = json.loads(state.read_text()) if state.exists() else {{}}
 a, b = known.get("a"), known.get("b")
 verb = words[0]
 
+def know(now):
+    # Both daemons read it at any moment: whole, or as it was.
+    state.with_name("state.part").write_text(json.dumps(now))
+    state.with_name("state.part").rename(state)
+
 def copy():
     for path in sorted(pathlib.Path(a).rglob("*")):
         target = pathlib.Path(b) / path.relative_to(a)
@@ -44,7 +49,7 @@ def copy():
 
 if verb == "up":
     if words[1] != "--home":
-        state.write_text(json.dumps({{"a": words[1]}}))
+        know({{"a": words[1]}})
     (home.parent / (home.name + ".up")).touch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
@@ -55,7 +60,7 @@ if verb == "up":
             copy()
 elif verb == "join":
     assert words[1] == "a-ticket"
-    state.write_text(json.dumps({{**known, "b": words[2]}}))
+    know({{**known, "b": words[2]}})
 elif verb == "wait":
     while not all((pathlib.Path(b) / path.relative_to(a)).exists() for path in pathlib.Path(a).rglob("*")):
         time.sleep(0.002)
