@@ -111,11 +111,15 @@ class Temp:
         except OSError as error:
             raise _failed(error) from error
 
-    def finish(self, mtime_ns: int, executable: bool) -> None:
-        """Set length, mode and mtime, and close. What the disk cannot hold of them shows in the read-back."""
+    def finish(self, mtime_ns: int, executable: bool, *, size: int | None = None) -> None:
+        """Set length, mode and mtime, and close. What the disk cannot hold of them shows in the read-back.
+
+        A ``size`` that is known counts: of a file that ends in a hole nothing may have been written there.
+        """
         try:
-            if os.fstat(self._fd).st_size < self._end:
-                os.ftruncate(self._fd, self._end)
+            wanted = max(self._end, os.fstat(self._fd).st_size) if size is None else size
+            if os.fstat(self._fd).st_size != wanted:
+                os.ftruncate(self._fd, wanted)
             with suppress(PermissionError):
                 os.fchmod(self._fd, self._staging.modes[executable])
             set_mtime(self._fd, mtime_ns)

@@ -22,6 +22,7 @@ from harp.sync.model import (
     Outcome,
     Path,
     RootId,
+    SetAttributes,
     Skipped,
     WriteFile,
     WriteSymlink,
@@ -287,7 +288,7 @@ class Applier:
         meta = action.entry.meta
         try:
             if isinstance(found, Assembly):
-                found.temp.finish(meta.mtime_ns, meta.executable)
+                found.temp.finish(meta.mtime_ns, meta.executable, size=meta.size)
                 turn.assemblies.append(found)
                 name = found.temp.name
             else:
@@ -328,7 +329,7 @@ class Applier:
             self._sync_temps(turn, is_few=is_few)
         outcomes = self._moved(turn.moves) + replica.disk.commit(turn.ready, now=time.time())
         if outcomes:
-            self._sync_places(outcomes, is_few=is_few)
+            self._sync_places(outcomes, turn, is_few=is_few)
         self._note(turn, outcomes, now)
         done = {id(outcome.action) for outcome in outcomes if isinstance(outcome, Applied)}
         for item in turn.ready:
@@ -367,13 +368,19 @@ class Applier:
         else:
             self._replica.disk.sync_all()
 
-    def _sync_places(self, outcomes: Sequence[Outcome], *, is_few: bool) -> None:
-        if is_few:
-            self._replica.disk.sync_directories(
-                outcome.action.path for outcome in outcomes if isinstance(outcome, Applied)
-            )
-        else:
-            self._replica.disk.sync_all()
+    def _sync_places(self, outcomes: Sequence[Outcome], turn: _Turn, *, is_few: bool) -> None:
+        disk = self._replica.disk
+        if not is_few:
+            disk.sync_all()
+            return
+        done = [outcome.action for outcome in outcomes if isinstance(outcome, Applied)]
+        moved = {id(move.target) for move in turn.moves}
+        # What a temp brings was synced with it; times and modes that were set in place were not.
+        in_place = [action.path for action in done if isinstance(action, SetAttributes) or id(action) in moved]
+        if in_place:
+            disk.sync_files(in_place)
+        if len(in_place) < len(done):
+            disk.sync_directories(action.path for action in done if action.path not in in_place)
 
     def _moved(self, moves: Iterable[Move]) -> list[Outcome]:
         """Renames within the folder; one that the disk refuses is done the long way at the next turn."""
