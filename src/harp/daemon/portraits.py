@@ -312,7 +312,7 @@ def verified(wrong: int, files: int, size: int) -> model.Progress:
             phase=model.Phase.FAILED,
             done_files=files,
             done_bytes=size,
-            reason=f"{wrong} things are wrong",
+            reason="1 thing is wrong" if wrong == 1 else f"{wrong} things are wrong",
             hint="`harp restore NAME PATH@ENTRY` brings a good version back",
         )
     return model.Progress(
