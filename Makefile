@@ -12,6 +12,7 @@ FOLDER ?= $(HOME)/Harp
 ROUNDS ?= 3
 ROWS ?= all
 PYTEST_ARGS ?=
+WORKERS ?= auto
 
 # The first of these that is new enough.
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -57,8 +58,8 @@ install-dev: $(VENV)/.installed-dev ## and what the tests and checks need
 up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
 	@exec $(BIN)/harp up "$(FOLDER)"
 
-test: install-dev ## all tests (PYTEST_ARGS=… is passed on)
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: install-dev ## all tests, as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
+	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
 

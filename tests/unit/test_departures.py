@@ -132,7 +132,7 @@ def test_without_the_marker_nothing_is_held_as_a_deletion(anna: Device) -> None:
 
 def test_what_is_ignored_now_is_no_loss(anna: Device) -> None:
     anna.put(".harpignore", b"d/\n")
-    anna.loop.learn_ignores()
+    anna.loop.observer.scan()
     anna.rests()
     before = said(anna)
     go(anna, 0, 30)

@@ -92,7 +92,7 @@ def test_what_is_ignored_is_neither_said_nor_missed(anna: Device) -> None:
     anna.put("a.txt", b"1")
     anna.looks()
     anna.put(".harpignore", b"*.txt\n")
-    anna.loop.learn_ignores()
+    anna.loop.observer.scan()
     anna.rests()
     anna.remove("a.txt")
     anna.put("b.txt", b"2")
@@ -100,7 +100,7 @@ def test_what_is_ignored_is_neither_said_nor_missed(anna: Device) -> None:
     assert (Kind.TOMBSTONE, b"a.txt") not in said(anna)
     assert (Kind.FILE, b"b.txt") not in said(anna)
     anna.put(".harpignore", b"")
-    anna.loop.learn_ignores()
+    anna.loop.observer.scan()
     anna.rests()
     assert (Kind.FILE, b"b.txt") in said(anna)
 
@@ -204,3 +204,13 @@ def test_what_a_scan_finds_new_is_not_looked_for_again_at_its_end(
     anna.looks()
     assert len(said(anna)) == 20
     assert missed == []
+
+
+def test_a_scan_follows_the_rules_as_they_are_whatever_the_kernel_has_told(anna: Device) -> None:
+    anna.put("notes", b"one")
+    anna.looks()
+    before = len(said(anna))
+    anna.put(".harp/ignore", b"notes\n")
+    anna.remove("notes")
+    anna.looks()
+    assert len(said(anna)) == before, "what is ignored by now is no deletion"

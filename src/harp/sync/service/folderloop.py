@@ -101,6 +101,8 @@ class FolderLoop:
         self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
         self._rounds = Rounds(replica, settings, self.observer, self._marker_is_there)
         self._is_stopping = False
+        self._followed = b""
+        """The digest of the ignore rules that have been acted upon."""
         self._scans_awaited: list[Future[None]] = []
         self._started_s = time.monotonic()
         self.census = Census(replica.places)
@@ -165,7 +167,6 @@ class FolderLoop:
     def _run(self) -> None:
         try:
             self._watcher.start()
-            self._follow_rules()
             if not self._is_new:
                 self.observer.scan()
             timeout: float | None = 0.0
@@ -229,20 +230,16 @@ class FolderLoop:
             self.observer.scan(subtree)
         self.observer.look(changes.paths)
         if changes.rules:
-            self.learn_ignores()
-
-    def learn_ignores(self) -> None:
-        """The rules changed: what they hid or hide now is looked at, and what peers said of it."""
-        self.replica.ignore.learn()
-        self._watcher.renew(self.replica.ignore)
-        self._follow_rules()
-        self.observer.scan()
+            # What the rules hid or hide now is looked at; a scan reads them first.
+            self.observer.scan()
 
     def _follow_rules(self) -> None:
         """What other rules hid was not planned, and is now; also where they changed while the folder was closed."""
         replica = self.replica
-        if replica.ledger.fact("rules") == replica.ignore.digest:
+        self._followed = replica.ignore.digest
+        if replica.ledger.fact("rules") == self._followed:
             return
+        self._watcher.renew(replica.ignore)
         with replica.ledger.db.transaction():
             replica.places.unsettle()
             replica.ledger.set_fact("rules", replica.ignore.digest)
@@ -300,6 +297,8 @@ class FolderLoop:
         """Does a bounded amount of what there is to do; how long (s) the inbox may be waited for then."""
         now = time.monotonic()
         self._rounds.go(now)
+        if self._followed != self.replica.ignore.digest:
+            self._follow_rules()
         more = False
         if not self.is_paused and not self.trouble:
             try:

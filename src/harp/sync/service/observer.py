@@ -146,7 +146,12 @@ class Observer:
                 self._paths[path] = None
 
     def scan(self, under: Path = TOP) -> None:
-        """Queues a whole directory; one that a queued scan covers is not queued twice."""
+        """Queues a whole directory; one that a queued scan covers is not queued twice.
+
+        A scan of the whole folder reads the ignore rules anew.
+        """
+        if not under:
+            self._replica.ignore.learn()
         if is_internal(under) or any(not scan.under and not scan.seen for scan in self._scans):
             return
         self._scans.append(
