@@ -157,7 +157,8 @@ class Applier:
 
     @property
     def waiting(self) -> int:
-        return len(self._work) + len(self._waiting)
+        failed = sum(when != float("inf") for when, _ in self._retry.values())
+        return len(self._work) + len(self._waiting) + failed
 
     def next_deadline(self) -> float | None:
         """When (monotonic) a path that failed is tried again."""
