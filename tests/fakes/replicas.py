@@ -81,7 +81,7 @@ class Device:
         assert self.shared is not None
         self.loop = FolderLoop(opening.opened(self.home, self.key, self.shared), self.settings, AtOnce(), self)
         # Whoever just started waits for its peers before it says anything; the tests' devices have waited already.
-        self.loop._started_s = float("-inf")
+        self.loop._started_s = self.loop.office._started_s = float("-inf")
         self.loop.departures.settle_s = 0.0
         if self.replica.ledger.fact("is_new") is None:
             self.loop.observer.scan()

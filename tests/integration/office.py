@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""An office of real daemons, on loopback or in a laboratory's network: each a process with a home and a folder of its
-own, asked as a person asks."""
+"""An office of real daemons, on loopback or in a laboratory: each a process with a home and a folder of its own.
+
+They are asked as a person asks.
+"""
 
 import contextlib
 import hashlib

@@ -10,9 +10,11 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.offices import Office, Outcome, Scene, drawn
+from benchmarks.offices import Office, Outcome
+from benchmarks.officescenes import Scene, drawn
 from harp.identity.device import DeviceId
-from harp.sync.engine.neighbours import GREET_S, HEAR_S, STALL_S, Neighbourhood, Tidings
+from harp.sync.engine.claims import STALL_S, Tidings
+from harp.sync.engine.neighbours import GREET_S, HEAR_S, Neighbourhood
 from harp.sync.model import ChunkId
 
 CLOUD = DeviceId(b"\xff" * 32)

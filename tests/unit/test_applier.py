@@ -10,6 +10,7 @@ from harp.base.errors import FolderError
 from harp.sync.model import ChunkId, Kind, Path, Role
 from harp.sync.service import applier
 from harp.sync.store.places import PENDING, SETTLED, Place
+from tests.fakes.history import device_key
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(100_000))
@@ -359,7 +360,9 @@ def test_tries_become_rarer_and_leave_nothing_lying_about(
     pauses = []
     now = ben.loop.applier.next_deadline() or 0.0
     for _ in range(12):
-        ben.loop.courier.hold([(ChunkId(ben.replica.heads(ben.place("a.txt"))[0].meta.root), b"a")])
+        ben.loop.courier.hold(
+            [(ChunkId(ben.replica.heads(ben.place("a.txt"))[0].meta.root), b"a")], device_key(9).device_id, now=0.0
+        )
         ben.loop.applier.step(now=now)
         due = ben.loop.applier.next_deadline()
         assert due is not None

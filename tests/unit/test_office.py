@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One folder's part in the office, on whole devices: the WAN is asked for each chunk once, and only by who may."""
 
+import time
 from collections import Counter
 from pathlib import Path as FilePath
 
 import pytest
 
 from harp.identity.device import DeviceId
+from harp.sync.engine import neighbours
+from harp.sync.engine.claims import Tidings
 from harp.sync.engine.fetcher import Reach
-from harp.sync.engine.neighbours import Tidings
 from harp.sync.model import ChunkId, FolderId, Path, Role
 from harp.sync.protocol.officemessages import MAX_TIDINGS, Availability, Circle
 from harp.sync.service.explanation import explained
@@ -18,6 +20,12 @@ from tests.fakes.replicas import Device, connect, deliver, disconnect, office, s
 
 FILM = b"".join(number.to_bytes(4, "big") for number in range(600_000))
 FOLDER = FolderId(b"f" * 32)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices whose loops are turned by hand, on a machine that does other things, need longer to hear each other."""
+    monkeypatch.setattr(neighbours, "HEAR_S", 0.09)
 
 
 @pytest.fixture
@@ -93,31 +101,27 @@ def test_the_standing_cache_fetches_for_all(tmp_path: FilePath) -> None:
     assert not asked_of(cloud, ben)
 
 
-def test_why_tells_whom_a_piece_is_left_to(branch: tuple[Device, Device, Device]) -> None:
+def test_why_tells_whom_a_piece_is_asked_of_or_left_to(branch: tuple[Device, Device, Device]) -> None:
     cloud, ben, cleo = branch
     settle(cloud, ben, cleo)
     cloud.put("film", FILM)
     cloud.looks()
     seen = set[tuple[str, DeviceId | None]]()
-    for _ in range(400):
+    for _ in range(600):
         for one in (cloud, ben, cleo):
             one.turn()
         for a, b in ((cloud, ben), (cloud, cleo), (ben, cleo), (cleo, ben), (ben, cloud), (cleo, cloud)):
             deliver(a, b, 1)
-        place = ben.replica.places.get(Path(b"film"))
-        if place is not None and place.heads:
-            now = ben.loop.office.hood.wake_at
-            del now
-            found = explained(ben.replica, ben.loop.applier, ben.loop.courier, Path(b"film"), now=_now())
-            seen.update((piece.why, piece.device) for piece in found.pieces)
+        for one in (ben, cleo):
+            place = one.replica.places.get(Path(b"film"))
+            if place is not None and place.heads:
+                now = time.monotonic()
+                found = explained(one.replica, one.loop.applier, one.loop.courier, Path(b"film"), now=now)
+                seen.update((piece.why, piece.device) for piece in found.pieces)
+        time.sleep(0.001)
+    neighbours_of = {ben.key.device_id, cleo.key.device_id}
     assert ("asked for", cloud.key.device_id) in seen
-    assert ("left to a neighbour", cleo.key.device_id) in seen or ("asked for", cleo.key.device_id) in seen
-
-
-def _now() -> float:
-    import time
-
-    return time.monotonic()
+    assert any(why == "left to a neighbour" and device in neighbours_of for why, device in seen)
 
 
 def test_a_neighbour_that_leaves_is_waited_for_no_more(branch: tuple[Device, Device, Device]) -> None:

@@ -19,7 +19,8 @@ BUFFER = memoryview(bytearray(MAX_CHUNK))
 
 @pytest.fixture
 def temp(tmp_path: FilePath) -> Temp:
-    return Staging(Root(tmp_path)).temp("film")
+    (tmp_path / ".harp").mkdir()
+    return Staging(Root.open(str(tmp_path))).temp("film")
 
 
 def ref(content: bytes) -> ChunkRef:

@@ -75,6 +75,16 @@ def test_a_silent_device_is_not_named_although_nothing_waits_and_nothing_is_sent
     assert asked(queue, B, 0, now=1.0 + STUCK_S) == [None]
 
 
+def test_what_another_gets_in_place_of_a_device_that_is_stuck_is_not_sent_to_it_as_well() -> None:
+    queue = SiteQueue[int]()
+    asked(queue, A, 0, 1, 2)
+    queue.take({A: IDLE}, now=0.0)
+    queue.take({A: Line(2 * CHUNK_BYTES, 0, 0.04), B: IDLE}, now=STUCK_S)
+    assert asked(queue, B, 2, now=STUCK_S) == [None]
+    assert [(one.device, one.number) for one in queue.displaced] == [(A, 2)]
+    assert [(one.device, one.number) for one in queue.take({A: IDLE, B: IDLE}, now=9.0)] == [(B, 2)]
+
+
 def test_who_leaves_and_what_is_cancelled_is_forgotten() -> None:
     queue = SiteQueue[int]()
     asked(queue, A, 0, 1)

@@ -13,7 +13,6 @@ the next device asks the source, which knows better; if the source gives the chu
 Ids are those of chunks and of manifest nodes alike. ``now`` is a monotonic clock in seconds.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -21,9 +20,9 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 
 from harp.identity.device import DeviceId
+from harp.sync.engine.claims import STALL_S, Claim, KeptClaims, Tidings
 from harp.sync.model import ChunkId
 
-STALL_S: Final = 2.0
 GATHER_S: Final = 0.01
 """How long what is to be told to a neighbour is gathered."""
 HEAR_S: Final = 0.03
@@ -32,30 +31,11 @@ GREET_S: Final = 0.3
 """How long a neighbour that has just come may take to say something; after that it is not waited for."""
 BENCH_S: Final = 60.0
 MAX_BENCH_S: Final = 3600.0
-SKEW_S: Final = 0.5
-"""By how much the order of two claims may be another one in the source's queue than it was heard here."""
+FORGIVEN: Final = 3
+"""So often a neighbour that was benched while it was silent is taken back as soon as it is heard again."""
 MAX_KNOWN: Final = 65_536
 """Ids kept of what one neighbour lacks; of what is above it is told again when it asks."""
 _NEVER: Final = float("inf")
-
-
-@dataclass(slots=True)
-class Tidings:
-    """What one device tells a neighbour about a folder's chunks, since the last time."""
-
-    missing: dict[ChunkId, None] = field(default_factory=dict)
-    """I lack these and do not fetch them (any more)."""
-    held: dict[ChunkId, None] = field(default_factory=dict)
-    """I can serve these."""
-    fetching: dict[ChunkId, DeviceId] = field(default_factory=dict)
-    """I have asked these of that source, over the WAN."""
-    expected: dict[ChunkId, None] = field(default_factory=dict)
-    """A neighbour of mine, whom you do not know, fetches these; I will hold them then."""
-    dropped: dict[ChunkId, None] = field(default_factory=dict)
-    """I do not want these any more."""
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.held or self.fetching or self.expected or self.dropped)
 
 
 class Verdict(NamedTuple):
@@ -77,11 +57,13 @@ class Heard(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Claim:
-    at: float
-    good_until: float
-    source: DeviceId | None = None
-    """None for one that was passed on by a hop."""
+class _Record:
+    """How well a device keeps its word; it outlives its links."""
+
+    offences: int = 0
+    benched_until: float = 0.0
+    was_silent: bool = False
+    """It was heard of no more when it was benched: rather out of reach than a liar."""
 
 
 @dataclass(slots=True)
@@ -93,9 +75,9 @@ class _Neighbour:
     linked: frozenset[DeviceId] = frozenset()
     missing: dict[ChunkId, float] = field(default_factory=dict)
     holds: set[ChunkId] = field(default_factory=set)
-    claims: dict[ChunkId, _Claim] = field(default_factory=dict)
-    offences: int = 0
-    benched_until: float = 0.0
+    claims: dict[ChunkId, Claim] = field(default_factory=dict)
+    heard_at: float = 0.0
+    record: _Record = field(default_factory=_Record)
     out: Tidings = field(default_factory=Tidings)
     due_at: float = _NEVER
 
@@ -125,10 +107,9 @@ class Neighbourhood:
         self.quiet_until = quiet_until
         """The WAN is not asked before: neighbours are being found."""
         self._neighbours: dict[DeviceId, _Neighbour] = {}
-        self._offences: dict[DeviceId, tuple[int, float]] = {}
+        self._records: dict[DeviceId, _Record] = {}
         self._wants: dict[ChunkId, _Want] = {}
-        self._kept: list[tuple[float, float]] = []
-        """Of what came over the WAN to one of us: when it had been claimed, and when it came; both ascend."""
+        self._kept = KeptClaims()
         self._version = 0
         self.wake_at = _NEVER
         """The earliest end of what verdicts waited for; whoever asks for verdicts sets it back before."""
@@ -144,8 +125,8 @@ class Neighbourhood:
 
     def came(self, device: DeviceId, *, now: float) -> None:
         """A member on the LAN began to speak of the folder: it is told at once what we lack and what we fetch."""
-        known = self._neighbours[device] = _Neighbour(came_at=now)
-        known.offences, known.benched_until = self._offences.get(device, (0, 0.0))
+        known = self._neighbours[device] = _Neighbour(came_at=now, record=self._records.get(device, _Record()))
+        self._forgive(known, now)
         for id_, want in self._wants.items():
             if want.source is None:
                 known.out.missing[id_] = None
@@ -159,7 +140,7 @@ class Neighbourhood:
         known = self._neighbours.pop(device, None)
         if known is None:
             return
-        self._offences[device] = (known.offences, known.benched_until)
+        self._records[device] = known.record
         self._version += 1
         for id_ in [id_ for id_ in (*known.holds, *known.claims) if id_ in self._wants]:
             want = self._wants[id_]
@@ -260,10 +241,10 @@ class Neighbourhood:
         if known is None:
             known = next((one for one in self._neighbours.values() if self._will_have(one, id_, device, now)), None)
             source = None
-        if known is None or known.benched_until > now:
+        if known is None or known.record.benched_until > now:
             want.insists = True
             return
-        claim = known.claims.setdefault(id_, _Claim(now, now, source))
+        claim = known.claims.setdefault(id_, Claim(now, now, source))
         claim.good_until = now + STALL_S
         for other_device, other in self._neighbours.items():
             if id_ in other.missing and other_device != device and other is not known:
@@ -272,7 +253,7 @@ class Neighbourhood:
 
     def _will_have(self, known: _Neighbour, id_: ChunkId, device: DeviceId, now: float) -> bool:
         """Whether a neighbour will get it from a device that we do not know."""
-        if known.benched_until > now:
+        if known.record.benched_until > now:
             return False
         return self._has_claim(known, id_, now) or (id_ in known.missing and device in known.linked)
 
@@ -286,7 +267,7 @@ class Neighbourhood:
             return
         is_from_afar = giver is not None and giver not in self._neighbours
         if is_from_afar and want.source is not None:
-            self._note_delivery(want.asked_at, now)
+            self._kept.add(want.asked_at, now=now)
             for device in want.suspects:
                 self.bench(device, now=now)
         for device, known in self._neighbours.items():
@@ -316,7 +297,8 @@ class Neighbourhood:
         known = self._neighbours.get(device)
         if known is None:
             return Heard([], [])
-        known.has_spoken = True
+        known.has_spoken, known.heard_at = True, now
+        self._forgive(known, now)
         for id_ in tidings.dropped:
             self._released(known, id_)
             known.missing.pop(id_, None)
@@ -360,7 +342,7 @@ class Neighbourhood:
         if want is None:
             return
         want.verdict = None
-        known.claims[id_] = _Claim(now, now + STALL_S, source)
+        known.claims[id_] = Claim(now, now + STALL_S, source)
         if source is not None and want.source is None:
             for other_device, other in self._neighbours.items():
                 if other_device != device and id_ in other.missing and device not in other.linked:
@@ -380,9 +362,9 @@ class Neighbourhood:
         if want is None:
             return False
         if claim is not None:
-            known.offences = 0
+            known.record.offences = 0
             if claim.source is not None:
-                self._note_delivery(claim.at, now)
+                self._kept.add(claim.at, now=now)
         known.holds.add(id_)
         want.verdict = None
         return True
@@ -419,7 +401,7 @@ class Neighbourhood:
         if not want.insists:
             for device, known in self._neighbours.items():
                 if self._has_claim(known, id_, now):
-                    return Verdict(is_ours=False, awaited=device, until=self._good_until(known.claims[id_]))
+                    return Verdict(is_ours=False, awaited=device, until=self._kept.good_until(known.claims[id_]))
         if not self.reaches:
             return Verdict(is_ours=False)
         if now < self.quiet_until:
@@ -437,7 +419,7 @@ class Neighbourhood:
         before = [
             (self.rank(id_, device, is_cache=known.is_cache), max(want.since, known.missing[id_]), device)
             for device, known in self._neighbours.items()
-            if id_ in known.missing and known.reaches and known.benched_until <= now and id_ not in known.claims
+            if id_ in known.missing and known.reaches and known.record.benched_until <= now and id_ not in known.claims
         ]
         turn_ends = want.since
         for rank, since, device in sorted(before, reverse=True):
@@ -460,35 +442,31 @@ class Neighbourhood:
     def _has_claim(self, known: _Neighbour, id_: ChunkId, now: float) -> bool:
         """Whether it fetches the chunk, as far as can be believed."""
         claim = known.claims.get(id_)
-        return claim is not None and known.benched_until <= now and now < self._good_until(claim)
-
-    def _good_until(self, claim: _Claim) -> float:
-        """Claims that stood before this one in the queue and were kept a moment ago are good for as long again."""
-        number = bisect_right(self._kept, (claim.at + SKEW_S, _NEVER))
-        return max(claim.good_until, self._kept[number - 1][1] + STALL_S if number else 0.0)
-
-    def _note_delivery(self, claimed_at: float, now: float) -> None:
-        """Keeps the newest delivery for each claim it vouches for: an older one of a later claim says no more."""
-        while self._kept and self._kept[-1][0] >= claimed_at:
-            self._kept.pop()
-        self._kept.append((claimed_at, now))
-        if self._kept[0][1] < now - STALL_S:
-            self._kept = [one for one in self._kept if one[1] >= now - STALL_S]
+        return claim is not None and known.record.benched_until <= now and now < self._kept.good_until(claim)
 
     # --- who fails ----------------------------------------------------------------------------------------------------
 
     def bench(self, device: DeviceId, *, now: float) -> None:
         """It did not keep its word: it is neither asked nor waited for, each time twice as long."""
         known = self._neighbours.get(device)
-        if known is None or known.benched_until > now:
+        if known is None or known.record.benched_until > now:
             return
-        known.offences += 1
-        known.benched_until = now + min(BENCH_S * 2 ** (known.offences - 1), MAX_BENCH_S)
+        record = known.record
+        record.offences += 1
+        record.benched_until = now + min(BENCH_S * 2 ** (record.offences - 1), MAX_BENCH_S)
+        record.was_silent = known.heard_at <= now - STALL_S
         self._version += 1
+
+    def _forgive(self, known: _Neighbour, now: float) -> None:
+        """Who was out of reach and is heard again is not benched any longer; but not for ever again."""
+        record = known.record
+        if record.benched_until > now and record.was_silent and record.offences <= FORGIVEN:
+            record.benched_until = now
+            self._version += 1
 
     def benched_until(self, device: DeviceId) -> float:
         known = self._neighbours.get(device)
-        return 0.0 if known is None else known.benched_until
+        return 0.0 if known is None else known.record.benched_until
 
     # --- what we tell -------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,8 @@ class SiteQueue(Generic[R]):
         self._given: dict[bytes, _Given] = {}
         self._told: dict[tuple[DeviceId, bytes], float] = {}
         self._expire_at = 0.0
+        self.displaced: list[Request[R]] = []
+        """What another device got in place of the one that waited for it; whoever takes them answers them so."""
         self.rate = 0.0
         """Bytes a second that the site takes in, as far as was seen."""
         self._rate_at = 0.0
@@ -93,9 +95,21 @@ class SiteQueue(Generic[R]):
                 self._told[device, id_] = now
                 return given.device
         self._devices.setdefault(device, _Device(moved_at=now))
+        if given is not None and given.device != device:
+            self._displace(given.device, id_)
         self._given[id_] = _Given(device)
         self._waiting[device, number] = request
         return None
+
+    def _displace(self, device: DeviceId, id_: bytes) -> None:
+        """What waits for a device that is stuck goes to another one, and is not sent to it as well when it is back."""
+        known = self._devices.get(device)
+        if known is None or not known.is_stuck:
+            return
+        for key, request in list(self._waiting.items()):
+            if request.device == device and request.id == id_:
+                del self._waiting[key]
+                self.displaced.append(request)
 
     def cancel(self, device: DeviceId, number: R) -> bool:
         """Whether the request was still waiting; it no longer is."""

@@ -67,10 +67,14 @@ class Temp:
         except OSError as error:
             raise _failed(error) from error
 
-    def duplicate(self) -> int | None:
-        """A descriptor of the same file, for whoever asks to close; None once this one is closed."""
+    def reader(self) -> int | None:
+        """A descriptor to read the file by, for whoever asks to close; None once it is finished.
+
+        It is not one for writing: a file that somebody may still write to would not be looked at in its place.
+        """
         try:
-            return os.dup(self._fd) if self._fd >= 0 else None
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(self.name, flags, dir_fd=self._staging.directory.fd) if self._fd >= 0 else None
         except OSError:
             return None
 

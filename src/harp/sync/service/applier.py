@@ -91,7 +91,7 @@ class Applier:
         self._work: OrderedDict[Path, Place] = OrderedDict()
         self._waiting: dict[Path, Place] = {}
         self._roots: dict[RootId, set[Path]] = {}
-        self._awaits: dict[Path, frozenset[RootId]] = {}
+        self.awaits: dict[Path, frozenset[RootId]] = {}
         """What a path waited for last: in ``_roots`` it stays under what it waited for before, too."""
         self._retry: dict[Path, tuple[float, float]] = {}
         self._names = itertools.count(1)
@@ -135,7 +135,7 @@ class Applier:
         self._work.update(self._waiting)
         self._waiting.clear()
         self._roots.clear()
-        self._awaits.clear()
+        self.awaits.clear()
 
     @property
     def can_step(self) -> bool:
@@ -168,13 +168,9 @@ class Applier:
         deadline = self.next_deadline() if self._retry else None
         return deadline is not None and deadline <= time.monotonic()
 
-    def awaited(self, path: Path) -> frozenset[RootId]:
-        """The contents for which a path waits."""
-        return self._awaits.get(path, frozenset()) if path in self._waiting else frozenset()
-
     def wants(self, root: RootId) -> bool:
         """Whether a path still waits for this content, or is to be tried again with it."""
-        paths = [path for path in self._roots.get(root, ()) if root in self._awaits.get(path, ())]
+        paths = [path for path in self._roots.get(root, ()) if root in self.awaits.get(path, ())]
         return any(path in self._waiting or path in self._retry for path in paths)
 
     def step(self, *, now: float) -> bool:
@@ -287,7 +283,7 @@ class Applier:
             return
         for root in plan.roots:
             self._roots.setdefault(root, set()).add(plan.place.path)
-        self._awaits[plan.place.path] = frozenset(plan.roots)
+        self.awaits[plan.place.path] = frozenset(plan.roots)
         if not plan.failed:
             plan.failed = True
             self._waiting[plan.place.path] = plan.place
@@ -482,7 +478,7 @@ class Applier:
         ]
         if all(map(self._traces.stays, failed)):
             self._retry.pop(place.path, None)
-            self._awaits.pop(place.path, None)
+            self.awaits.pop(place.path, None)
             if place.on_disk is not None and plan.heads:
                 place = replace(place, on_disk=with_applied(place.on_disk, plan.heads))
             return replace(place, pending=SETTLED, problem=None)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Gets content: what lies on this disk already is copied, the rest is asked of those who have it."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from harp.base.errors import FolderError, RemoteProtocolError
-from harp.identity.device import DEVICE_ID_BYTES, DeviceId, short
+from harp.identity.device import DEVICE_ID_BYTES, DeviceId
 from harp.sync.engine import fetcher, manifest
 from harp.sync.engine.fetcher import Want
 from harp.sync.folder import read
@@ -19,9 +18,10 @@ from harp.sync.protocol.foldermessages import Content, Offer, OfferEnd, What
 from harp.sync.protocol.frames import Status
 from harp.sync.protocol.officemessages import Availability, Circle
 from harp.sync.service.assembly import Assembly, Deliveries
-from harp.sync.service.correspondent import Correspondent
+from harp.sync.service.correspondent import Correspondent, Holders, holders_of
 from harp.sync.service.inbox import Event, Woken
 from harp.sync.service.larder import MAX_BYTES
+from harp.sync.service.offered import OfferedFiles
 from harp.sync.service.office import Office
 from harp.sync.service.peer import Peer
 from harp.sync.service.placing import Placing
@@ -32,15 +32,10 @@ from harp.sync.service.stock import Stock
 
 _log = logging.getLogger(__name__)
 
-MAX_OFFERED = 4
 PLACED_AHEAD = 2048
 """Chunks of one file that are known to be missing before further segments are looked at."""
 NODE_BYTES = 40 * 1024
 """What an ask for a manifest node counts in a window: its length is not known before."""
-VOID_OFFER_S = 60.0
-"""An offered file whose entry has not come by then is dropped."""
-
-Holders = Callable[[Correspondent], bool]
 
 
 @dataclass(slots=True)
@@ -50,12 +45,6 @@ class _Wanted:
     what: What
     size: int
     holders: Holders
-
-
-@dataclass(slots=True)
-class _Offered:
-    assembly: Assembly
-    voided_s: float | None = None
 
 
 class Courier:
@@ -82,9 +71,8 @@ class Courier:
         self._assemblies: dict[RootId, Assembly] = {}
         self._holders: dict[RootId, Holders] = {}
         self._slots = Slots()
-        self._offered: dict[tuple[DeviceId, int], _Offered] = {}
+        self._offered = OfferedFiles(replica, self._placing, self._drop)
         self._questions = Questions(replica.folder)
-        self._names = itertools.count(1)
         self._came: set[RootId] = set()
         self.has_freed = False
         """A large file is done with, so another can be begun: paths that wait for their turn are to be looked at."""
@@ -97,11 +85,12 @@ class Courier:
             case Content():
                 self.hold(message.items, peer.device, now=now)
             case Offer():
-                self.offered(peer.device, message)
+                self._offered.heard(peer.device, message)
             case OfferEnd():
-                self.offer_ended(peer.device, message)
+                self._offered.ended(peer.device, message, is_known=message.root in self._assemblies)
             case Circle() | Availability():
                 held = self._office.heard(peer, message, self.stock.holds, now=now)
+                self._questions.heard_again(peer.device)
                 self._questions.hopeful(peer.device, held)
 
     # --- small content ------------------------------------------------------------------------------------------------
@@ -162,7 +151,9 @@ class Courier:
             self._discard(assembly)
             raise assembly.trouble
         if assembly is None:
-            assembly = self._adopt_offered(root)
+            assembly = self._offered.adopted(root)
+            if assembly is not None:
+                self._assemblies[root] = assembly
         if assembly is None:
             # One that is complete only waits for what else its path needs.
             taken = sum(one.is_wanted and not one.is_complete for one in self._assemblies.values())
@@ -295,45 +286,12 @@ class Courier:
             self._nodes.setdefault(node, _Wanted(What.NODE, NODE_BYTES, self._holders[assembly.root]))
         return data
 
-    # --- offered files ------------------------------------------------------------------------------------------------
-
-    def offered(self, peer: DeviceId, offer: Offer) -> None:
-        """Chunks of a file that a peer is still reading: what of them is missing here is asked for at once."""
-        key = (peer, offer.offer)
-        known = self._offered.get(key)
-        if known is None:
-            if len(self._offered) >= MAX_OFFERED or offer.size_hint > self._replica.root.free_bytes() // 2:
-                return
-            temp = self._replica.staging.temp(f"offer-{short(peer)}-{next(self._names)}")
-            known = self._offered[key] = _Offered(Assembly(temp, offer.size_hint, self._replica.keys, None))
-        assembly = known.assembly
-        assembly.learn(offer.chunks)
-        self._placing.place(assembly, offer.chunks)
-
-    def offer_ended(self, peer: DeviceId, end: OfferEnd) -> None:
-        """The offered file has this root; its entry follows, or came already."""
-        known = self._offered.get((peer, end.offer))
-        if known is None:
-            return
-        if not end.root or not known.assembly.conclude(end.root) or end.root in self._assemblies:
-            self._void((peer, end.offer))
-        else:
-            known.voided_s = time.monotonic() + VOID_OFFER_S
-
-    def _adopt_offered(self, root: RootId) -> Assembly | None:
-        for key, known in self._offered.items():
-            if known.assembly.root == root:
-                del self._offered[key]
-                self._assemblies[root] = known.assembly
-                return known.assembly
-        return None
-
-    def _void(self, key: tuple[DeviceId, int]) -> None:
-        known = self._offered.pop(key)
-        self._deliveries.forget(known.assembly.temp)
-        for id_ in known.assembly.missing:
+    def _drop(self, assembly: Assembly) -> None:
+        """An offered file that nobody will want."""
+        self._deliveries.forget(assembly.temp)
+        for id_ in assembly.missing:
             self._questions.close(id_)
-        self._discard(known.assembly)
+        self._discard(assembly)
 
     def _discard(self, assembly: Assembly) -> None:
         """Copies that are under way hold the file; they end by themselves."""
@@ -347,10 +305,7 @@ class Courier:
     def step(self, *, now: float) -> set[RootId]:
         """Goes on with what is under way and asks for what is missing; the roots whose content has come, or failed."""
         self.collect(now=now)
-        for key in [key for key, known in self._offered.items() if known.voided_s is not None and known.voided_s < now]:
-            self._void(key)
-        for known in self._offered.values():
-            self._placing.collect(known.assembly)
+        self._offered.step(now=now)
         came, self._came = self._came, set()
         for root, assembly in self._assemblies.items():
             if assembly.trouble is not None:
@@ -429,8 +384,8 @@ class Courier:
         for chunk, size in self.larder.awaited:
             wanted[chunk] = _Wanted(What.CHUNK, size, self._small[chunk])
             yield Want(chunk, size)
-        for (device, _), known in self._offered.items():
-            yield from self._wants_of(known.assembly, _only(device), wanted)
+        for device, assembly in self._offered:
+            yield from self._wants_of(assembly, _only(device), wanted)
         for root, assembly in self._assemblies.items():
             yield from self._wants_of(assembly, self._holders[root], wanted)
 
@@ -493,8 +448,7 @@ class Courier:
         """The peer is gone: what it was asked for is open again."""
         self._questions.lost(device)
         self._office.hood.lost(device, now=time.monotonic())
-        for key in [key for key in self._offered if key[0] == device]:
-            self._void(key)
+        self._offered.lost(device)
 
     def hopeful(self, device: DeviceId) -> None:
         """The peer's state changed: what it could not serve before it may have now."""
@@ -513,17 +467,7 @@ class Courier:
             places.add_nodes([(node, data)])
 
     def _holders_of(self, entry: Entry) -> Holders:
-        """Those that certainly have an entry's content; where none does, those that know the entry."""
-
-        def holds(one: Correspondent) -> bool:
-            if one.has(entry):
-                return True
-            # A neighbour that takes part in the office says what it has.
-            if one.device in self._office or not one.may_have(entry):
-                return False
-            return not any(other.has(entry) for other in self._correspondents())
-
-        return holds
+        return holders_of(entry, self._correspondents, self._office)
 
     def _note_unwritten(self, chunk: bytes) -> None:
         error = self._unwritten.pop(chunk, None)
@@ -532,11 +476,10 @@ class Courier:
         for assembly in self._assemblies.values():
             if chunk in assembly.missing:
                 assembly.trouble = error
-        for key in [key for key, known in self._offered.items() if chunk in known.assembly.missing]:
-            self._void(key)
+        self._offered.unwritten(chunk)
 
     def _note_written(self, chunk: ChunkId) -> None:
-        for assembly in (*self._assemblies.values(), *(known.assembly for known in self._offered.values())):
+        for assembly in (*self._assemblies.values(), *(assembly for _, assembly in self._offered)):
             ref = assembly.missing.pop(chunk, None)
             if ref is not None:
                 assembly.done_bytes += ref.size

@@ -41,7 +41,7 @@ def explained(replica: Replica, applier: Applier, courier: Courier, path: Path, 
         return Explanation("here, as the folder has it", size)
     if place.problem:
         return Explanation(f"waits for the disk: {place.problem}", size)
-    roots = applier.awaited(path)
+    roots = applier.awaits.get(path, frozenset())
     pieces = [piece for root in roots for piece in courier.explained(root, now=now)]
     if pieces:
         return Explanation("waits for content", size, [Piece(*piece) for piece in pieces])

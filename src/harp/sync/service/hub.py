@@ -5,7 +5,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,6 +22,7 @@ from harp.sync.protocol.frames import Status
 from harp.sync.protocol.messages import CloseCode, Hello, Message
 from harp.sync.protocol.session import Session
 from harp.sync.protocol.transitions import Mode, is_preferred
+from harp.sync.service.directory import Directory
 from harp.sync.service.doors import ByTicket
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.governor import Governor
@@ -30,7 +31,6 @@ from harp.sync.service.peer import Peer
 from harp.sync.service.sites import Sites
 from harp.sync.service.traffic import Traffic
 from harp.sync.store.registry import OpenTicket, Registry
-from harp.sync.transport.addresses import address_text
 from harp.sync.transport.link import Link
 from harp.sync.transport.outflow import ReadInto
 
@@ -66,8 +66,6 @@ class _Linked:
     peer: Peer
     admitted: set[FolderId] = field(default_factory=set)
     claims: dict[FolderId, messages.State] = field(default_factory=dict)
-    told: messages.Addresses | None = None
-    """Where it said that others are found: some may be members that history has not told us of yet."""
     joining: "Joining | None" = None
 
 
@@ -98,6 +96,7 @@ class Hub:
         self._on_change = on_change
         self.sites = sites or Sites()
         self.content = traffic or Traffic()
+        self.directory = Directory(key.device_id, registry, surveyor.own_addresses)
         self._lock = threading.RLock()
         self._loops: dict[FolderId, FolderLoop] = {}
         self._linked: dict[DeviceId, _Linked] = {}
@@ -226,7 +225,8 @@ class Hub:
             loser.peer.close(CloseCode.DUPLICATE)
         if loser is not one:
             self.sites.linked(peer)
-            is_new_address = self._note_address(peer)
+            self.last_seen_s[peer.device] = time.time()
+            is_new_address = self.directory.note(peer)
             self._admit_all(one)
             if is_new_address:
                 self._spread_addresses()
@@ -237,17 +237,6 @@ class Hub:
         if old.link.is_dialler == new.link.is_dialler:
             return False
         return is_preferred(self.key.device_id, old.device, is_dialler=old.link.is_dialler)
-
-    def _note_address(self, peer: Peer) -> bool:
-        """Whether it is one that others may not know yet."""
-        host, port = peer.link.remote
-        known = set(self.registry.addresses(peer.device))
-        self.last_seen_s[peer.device] = time.time()
-        if peer.link.is_dialler:
-            self.registry.add_addresses(peer.device, [address_text(host, port)], worked_s=time.time())
-        elif peer.session.peer is not None and peer.session.peer.listen_port:
-            self.registry.add_addresses(peer.device, [address_text(host, peer.session.peer.listen_port)])
-        return not known.issuperset(self.registry.addresses(peer.device))
 
     def claimed(self, peer: Peer, message: messages.State | messages.Proof) -> None:
         loop = self._loops.get(message.folder)
@@ -283,7 +272,8 @@ class Hub:
             case messages.Site():
                 self.sites.heard(peer, message)
             case messages.Addresses():
-                self._learn_addresses(peer, message)
+                self.directory.hear(peer, message, self._members() | {peer.device})
+                self._on_change()
             case messages.Proof():
                 # It speaks of the folder for the first time, or has opened it anew and heard nothing of ours since.
                 loop = self._loops.get(message.folder)
@@ -333,6 +323,7 @@ class Hub:
                 del self._linked[peer.device]
                 self.last_seen_s[peer.device] = time.time()
         self.sites.ended(peer)
+        self.directory.ended(peer)
         self.bytes_in.add(peer.link.bytes_in)
         self.bytes_out.add(peer.link.bytes_out)
         _log.debug("%r ended: %s", peer, why)
@@ -356,9 +347,7 @@ class Hub:
             for one in linked:
                 self._review(one, loop)
             self._spread_addresses()
-            for one in linked:
-                if one.told is not None:
-                    self._learn_addresses(one.peer, one.told)
+            self.directory.members_changed(self._members())
         self._on_change()
 
     def stopped(self, folder: FolderId, error: HarpError) -> None:
@@ -371,7 +360,7 @@ class Hub:
     def _admit_all(self, one: _Linked) -> None:
         for loop in self.loops():
             self._review(one, loop)
-        self._tell_addresses(one)
+        self.directory.tell(one.peer, self._members(one.admitted))
 
     def _review(self, one: _Linked, loop: FolderLoop) -> None:
         """Admits a link to a folder, or takes that back, by what history says now."""
@@ -470,36 +459,17 @@ class Hub:
 
     # --- addresses ----------------------------------------------------------------------------------------------------
 
-    def _tell_addresses(self, one: _Linked) -> None:
-        """Where this device, and the members of folders that both are in, can be found."""
-        devices = {
-            device
-            for folder in one.admitted
-            if (loop := self._loops.get(folder)) is not None
-            for device in loop.replica.membership.members
-        } - {one.peer.device, self.key.device_id}
-        known = [(self.key.device_id, tuple(self._surveyor.own_addresses())[:16])]
-        known += [(device, tuple(found)) for device in sorted(devices) if (found := self.registry.addresses(device))]
-        one.peer.send(messages.Addresses(tuple(known[:256])))
+    def _members(self, folders: Iterable[FolderId] | None = None) -> set[DeviceId]:
+        """Of these folders, or of all."""
+        loops = self.loops() if folders is None else [self._loops[id_] for id_ in tuple(folders) if id_ in self._loops]
+        return {device for loop in loops for device in loop.replica.membership.members}
 
     def _spread_addresses(self) -> None:
         """Members came, or one was found at a new address: all who share a folder with it are told."""
         with self._lock:
-            linked = [one for one in self._linked.values() if one.admitted]
-        for one in linked:
-            self._tell_addresses(one)
-
-    def _learn_addresses(self, peer: Peer, message: messages.Addresses) -> None:
-        with self._lock:
-            one = self._all.get(peer)
-        if one is not None:
-            one.told = message
-        members = {device for loop in self.loops() for device in loop.replica.membership.members}
-        members.add(peer.device)
-        for device, addresses in message.known:
-            if device in members and device != self.key.device_id:
-                self.registry.add_addresses(device, addresses)
-        self._on_change()
+            linked = [(one.peer, tuple(one.admitted)) for one in self._linked.values() if one.admitted]
+        for peer, folders in linked:
+            self.directory.tell(peer, self._members(folders))
 
 
 def _join_error(code: int | None, why: str) -> HarpError:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from harp.identity.device import DeviceId
+from harp.sync.engine.claims import Tidings
 from harp.sync.engine.fetcher import Reach
-from harp.sync.engine.neighbours import Neighbourhood, Tidings, Verdict
+from harp.sync.engine.neighbours import Neighbourhood, Verdict
 from harp.sync.model import ChunkId, FolderId
 from harp.sync.protocol.officemessages import MAX_TIDINGS, Availability, Circle
 from harp.sync.service.correspondent import Correspondent

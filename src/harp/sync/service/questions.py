@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from harp.identity.device import DeviceId, short
+from harp.sync.engine.claims import STALL_S
 from harp.sync.engine.fetcher import Ask, Asked, Reach, Source
-from harp.sync.engine.neighbours import STALL_S
+from harp.sync.engine.neighbours import FORGIVEN
 from harp.sync.model import ChunkId, FolderId
 from harp.sync.protocol.asks import Asked as SessionAsked
 from harp.sync.protocol.foldermessages import What
@@ -62,6 +63,8 @@ class Questions:
         self._benched: dict[DeviceId, float] = {}
         self._answered_s: dict[DeviceId, float] = {}
         self._stalls: dict[DeviceId, int] = {}
+        self._stalled: set[DeviceId] = set()
+        """Those that are benched for having sent nothing."""
         self._lock = threading.Lock()
         self._arrivals: list[Arrival] = []
         self._arrived_bytes = 0
@@ -165,6 +168,12 @@ class Questions:
             question.refused.discard(device)
         self._in_flight.pop(device, None)
 
+    def heard_again(self, device: DeviceId) -> None:
+        """A neighbour says something: it is not out of reach any more, if that was all; a few times."""
+        if device in self._stalled and self._stalls[device] <= STALLS + FORGIVEN:
+            self._stalled.discard(device)
+            self._benched.pop(device, None)
+
     def hopeful(self, device: DeviceId, ids: Iterable[bytes] | None = None) -> None:
         """The peer's state changed: what it could not serve before (all, or these) it may have now."""
         some = self._open.values() if ids is None else [self._open[id_] for id_ in ids if id_ in self._open]
@@ -198,7 +207,7 @@ class Questions:
             self._stalls[device] = self._stalls.get(device, 0) + 1
             if self._stalls[device] >= STALLS:
                 self._benched[device] = now + BENCH_S
-                self._stalls[device] = 0
+                self._stalled.add(device)
 
 
 class _AsAsked(dict[ChunkId, Asked]):

@@ -31,7 +31,7 @@ class Shelf:
         with self._lock:
             file = self._files.get(temp)
             if file is None:
-                fd = temp.duplicate()
+                fd = temp.reader()
                 if fd is None:
                     return
                 file = self._files[temp] = _File(fd)

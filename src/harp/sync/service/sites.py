@@ -156,6 +156,11 @@ class Sites:
             elsewhere = self._queued(line, peer, request, id_, read_into)
             if elsewhere is None:
                 self._wake()
+            displaced, line.queue.displaced = line.queue.displaced, []
+            asks = [(one.number, line.asks.pop((one.device, one.number), None)) for one in displaced]
+        for number, ask in asks:
+            if ask is not None:
+                ask.peer.answer(number, Status.ELSEWHERE, peer.device)
         if elsewhere is not None:
             peer.answer(request, Status.ELSEWHERE, elsewhere)
 
