@@ -75,6 +75,20 @@ def test_a_silent_device_is_not_named_although_nothing_waits_and_nothing_is_sent
     assert asked(queue, B, 0, now=1.0 + STUCK_S) == [None]
 
 
+def test_silence_makes_nobody_more_patient() -> None:
+    queue = SiteQueue[int]()
+    asked(queue, A, *range(12))
+    for step in range(11):
+        acked = step * CHUNK_BYTES
+        for request in queue.take({A: Line(CHUNK_BYTES, acked, 0.04), B: IDLE}, now=step * 0.25):
+            queue.sent(A, request.id, Line(CHUNK_BYTES, acked, 0.04))
+    silent = {A: Line(CHUNK_BYTES, 10 * CHUNK_BYTES, 0.04), B: IDLE}
+    # 1 MiB/s was seen: what is on its way needs a quarter of a second.
+    for step in range(100):
+        queue.look(silent, now=2.5 + step * 0.025)
+    assert asked(queue, B, 11, now=5.0) == [None]
+
+
 def test_who_leaves_and_what_is_cancelled_is_forgotten() -> None:
     queue = SiteQueue[int]()
     asked(queue, A, 0, 1)

@@ -23,7 +23,7 @@ CUSHION_S: Final = 0.25
 STUCK_S: Final = 2.0
 """A device that has taken in nothing of what is on its way for so long, and for what the line needs for all that is,
 holds nobody up."""
-INSIST_S: Final = 1.0
+INSIST_S: Final = 5.0
 """Who asks again within this time after it was named another device does not know that device."""
 GIVEN_S: Final = 10.0
 """How long it is remembered who was given what."""
@@ -185,7 +185,8 @@ class SiteQueue(Generic[R]):
         passed = now - self._rate_at
         if not self._was_busy or acked < self._rate_acked or passed > 10 * _RATE_EVERY_S:
             self._rate_at, self._rate_acked = now, acked
-        elif passed >= _RATE_EVERY_S:
+        elif passed >= _RATE_EVERY_S and acked > self._rate_acked:
+            # While nobody takes anything in, the line may be as fast as it was: silence says who is stuck, not how slow.
             rate = (acked - self._rate_acked) / passed
             self.rate = rate if not self.rate else self.rate + _RATE_WEIGHT * (rate - self.rate)
             self._rate_at, self._rate_acked = now, acked
