@@ -1,20 +1,40 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Harp: daemons joined by a ticket, driven by its command line only; two of them on loopback."""
 
+import atexit
+import functools
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import harp
 from benchmarks.figures import Undone
 from benchmarks.lab.namespace import Namespace
 from benchmarks.peers.pair import Change, TwoSides
 from benchmarks.processes import Running, wait_until
 
+PACKAGE = Path(harp.__file__).parent
 _PROGRAM = Path(sys.executable).with_name("harp")
+
+
+@functools.cache
+def frozen(package: Path) -> Path:
+    """A copy of Harp as it is when the run begins: what is edited meanwhile is neither measured nor stumbled over."""
+    copy = Path(tempfile.mkdtemp(prefix="harp-bench-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    shutil.copytree(package, copy / package.name)
+    return copy
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": str(frozen(PACKAGE))}
 
 
 @dataclass(slots=True)
@@ -31,7 +51,7 @@ class Side:
         argv = [str(_PROGRAM), "up", *path, "--home", str(self.home)]
         if self.namespace is None:
             argv += ["--listen", self.listen, "--no-discovery"]
-        name = {"HARP_DEVICE_NAME": self.home.name}
+        name = {"HARP_DEVICE_NAME": self.home.name, **_environment()}
         log = self.home.with_name(f"{self.home.name}.log")
         daemon = Running(argv, log=log, env=name, namespace=self.namespace)
 
@@ -55,7 +75,13 @@ class Side:
         argv = [str(_PROGRAM), *words, "--home", str(self.home)]
         try:
             said = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                env=os.environ | _environment(),
             )
         except subprocess.TimeoutExpired as error:
             raise Undone(f"harp {words[0]}: no answer within {timeout_s:.0f} s") from error

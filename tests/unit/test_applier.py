@@ -441,3 +441,24 @@ def test_the_paths_rows_say_what_lies_there(two: tuple[Device, Device]) -> None:
     assert place.on_disk.applied == (entry.id,)
     assert place.pending == SETTLED
     assert place.on_disk.stat == ben.replica.root.stat(Path(b"a.txt"))
+
+
+def test_a_device_whose_missing_contents_fill_a_group_rests_until_one_comes(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    for number in range(7):
+        anna.put(f"{number}.bin", bytes([number]) + LARGE[:70_000])
+    anna.looks()
+    deliver(anna, ben)
+    ben.rests()
+    disconnect(anna, ben)
+    monkeypatch.setattr(applier, "GROUP", 2)
+    ben.loop.applier._waiting.clear()
+    ben.loop.applier.resume()
+    ben.rests()
+    assert not all_settled(ben)
+    connect(anna, ben)
+    settle(anna, ben)
+    assert ben.tree() == anna.tree()
+    assert all_settled(ben)

@@ -168,7 +168,7 @@ def test_agreement_is_when_all_have_durably_the_same(device: Device, known: Exch
     assert known.describe_disagreement(vector) == ""
     known.heard(peer.as_peer, state(device, settled=False, waiting=3))
     assert not known.is_agreed(vector)
-    assert "3 paths to go" in known.describe_disagreement(vector)
+    assert "3 to go" in known.describe_disagreement(vector)
     known.heard(peer.as_peer, state(device, settled=False, held=1))
     assert "until a person decides" in known.describe_disagreement(vector)
     assert known.went(peer.as_peer)

@@ -8,8 +8,9 @@ import pytest
 from harp.base.errors import RemoteProtocolError
 from harp.sync.protocol.frames import MAX_FRAME, frame
 from harp.sync.transport import outflow as outflow_module
-from harp.sync.transport.inflow import MAX_ROOMS, READ_BYTES, Inflow, Room, reserved
+from harp.sync.transport.inflow import MAX_ROOMS, QUIET_S, READ_BYTES, Inflow, Room
 from harp.sync.transport.outflow import Bulk, Outflow
+from harp.sync.transport.records import reserved
 from harp.sync.transport.unloading import Unloading
 
 
@@ -174,8 +175,9 @@ def test_where_all_rooms_are_kept_the_next_waits_until_one_is_given_back() -> No
     assert not thread.is_alive()
 
 
-def test_a_quiet_inflow_keeps_one_room() -> None:
-    inflow = Inflow()
+def test_an_inflow_keeps_its_rooms_over_a_pause_and_one_room_when_it_is_quiet() -> None:
+    now = 100.0
+    inflow = Inflow(lambda: now)
     rooms = set()
     for _ in range(MAX_ROOMS - 1):
         for start in range(0, MAX_FRAME - 1, READ_BYTES):
@@ -186,7 +188,10 @@ def test_a_quiet_inflow_keeps_one_room() -> None:
         while room.is_kept:
             room.give_back()
     inflow.space()
-    assert not inflow._others
+    assert len(inflow._others) == MAX_ROOMS - 2
+    now += QUIET_S + 1
+    inflow.space()
+    assert len(inflow._others) == 0
 
 
 def test_answers_are_unloaded_in_order_and_their_rooms_given_back() -> None:

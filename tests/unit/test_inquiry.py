@@ -89,6 +89,23 @@ def test_a_clean_folder_verifies_and_each_fault_is_found(two: tuple[Device, Devi
     assert b"same" not in told
 
 
+def test_what_changes_while_it_is_verified_is_no_fault(two: tuple[Device, Device]) -> None:
+    anna, ben = two
+    for name in ("gone", "newer", "same"):
+        anna.put(name, b"content of " + name.encode())
+    anna.looks()
+    settle(anna, ben)
+    steps = inquiry(ben).verify()
+    told = [next(steps)]
+    anna.put("newer", b"other content")
+    anna.put("one more", b"1")
+    anna.remove("gone")
+    anna.looks()
+    settle(anna, ben)
+    told += steps
+    assert [one for one in told if isinstance(one, Finding)] == []
+
+
 def test_a_damaged_history_is_found(two: tuple[Device, Device]) -> None:
     anna, ben = two
     versions(anna, ben)

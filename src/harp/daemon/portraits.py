@@ -10,6 +10,7 @@ from harp.bridge.selftest import DaemonFacts, PeerFacts
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
+from harp.sync.service.decisions import MARKER
 from harp.sync.service.explanation import Explanation, Piece
 from harp.sync.service.floods import Flood
 from harp.sync.service.folderloop import FolderLoop
@@ -203,7 +204,9 @@ def progress(loop: FolderLoop) -> model.Progress:
     if loop.observer.is_scanning:
         return model.Progress(phase=model.Phase.SCANNING)
     correspondents = loop.exchange.correspondents()
-    if not correspondents and loop.is_idle and loop.has_waited_for_peers:
+    # What waits for content that no peer is there to give would wait for ever.
+    is_at_rest = loop.is_idle or not (loop.observer.is_busy or loop.applier.can_step)
+    if not correspondents and is_at_rest and loop.has_waited_for_peers:
         return model.Progress(
             phase=model.Phase.FAILED,
             reason="no peer is connected",
@@ -299,7 +302,7 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
     if loop.trouble:
         found.append(
             model.HeldSet(
-                id="marker",
+                id=MARKER,
                 kind="marker",
                 what=loop.trouble,
                 can_be_approved=False,
@@ -347,7 +350,7 @@ def verified(wrong: int, files: int, size: int) -> model.Progress:
             phase=model.Phase.FAILED,
             done_files=files,
             done_bytes=size,
-            reason=f"{wrong} things are wrong",
+            reason="1 thing is wrong" if wrong == 1 else f"{wrong} things are wrong",
             hint="`harp restore NAME PATH@ENTRY` brings a good version back",
         )
     return model.Progress(

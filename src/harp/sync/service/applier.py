@@ -139,7 +139,17 @@ class Applier:
 
     @property
     def can_step(self) -> bool:
-        return not self.is_stopped and bool(self._work or self._may_have_more or self._is_due())
+        return not self.is_stopped and bool(self._work or self._can_refill or self._is_due())
+
+    @property
+    def has_planned_all(self) -> bool:
+        """Every path that is pending has been planned: what none of them waits for is not wanted."""
+        return not (self._work or self._may_have_more or self._is_due())
+
+    @property
+    def _can_refill(self) -> bool:
+        """While a whole group waits for content no further paths are looked at."""
+        return self._may_have_more and len(self._waiting) < GROUP
 
     @property
     def is_busy(self) -> bool:
@@ -147,7 +157,8 @@ class Applier:
 
     @property
     def waiting(self) -> int:
-        return len(self._work) + len(self._waiting)
+        failed = sum(when != float("inf") for when, _ in self._retry.values())
+        return len(self._work) + len(self._waiting) + failed
 
     def next_deadline(self) -> float | None:
         """When (monotonic) a path that failed is tried again."""
@@ -188,7 +199,7 @@ class Applier:
                 self._work[path] = place
             else:
                 del self._retry[path]
-        if not self._work and self._may_have_more and len(self._waiting) < GROUP:
+        if not self._work and self._can_refill:
             found = self._replica.places.pending(PENDING, limit=GROUP + len(self._waiting) + len(self._retry))
             fresh = {
                 place.path: place

@@ -18,6 +18,9 @@ from harp.sync.service.sentry import LOCAL
 from harp.sync.store.holdings import Holding
 from harp.sync.store.places import PENDING, Place
 
+MARKER = "marker"
+"""What a folder whose marker is gone is listed as; nobody can decide on that."""
+
 
 class Decisions:
     """For the folder's thread."""
@@ -36,7 +39,7 @@ class Decisions:
         if flood is not None:
             self._let_go_on(flood)
             return "approved: what the device has written so far is taken in, and its hour begins anew"
-        holding = self._loop.sentry.find(held_id)
+        holding = self._holding(held_id)
         if holding.origin == LOCAL:
             self._approve_local(holding)
         else:
@@ -52,13 +55,13 @@ class Decisions:
         if flood is not None:
             self._end_membership(flood)
             return "rejected: the device is no member any more; nothing counts that it wrote beyond what is here"
-        holding = self._loop.sentry.find(held_id)
+        holding = self._holding(held_id)
         self._loop.sentry.release(holding, approved=False)
         if holding.origin == LOCAL:
             self._put_back_here(holding.paths)
         else:
             self._put_back_for_all(holding)
-        return f"rejected; {len(holding.paths)} files are put back"
+        return f"rejected; {len(holding.paths)} files are being put back"
 
     def restore(self, path: Path, prefix: str) -> str:
         """Makes an older version the current one. Raises :class:`FolderError` where its content is nowhere here."""
@@ -102,6 +105,14 @@ class Decisions:
         return "resolved"
 
     # --- the parts ----------------------------------------------------------------------------------------------------
+
+    def _holding(self, held_id: str) -> Holding:
+        if held_id == MARKER and self._loop.trouble:
+            raise UsageError(
+                "a folder that is not there cannot be decided on: nothing of it is taken for deleted",
+                hint="mount the disk, or `harp share` the folder's new place",
+            )
+        return self._loop.sentry.find(held_id)
 
     def _let_go_on(self, flood: Flood) -> None:
         """All that is known of the author by now is let in."""

@@ -251,7 +251,7 @@ class Exchange:
             if known.held:
                 return f"{who} holds changes until a person decides there"
             if not self._is_agreed(known, vector):
-                return f"{who} is still working, {known.waiting} paths to go"
+                return f"{who} is still working, or paused: {known.waiting} to go"
         return ""
 
 

@@ -337,8 +337,7 @@ class FolderLoop:
             self._author(self.observer.step())
         if self._may_apply:
             self.applier.step(now=now)
-            if not self.applier.can_step:
-                # Every path has been planned: content that none of them asked for is not waited for any more.
+            if self.applier.has_planned_all:
                 self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
         came = self.courier.step(now=now)
         if came:

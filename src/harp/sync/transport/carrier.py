@@ -33,7 +33,7 @@ class Carrier(Protocol):
     def recv_into(self, buffer: memoryview) -> int:
         """Wait for bytes; how many came, 0 at the end."""
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes | memoryview) -> None:
         """Send all of it, as slowly as the other end takes it."""
 
     def flow(self) -> Flow:

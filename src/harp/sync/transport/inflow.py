@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Plaintext on its way in: buffers in which frames are found where they were decrypted, without a copy."""
 
-import mmap
 import threading
+import time
+from collections.abc import Callable
 
 from harp.base.errors import RemoteProtocolError
 from harp.sync.protocol.frames import HEADER, LENGTH, MAX_FRAME
+from harp.sync.transport.records import reserved
 
 READ_BYTES = 256 * 1024
 """The least room there is for decrypting, once all whole frames were taken."""
@@ -13,12 +15,11 @@ READ_BYTES = 256 * 1024
 MAX_ROOMS = 4
 """How many buffers there are at most while what lies in them is still in use elsewhere."""
 
+QUIET_S = 5.0
+"""A link that has needed no further room for so long gives back all but one; sooner, each pause in a large file would
+cost the memory's pages anew."""
+
 _CAPACITY = LENGTH.size + MAX_FRAME + 4 * READ_BYTES
-
-
-def reserved(size_bytes: int) -> memoryview:
-    """Room that takes memory only as far as it is used: a quiet link touches a page or two of its buffers."""
-    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 class Room:
@@ -51,7 +52,9 @@ class Room:
 class Inflow:
     """Bytes go in at :meth:`space`, frames come out by :meth:`next_frame`; never more than one frame is waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._moved_on_s = 0.0
         self._changed = threading.Condition()
         self.room = Room(self._changed)
         """Where the last frame lies."""
@@ -76,14 +79,15 @@ class Inflow:
                 self._move_on()
         elif self._start == self._end:
             self._start = self._end = 0
-            # A quiet link needs one room.
-            self._others = [room for room in self._others if room.is_kept]
+            if self._others and self._clock() - self._moved_on_s > QUIET_S:
+                self._others = [room for room in self._others if room.is_kept]
         elif is_full:
             self._take_along(self._view)
         return self._view[self._end :]
 
     def _move_on(self) -> None:
         before = self.room
+        self._moved_on_s = self._clock()
         with self._changed:
             free = next((room for room in self._others if not room.is_kept), None)
             if free is None and len(self._others) < MAX_ROOMS - 1:

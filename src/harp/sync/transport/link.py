@@ -18,9 +18,10 @@ from harp.base.errors import HarpError, RemoteProtocolError
 from harp.identity.device import DeviceId, short
 from harp.sync.protocol.frames import ANSWER_HEADER, ANSWER_TYPE, HEADER, MAX_PAYLOAD
 from harp.sync.transport.carrier import Carrier, Flow
-from harp.sync.transport.inflow import READ_BYTES, Inflow, reserved
+from harp.sync.transport.inflow import READ_BYTES, Inflow
 from harp.sync.transport.outflow import Bulk, Outflow, ReadInto
 from harp.sync.transport.pacer import Pacer
+from harp.sync.transport.records import reserved
 from harp.sync.transport.tls import TlsMachine
 from harp.sync.transport.unloading import Unloading
 
