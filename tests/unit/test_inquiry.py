@@ -11,6 +11,7 @@ from harp.bridge import model
 from harp.daemon import portraits
 from harp.sync.model import Kind, Path, Role
 from harp.sync.service.inquiry import Checked, Finding, Inquiry
+from harp.sync.service.traffic import Traffic
 from tests.fakes.replicas import Device, connect, disconnect, office, settle
 
 
@@ -197,7 +198,7 @@ def test_a_folders_portrait_and_how_far_it_is(two: tuple[Device, Device]) -> Non
     versions(anna, ben)
     conflicting(anna, ben)
     assert ben.shared is not None
-    portrait = portraits.folder(ben.shared, ben.loop)
+    portrait = portraits.folder(ben.shared, ben.loop, Traffic())
     assert (portrait.name, portrait.role, portrait.members, portrait.connected) == ("Photos", "read-write", 2, 1)
     assert (portrait.files, portrait.conflicts, portrait.held) == (2, 1, 0)
     assert portrait.state is model.FolderState.IDLE
@@ -207,7 +208,7 @@ def test_a_folders_portrait_and_how_far_it_is(two: tuple[Device, Device]) -> Non
     assert portraits.disagreement(ben.loop) == "no peer is connected"
     ben.loop.pause(True)
     assert portraits.progress(ben.loop).reason == "the folder is paused"
-    assert portraits.folder(ben.shared, ben.loop).state is model.FolderState.PAUSED
+    assert portraits.folder(ben.shared, ben.loop, Traffic()).state is model.FolderState.PAUSED
     one = portraits.version(ben.loop, inquiry(ben).history(Path(b"a.txt"))[0])
     assert (one.kind, one.is_current, len(one.entry)) == ("file", True, 64)
     assert portraits.role(None) == "none"

@@ -85,6 +85,20 @@ def test_what_another_gets_in_place_of_a_device_that_is_stuck_is_not_sent_to_it_
     assert [(one.device, one.number) for one in queue.take({A: IDLE, B: IDLE}, now=9.0)] == [(B, 2)]
 
 
+def test_silence_makes_nobody_more_patient() -> None:
+    queue = SiteQueue[int]()
+    asked(queue, A, *range(12))
+    for step in range(11):
+        acked = step * CHUNK_BYTES
+        for request in queue.take({A: Line(CHUNK_BYTES, acked, 0.04), B: IDLE}, now=step * 0.25):
+            queue.sent(A, request.id, Line(CHUNK_BYTES, acked, 0.04))
+    silent = {A: Line(CHUNK_BYTES, 10 * CHUNK_BYTES, 0.04), B: IDLE}
+    # 1 MiB/s was seen: what is on its way needs a quarter of a second.
+    for step in range(100):
+        queue.look(silent, now=2.5 + step * 0.025)
+    assert asked(queue, B, 11, now=5.0) == [None]
+
+
 def test_who_leaves_and_what_is_cancelled_is_forgotten() -> None:
     queue = SiteQueue[int]()
     asked(queue, A, 0, 1)
