@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench bench-office clean
+.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench bench-office offices clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -88,6 +88,9 @@ bench-office: ROUNDS = 1
 bench-office: install ## a cloud and offices with one slow line each, in network namespaces (ROUNDS=1 ROWS=all); needs root
 	@benchmarks/install-peers syncthing iperf3
 	@exec $(BIN)/python -m benchmarks.office --rounds "$(ROUNDS)" --rows "$(ROWS)"
+
+offices: install ## 1,000 random offices with a clock of their own: what crosses the WAN, whoever fails (OFFICES=1000)
+	@exec $(BIN)/python -m benchmarks.offices --offices "$(or $(OFFICES),1000)"
 
 clean: ## forget what was installed and remembered
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache benchmarks/results
