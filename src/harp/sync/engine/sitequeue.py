@@ -186,7 +186,7 @@ class SiteQueue(Generic[R]):
         if not self._was_busy or acked < self._rate_acked or passed > 10 * _RATE_EVERY_S:
             self._rate_at, self._rate_acked = now, acked
         elif passed >= _RATE_EVERY_S and acked > self._rate_acked:
-            # While nobody takes anything in, the line may be as fast as it was: silence says who is stuck, not how slow.
+            # While nobody takes anything in, the line may be as fast as it was: silence does not say how slow it is.
             rate = (acked - self._rate_acked) / passed
             self.rate = rate if not self.rate else self.rate + _RATE_WEIGHT * (rate - self.rate)
             self._rate_at, self._rate_acked = now, acked
