@@ -23,6 +23,8 @@ from harp.proxy.policy import decide, patterns
 from harp.proxy.policy.compile import header_for
 from harp.proxy.registry import Registry
 
+NONE = Credentials("", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -34,11 +36,21 @@ class Question:
     is_signed: bool = False
     key: CredentialKey | None = None
     has_passphrase: bool = False
-    credentials: Credentials = Credentials("", "")
+    credentials: Credentials = NONE
     host: str = ""
     port: str = ""
     version: str = ""
     """The last three as Nextcloud's own headers say them, for an app that nobody knows yet (88)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A person as HAProxy remembers it: a number, the header's text behind it, and until when it may be believed."""
+
+    number: int
+    header: str
+    until: float
+    strip_authorization: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +62,7 @@ class Granted:
     header: str | None = None
     route: Allowed | None = None
     strip_authorization: bool = False
-    number: int | None = None
-    until: float | None = None
-    """The person's number, and until when HAProxy may go by it."""
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Refused:
 
     why: Refusal
     counts: bool
+    caller: Caller | None = None
 
 
 Ruling = Granted | Refused
@@ -120,14 +131,20 @@ class Judge:
         upstream = await self._registry.upstream(app.id)
         if isinstance(said, Allowed) and upstream is None:
             return Refused(Refusal.UNRESOLVABLE, False)
+        caller = self._remembered(app, question, answer)
         if isinstance(said, Refusal):
-            return Refused(said, said.counts)
+            return Refused(said, said.counts, caller)
         assert upstream is not None
-        if answer is None:
+        if caller is None:
             return Granted(upstream, app.version, header_for(NOBODY, app), said, strip_authorization=is_unsure)
-        strip = _did_identify(identity.is_somebody, question)
-        number, header = self._numbers.number(identity, app, strip, answer.until)
-        return Granted(upstream, app.version, header, said, strip, number, answer.until)
+        return Granted(upstream, app.version, caller.header, said, caller.strip_authorization, caller)
+
+    def _remembered(self, app: ExApp, question: Question, answer: Answer | None) -> Caller | None:
+        if answer is None:
+            return None
+        strip = _did_identify(answer.identity.is_somebody, question)
+        number, header = self._numbers.number(answer.identity, app, strip, answer.until)
+        return Caller(number, header, answer.until, strip)
 
     async def _answer(self, app: ExApp, question: Question) -> tuple[Answer | None, bool]:
         """What Nextcloud says of the person, if one has to be asked about, and whether it said nothing."""

@@ -88,9 +88,10 @@ class Registry:
         if entry is None:
             return None
         if entry.upstream is None and self._clock.monotonic() - entry.resolved_at > RESOLVE_AGAIN_S:
-            await self._resolve(app)
-            if entry.upstream is not None:
+            found = await self._resolve(app)
+            if found is not None:
                 self.changed()
+            return found
         return entry.upstream
 
     async def address_of(self, host: str, port: int) -> Upstream | None:
@@ -140,7 +141,7 @@ class Registry:
             entry.told_at = self._clock.monotonic() - REFRESH_S + 30.0
             return
         if self._entries.get(name) is not entry:
-            return
+            return  # forgotten, or brought anew, meanwhile
         if app is None:
             _log.warning("Nextcloud no longer knows the app %s: it is withdrawn", name)
             self.forget(name)
@@ -149,7 +150,7 @@ class Registry:
         else:
             await self.store(app)
 
-    async def _resolve(self, name: AppId) -> None:
+    async def _resolve(self, name: AppId) -> Upstream | None:
         entry = self._entries[name]
         address = await self._resolved(entry.app.host)
         entry.resolved_at = self._clock.monotonic()
@@ -157,6 +158,7 @@ class Registry:
             entry.upstream = Upstream(address, entry.app.port)
         elif entry.upstream is None:
             _log.warning("the host of the app %s has no address", name)
+        return entry.upstream
 
     async def _resolved(self, host: str) -> str | None:
         try:

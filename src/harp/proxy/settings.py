@@ -106,17 +106,17 @@ def shared_key(environ: Mapping[str, str], read_file: Callable[[Path], str]) -> 
     if inline and path:
         raise ConfigError("HP_SHARED_KEY and HP_SHARED_KEY_FILE are both set", hint="set one of them")
     if not inline and not path:
-        raise ConfigError("there is no shared key", hint="set HP_SHARED_KEY, or HP_SHARED_KEY_FILE to a file")
+        raise ConfigError("HP_SHARED_KEY is not set", hint="set it, or HP_SHARED_KEY_FILE to a file with the key")
     key = inline or _key_of_file(Path(path), read_file)
     if not all(" " <= c <= "~" for c in key):
-        raise ConfigError("the shared key has a character that is no printable ASCII", hint="choose another key")
+        raise ConfigError("HP_SHARED_KEY has a character that is no printable ASCII", hint="choose another key")
     for quote in ('"', "'"):
         if len(key) >= 2 and key.startswith(quote) and key.endswith(quote):
             key = key[1:-1]
     if '"' in key or "\\" in key:
-        raise ConfigError('the shared key has a " or a \\ in it', hint="choose another key")
+        raise ConfigError('HP_SHARED_KEY has a " or a \\ in it', hint="choose another key")
     if not key.strip():
-        raise ConfigError("the shared key is empty", hint="choose a long random one: openssl rand -hex 32")
+        raise ConfigError("HP_SHARED_KEY is empty", hint="choose a long random one: openssl rand -hex 32")
     return key
 
 

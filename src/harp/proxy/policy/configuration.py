@@ -95,7 +95,7 @@ def haproxy_cfg(shape: Shape) -> str:
     """The whole of ``haproxy.cfg``."""
     sections = [_global(shape), _defaults(shape), _tables(shape), _frontend(shape)]
     sections += [_slot(shape, number) for number in range(shape.slots)]
-    sections += [_unknown(shape), _refuse(shape), _control(shape), _docker(shape), _agents(shape), _inside(shape)]
+    sections += [_unknown(shape), _refuse(shape), _control(shape), _docker(), _agents(shape), _inside(shape)]
     return "\n".join("\n".join(section) for section in sections) + "\n"
 
 
@@ -398,7 +398,7 @@ def _slot(shape: Shape, number: int) -> list[str]:
     return [
         f"backend slot{number}",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
-        *_bare(shape),
+        *_bare(),
         f"    http-request allow if {signed}",
         f"    http-request set-var(txn.route) var(txn.target),map_reg({routes})",
         "    http-request set-var(txn.lack) var(txn.route),field(1,:),sub(txn.ul)",
@@ -420,7 +420,7 @@ def _slot(shape: Shape, number: int) -> list[str]:
     ]
 
 
-def _bare(shape: Shape) -> list[str]:
+def _bare() -> list[str]:
     """What no app ever sees."""
     names = ("harp-shared-key", "ex-app-host", "ex-app-port")
     return [f"    http-request del-header {name}" for name in names]
@@ -511,7 +511,7 @@ def _watched(shape: Shape) -> list[str]:
         f"    http-response allow if !{listed}",
         "    http-response set-var(txn.status) status",
         *(
-            f"    http-response set-var(txn.hit) bool(true) if {{ var(txn.route),field({place},:),sub(txn.status) eq 0 }}"
+            f"    http-response set-var(txn.hit) bool(true) if {{ var(txn.route),field({place},:),sub(txn.status) 0 }}"
             for place in range(2, shape.statuses + 2)
         ),
         "    http-response allow if !{ var(txn.hit) -m found }",
@@ -524,7 +524,7 @@ def _unknown(shape: Shape) -> list[str]:
         "backend unknown",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_ask("TRUE"),
-        *_bare(shape),
+        *_bare(),
         *_without_answer(shape, "FALSE"),
         *_answered(shape),
         *_refusal(shape),
@@ -546,19 +546,21 @@ def _refuse(shape: Shape) -> list[str]:
 def _control(shape: Shape) -> list[str]:
     lines = ["backend control", f"    server control {quoted('unix@' + shape.control)}", ""]
     if shape.trusted and not shape.control_via_proxy:
-        said = "403 Forbidden: control requests through a proxy are refused unless HP_CONTROL_VIA_PROXY=true"
         lines += [
             "backend control_via_proxy",
             "    http-request set-var(txn.why) str(control-via-proxy)",
             "    http-request track-sc2 var(txn.why) table reasons",
             "    http-request sc-inc-gpc(0,2)",
-            f'    http-request return status 403 content-type text/plain string "{said}"',
+            # The agent says it, and writes it down once.
+            "    http-request set-path /refused/via-proxy",
+            "    http-request set-method GET",
+            f"    server control {quoted('unix@' + shape.control)}",
             "",
         ]
     return lines
 
 
-def _docker(shape: Shape) -> list[str]:
+def _docker() -> list[str]:
     """The few paths of a Docker engine that AppAPI may reach (contract, 3.5)."""
     raw = "path,url_dec -m reg -i"
     allowed = {
@@ -578,7 +580,7 @@ def _docker(shape: Shape) -> list[str]:
         ),
         "    http-request deny deny_status 403 if !{ var(txn.engine) -m found }",
         f"    http-request set-dst-port {port}",
-        *_bare(shape)[:1],
+        *_bare()[:1],
         "    server engine 127.0.0.1",
         "",
     ]

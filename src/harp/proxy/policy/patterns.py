@@ -6,6 +6,7 @@ construct which the two engines read differently gets through. Expressions whose
 are left out: HAProxy counts a match that PCRE2 gave up as no match, and a weaker route would win.
 """
 
+import functools
 import re
 import re._constants as op  # type: ignore[import-not-found]
 import re._parser as parser  # type: ignore[import-not-found]
@@ -84,6 +85,7 @@ class _Cost:
     after: list[Many] = field(default_factory=list)
 
 
+@functools.lru_cache(maxsize=8192)
 def is_valid(pattern: str) -> bool:
     """Whether Python can compile the expression. The contract skips those that it cannot (57)."""
     try:
@@ -98,6 +100,7 @@ def is_valid(pattern: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=8192)
 def for_haproxy(pattern: str) -> str | None:
     """The expression as PCRE2 reads it, anchored at the start; ``None`` where the agent has to match it."""
     if len(pattern) > MAX_LENGTH:
