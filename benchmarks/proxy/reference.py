@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Runs the reference HaRP from a checkout, outside a container, in the foreground; also a launcher for the contract suite.
+"""Runs the reference HaRP from a checkout, in the foreground and outside a container; the contract suite uses it too.
 
 ``python -m benchmarks.proxy.reference CHECKOUT``, with the variables that its image takes (``HP_*``,
 ``NC_INSTANCE_URL``). The checkout is only read: what it has fixed for its container (paths, the port of its control

@@ -153,7 +153,7 @@ def person(nextcloud: Cloud) -> Callable[..., str]:
     return made
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
 _OUTCOMES = pytest.StashKey[dict[int, list[str]]]()
 _DEVIATES = pytest.StashKey[dict[int, str]]()

@@ -84,11 +84,13 @@ class Program:
             self.process.kill()
             self.process.wait()
             code = -signal.SIGKILL
-        for pid in members:
+        deadline = time.monotonic() + 2
+        while (alive := [pid for pid in members if _is_alive(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for pid in alive:
+            self.left_behind.append(_program(pid))
             with contextlib.suppress(ProcessLookupError):
-                name = _program(pid)
                 os.kill(pid, signal.SIGKILL)
-                self.left_behind.append(name)
         return code
 
 
@@ -97,6 +99,13 @@ def _program(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 def started(folder: Path, settings: Mapping[str, str]) -> Program:

@@ -30,7 +30,7 @@ def next_name(stem: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``status`` is :data:`SILENCE` where no byte came in time, :data:`CLOSED` where the connection ended without one."""
+    """``status`` is :data:`SILENCE` where no byte came in time, :data:`CLOSED` where the connection ended before."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -67,7 +67,7 @@ class Caller:
         *,
         patience_s: float = 15.0,
     ) -> Reply:
-        """One request on a connection of its own. ``target`` goes out as it is; a ``body`` of pieces goes out chunked."""
+        """One request on a connection of its own. ``target`` goes out as it is, a ``body`` of pieces chunked."""
         began = time.monotonic()
         connection = self.connect(patience_s)
         try:

@@ -44,8 +44,8 @@ class Answer:
 
 @dataclass(slots=True)
 class ExApp:
-    """``answers`` by path, without the query. ``/sse`` sends one event for each :meth:`next_event`, ``/chunks`` the same
-    in chunks without a type; an upgrade to a WebSocket is echoed; all else gets what was seen as JSON."""
+    """``answers`` by path, without the query. ``/sse`` sends one event for each :meth:`next_event`, ``/chunks`` the
+    same in chunks without a type; an upgrade to a WebSocket is echoed; all else gets what was seen as JSON."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)

@@ -54,8 +54,8 @@ class Call:
 
 @dataclass(slots=True)
 class Nextcloud:
-    """``apps``: by id a record, a status to answer with, or a text to send as it is. ``people``: by credential a user id
-    with its level, a status, or a text. ``slow``: by app id or credential the seconds that an answer takes, besides
+    """``apps``: by id a record, a status to answer with, or a text to send as it is. ``people``: by credential a user
+    id with its level, a status, or a text. ``slow``: by app id or credential the seconds that an answer takes, besides
     ``delay_s`` that each takes. ``throttled``: addresses that get 429, as after too many attempts."""
 
     key: str
