@@ -9,7 +9,9 @@ PATH: bash, curl, envsubst, nc, haproxy; and a Python with aiohttp, pydantic and
 """
 
 import argparse
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,9 +47,14 @@ with socket.create_server((host, port)):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on now.
+
+    Below those that the kernel gives to clients: one of these could take it meanwhile, and even meet itself there.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def prepared(checkout: Path, work: Path, python: Path) -> Path:

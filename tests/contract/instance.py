@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.processes import family
+from benchmarks.proxy.reference import free_port
 from tests.contract.talk import CLOSED, SILENCE, Caller, Headers, Reply, next_address
 
 IS_REFERENCE = os.environ.get("HARP_TEST_REFERENCE") == "1"
@@ -38,11 +39,6 @@ _COMMAND = os.environ.get("HARP_TEST_COMMAND") or f"{Path(sys.executable).parent
 _READY_S = 60.0
 _END_S = 15.0
 CONTROL = "/exapps/app_api"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass(slots=True)

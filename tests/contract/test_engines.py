@@ -3,7 +3,8 @@
 
 import pytest
 
-from tests.contract.instance import Harp, free_port
+from benchmarks.proxy.reference import free_port
+from tests.contract.instance import Harp
 from tests.fakes.exapp import ExApp
 
 HANDLERS = ("exists", "create", "start", "stop", "wait_for_start", "remove", "install_certificates")
