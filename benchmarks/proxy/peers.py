@@ -32,7 +32,7 @@ def cpu_by_program(pid: int) -> dict[str, float]:
             name = Path(f"/proc/{one}/comm").read_text().strip()
         except OSError:
             continue
-        program = "HAProxy" if name == "haproxy" else "agent"
+        program = PLAIN if name == "haproxy" else "agent"
         found[program] = found.get(program, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS
     return found
 

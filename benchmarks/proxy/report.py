@@ -65,10 +65,10 @@ def goal_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for verdict in verdicts:
         goal = verdict.goal
         bound = f"at least {goal.at_least:g}" if goal.at_least is not None else f"at most {goal.at_most:g}"
-        if verdict.value is None:
-            yield f"  – {goal.asks}: not measured ({bound})"
-        else:
+        if verdict.value is not None:
             yield f"  {'✓' if verdict.is_met else '✗'} {goal.asks}: {verdict.value:.3g} ({bound})"
+    if missing := sum(verdict.value is None for verdict in verdicts):
+        yield f"  – {missing} more were not measured"
 
 
 def failure_lines(failures: Sequence[Failure]) -> Iterator[str]:

@@ -137,7 +137,7 @@ class Group:
         for path in paths[:: ROUTES // 2]:
             checked(peer, path, HEADERS[caller])
         wrk(peer.url, lua, connections=_CONNECTIONS, seconds=_WARM_S)
-        watched = {"": peer} if peer is self.upstream else {"": peer, UPSTREAM: self.upstream}
+        watched = {UPSTREAM: self.upstream} | ({} if peer is self.upstream else {"": peer})
         found, spent = measured(watched, lambda: wrk(peer.url, lua, connections=_CONNECTIONS, seconds=seconds))
         return Load(
             row=row,
