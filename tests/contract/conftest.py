@@ -1,27 +1,24 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the tests of the contract share: one Nextcloud, one HaRP in front of it, ExApps; and the table at the end."""
 
-import asyncio
 import contextlib
 import itertools
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.contract import instance
 from tests.contract.instance import Harp, Program
-from tests.contract.talk import Caller, Reply, cookie, next_name
-from tests.fakes.exapp import Answer, ExApp, route
-from tests.fakes.nextcloud import META, Nextcloud
+from tests.contract.talk import Caller, next_name
+from tests.contract.waiting import Waits, begun
+from tests.fakes.exapp import ExApp
+from tests.fakes.nextcloud import Nextcloud
 from tests.fakes.served import Served
 
 KEY = os.environ.get("HARP_TEST_KEY") or "the-shared-key-of-this-run"
@@ -161,17 +158,6 @@ def person(nextcloud: Cloud) -> Callable[..., str]:
 # --- what takes long --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """What was begun when the session began, on a HaRP and a Nextcloud that no other test disturbs."""
-
-    forgetting: Future[list[tuple[int, int]]]
-    slow_person: Future[Reply]
-    slower_person: Future[Reply]
-    idle_socket: Future[str]
-    slow_answer: Future[Reply]
-
-
 @pytest.fixture(scope="session")
 def waits(request: pytest.FixtureRequest) -> Iterator[Waits]:
     with contextlib.ExitStack() as stack:
@@ -186,42 +172,6 @@ def waits(request: pytest.FixtureRequest) -> Iterator[Waits]:
         app.start()
         stack.callback(app.stop)
         yield begun(stack.enter_context(ThreadPoolExecutor(8)), own, cloud, app)
-
-
-def begun(pool: ThreadPoolExecutor, own: Harp, cloud: Cloud, app: ExApp) -> Waits:
-    name, unknown = next_name("patient"), next_name("unknown")
-    cloud.apps[name] = app.record(route("^/user", 1), route("^/"))
-    cloud.people = {"slow": ("alice", 1), "slower": ("alice", 1)}
-    cloud.slow = {"slow": 20, "slower": 60}
-    app.answers["/late"] = Answer(body=b"at last", delay_s=60)
-
-    def forgetting() -> list[tuple[int, int]]:
-        found = []
-        for pause_s in (0.0, 13.0, 3.0):
-            time.sleep(pause_s)
-            status = own.caller().get(f"/exapps/{unknown}/x").status
-            found.append((status, len(cloud.asked(META, unknown))))
-        return found
-
-    async def idle() -> str:
-        async with (
-            aiohttp.ClientSession() as browser,
-            browser.ws_connect(f"http://{own.host}:{own.port}/exapps/{name}/ws") as socket,
-        ):
-            await asyncio.sleep(125)
-            await socket.send_str("still here")
-            return await socket.receive_str(timeout=5)
-
-    def asks(path: str, *headers: tuple[str, str]) -> Future[Reply]:
-        return pool.submit(own.caller().get, f"/exapps/{name}{path}", headers, patience_s=90)
-
-    return Waits(
-        forgetting=pool.submit(forgetting),
-        slow_person=asks("/user", cookie("slow")),
-        slower_person=asks("/user", cookie("slower")),
-        idle_socket=pool.submit(lambda: asyncio.run(idle())),
-        slow_answer=asks("/late"),
-    )
 
 
 @pytest.fixture(scope="session", autouse=True)

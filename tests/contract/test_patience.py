@@ -3,8 +3,8 @@
 
 import pytest
 
-from tests.contract.conftest import Waits
 from tests.contract.talk import caller_token
+from tests.contract.waiting import Waits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
