@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.conftest import Cloud, Launch
 from tests.contract.instance import Harp
-from tests.contract.talk import Caller, next_name
+from tests.contract.talk import SILENCE, Caller, next_name
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.nextcloud import META
 
@@ -93,7 +93,8 @@ def test_036_twenty_at_once_ask_once(nextcloud: Cloud, known: Known, harp: Harp)
     with ThreadPoolExecutor(20) as pool:
         replies = list(pool.map(lambda caller: caller.get(f"/exapps/{app}/x"), [harp.caller() for _ in range(20)]))
 
-    assert {reply.status for reply in replies} == {200}
+    # Behind the reference's agent one of twenty hangs now and then, for 30 s.
+    assert {reply.status for reply in replies} - ({SILENCE} if harp.is_reference else set()) == {200}
     assert len(nextcloud.asked(META, app)) == 1
 
 
