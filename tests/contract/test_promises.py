@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract import instance
 from tests.contract.conftest import Cloud, Launch
-from tests.contract.instance import CONTROL, Harp
+from tests.contract.instance import CONTROL, Harp, Program
 from tests.contract.talk import Caller, Reply, basic, caller_token, cookie, next_name
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.nextcloud import ADMIN, ORDINARY, USER
@@ -241,6 +241,15 @@ async def test_hup_cuts_no_websocket_and_forgets_no_ban(launch: Launch, app: str
                 await asyncio.sleep(0.1)
 
         assert await asyncio.to_thread(eventually, lambda: banned.get(f"/exapps/{app}/public"), 429, 5.0)
+
+
+def test_a_second_one_on_the_same_address_says_so_and_ends(harp: Harp, start: Callable[..., Program]) -> None:
+    # HAProxy by itself shares the port (SO_REUSEPORT): each of both would get half of the requests.
+    program = start(HP_EXAPPS_ADDRESS=f"{harp.host}:{harp.port}")
+
+    assert program.wait(20) not in (0, None)
+    assert f"{harp.host}:{harp.port}" in program.output
+    assert "Traceback" not in program.output
 
 
 # --- keys and credentials ---------------------------------------------------------------------------------------------
