@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One run: for each round and number of threads, the peers in turn; then the table, the goals and the JSON."""
+"""One run: for each number of threads, row and round, the peers in turn; then the table, the goals and the JSON."""
 
 import argparse
 import datetime
@@ -52,7 +52,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", default="all", help=f"some of {','.join(ROWS)}")
     parser.add_argument("--threads", default="1,2", help="of HAProxy, one run of all rows for each")
-    parser.add_argument("--seconds", type=int, default=5, help="for each load, after 2 s to warm up")
+    parser.add_argument("--seconds", type=int, default=4, help="for each load, after 1 s to warm up")
     parser.add_argument(
         "--reference", type=Path, help="a checkout of the reference HaRP, see benchmarks/proxy/reference.py"
     )
@@ -94,19 +94,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     work.mkdir(parents=True)
     run = Run()
     try:
-        for number in range(1, asked.rounds + 1):
-            for count in threads:
-                todo = Asked(
-                    work=work / f"{number}-{count}",
-                    seconds=asked.seconds,
-                    with_harp=not asked.without_harp,
-                    checkout=checkout,
-                    rows=chosen(asked.rows, ROWS, "rows"),
-                )
-                todo.work.mkdir()
-                with ExitStack() as stack:
-                    for outcome in Group(todo, count, number, stack).outcomes():
-                        run.note(outcome)
+        for count in threads:
+            todo = Asked(
+                work=work / f"{count}-threads",
+                rounds=asked.rounds,
+                seconds=asked.seconds,
+                with_harp=not asked.without_harp,
+                checkout=checkout,
+                rows=chosen(asked.rows, ROWS, "rows"),
+            )
+            todo.work.mkdir()
+            with ExitStack() as stack:
+                for outcome in Group(todo, count, stack).outcomes():
+                    run.note(outcome)
     except Undone as error:
         raise SystemExit(f"the bench itself failed: {error}") from error
     finally:

@@ -252,11 +252,20 @@ def measured(peers: Mapping[str, Peer], act: Callable[[], Any]) -> tuple[Any, di
 
 
 def checked(peer: Peer, path: str, headers: Mapping[str, str]) -> None:
-    """One request has to succeed before thousands are counted. Raises :class:`Undone`."""
+    """One request has to succeed, within 10 s, before thousands are counted. Raises :class:`Undone`."""
     asked = urllib.request.Request(peer.url + path, headers=dict(headers))
+    problems: list[str] = []
+
+    def is_answered() -> bool:
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                answer.read()
+        except OSError as error:
+            problems.append(str(error))
+            return False
+        return True
+
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            answer.read()
-    except OSError as error:
-        log = peer.work / "log"
-        raise Undone(f"{path}: {error}; {last_words(log)}") from error
+        wait_until(is_answered, deadline_s=10, every_s=0.5, what=path)
+    except Undone as error:
+        raise Undone(f"{error}: {problems[-1]}; {last_words(peer.work / 'log')}") from error

@@ -35,7 +35,7 @@ ROWS = (LOADS, STAMPEDE, EXPIRIES, SOCKETS)
 APPS, ROUTES = 50, 10
 CALL_S = 0.03
 """How long the stand-in takes for an answer: a Nextcloud with a warm cache took 20 to 40 ms."""
-_WARM_S, _CONNECTIONS, _EXPIRING_S, _STAMPEDE_S = 2, 32, 12, 2
+_WARM_S, _CONNECTIONS, _EXPIRING_S, _STAMPEDE_S = 1, 32, 12, 2
 _SOCKETS = 1000
 _BASIC = "Basic " + b64encode(b"alice:app-password").decode()
 HEADERS: Mapping[str, Mapping[str, str]] = {
@@ -80,6 +80,7 @@ class Asked:
     """What a run is to do; ``checkout`` is the reference's."""
 
     work: Path
+    rounds: int
     seconds: int
     with_harp: bool
     checkout: Path | None
@@ -89,8 +90,9 @@ class Asked:
 class Group:
     """All peers in front of one upstream, up at the same time, with so many threads each."""
 
-    def __init__(self, asked: Asked, threads: int, number: int, stack: ExitStack) -> None:
-        self.asked, self.threads, self.number = asked, threads, number
+    def __init__(self, asked: Asked, threads: int, stack: ExitStack) -> None:
+        self.asked, self.threads = asked, threads
+        self.round = 0
         self.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
         self.upstream = HAProxy(asked.work / "upstream", threads)
         self.nextcloud = Nextcloud(
@@ -113,21 +115,29 @@ class Group:
             found.append(Harp(work / "harp", self.threads, self.nextcloud.url))
         if self.asked.checkout is not None:
             found.append(Reference(work / "reference", self.threads, self.nextcloud.url, self.asked.checkout))
-        # Each round begins with another peer, so that a slow trend of the machine meets all alike.
-        first = self.number % len(found)
-        return found[first:] + found[:first]
+        return found
 
-    def each(self, folder: str, act: Callable[[Peer], Iterator[Outcome]], *, but: str = "") -> Iterator[Outcome]:
-        """``act`` on each peer, which is started before and ended after; what a peer could not do is an outcome."""
-        for peer in self.peers(folder):
-            if peer.name != but:
-                try:
-                    peer.start()
-                    yield from act(peer)
-                except Undone as error:
-                    yield Failure(where=folder, peer=peer.name, round=self.number, why=str(error))
-                finally:
-                    peer.stop()
+    def each(self, row: str, act: Callable[[Peer], Iterator[Outcome]], *, but: str = "") -> Iterator[Outcome]:
+        """``act`` on each peer by itself, fresh in each round; what a peer could not do is an outcome."""
+        for number in range(1, self.asked.rounds + 1):
+            self.round = number
+            for peer in self.in_turn(self.peers(row)):
+                if peer.name != but:
+                    try:
+                        peer.start()
+                        yield from act(peer)
+                    except Undone as error:
+                        yield self.failure(row, peer, error)
+                    finally:
+                        peer.stop()
+
+    def in_turn(self, peers: list[Peer]) -> list[Peer]:
+        """Each round begins with another peer, so that a slow trend of the machine meets all alike."""
+        first = self.round % len(peers)
+        return peers[first:] + peers[:first]
+
+    def failure(self, where: str, peer: Peer, error: Undone) -> Failure:
+        return Failure(where=where, peer=peer.name, round=self.round, why=str(error))
 
     def load(self, peer: Peer, row: Row, caller: str, seconds: int) -> Load:
         """Warm up, then measure one peer."""
@@ -142,7 +152,7 @@ class Group:
         return Load(
             row=row,
             peer=peer.name,
-            round=self.number,
+            round=self.round,
             requests=found["requests"],
             seconds=found["us"] / 1e6,
             p50_ms=found["p50_us"] / 1e3,
@@ -154,17 +164,30 @@ class Group:
     # --- the rows -----------------------------------------------------------------------------------------------------
 
     def loads(self) -> Iterator[Outcome]:
+        """All peers are up together, and are asked in turn, for a short time each: what else the machine does meanwhile
+        meets all of them."""
         for apps in (ONE_APP, MANY_APPS):
-            yield self.load(
-                self.upstream, Row(apps=apps, caller=PUBLIC, threads=self.threads), PUBLIC, self.asked.seconds
-            )
-
-            def all_callers(peer: Peer, apps: str = apps) -> Iterator[Outcome]:
+            with ExitStack() as stack:
+                peers: list[Peer] = []
+                for peer in self.peers(LOADS):
+                    stack.callback(peer.stop)
+                    try:
+                        peer.start()
+                        peers.append(peer)
+                    except Undone as error:
+                        yield self.failure(LOADS, peer, error)
                 for caller in (PUBLIC, SESSION, PASSWORD):
                     row = Row(apps=apps, caller=caller, threads=self.threads)
-                    yield self.load(peer, row, caller, self.asked.seconds)
+                    yield from self.rounds_of(row, caller, [self.upstream, *peers] if caller == PUBLIC else peers)
 
-            yield from self.each(LOADS, all_callers)
+    def rounds_of(self, row: Row, caller: str, peers: list[Peer]) -> Iterator[Outcome]:
+        for number in range(1, self.asked.rounds + 1):
+            self.round = number
+            for peer in self.in_turn(peers):
+                try:
+                    yield self.load(peer, row, caller, self.asked.seconds)
+                except Undone as error:
+                    yield self.failure(f"{row.apps}, {caller}", peer, error)
 
     def expiries(self) -> Iterator[Outcome]:
         row = Row(apps=ONE_APP, caller=EXPIRING, threads=self.threads)
@@ -172,7 +195,7 @@ class Group:
         def one(peer: Peer) -> Iterator[Outcome]:
             yield self.load(peer, row, SESSION, _EXPIRING_S)
             if isinstance(peer, Proxy):
-                yield Figure(what=CALL_MS, peer=peer.name, round=self.number, value=CALL_S * 1000)
+                yield Figure(what=CALL_MS, peer=peer.name, round=self.round, value=CALL_S * 1000)
 
         yield from self.each(EXPIRIES, one)
 
@@ -186,14 +209,14 @@ class Group:
             # Less than a session's lifetime of 3 s.
             wrk(peer.url, lua, connections=128, seconds=_STAMPEDE_S)
             calls = self.nextcloud.calls().get("user-info", 0)
-            yield Figure(what=NEXTCLOUD_CALLS, peer=peer.name, round=self.number, value=calls)
+            yield Figure(what=NEXTCLOUD_CALLS, peer=peer.name, round=self.round, value=calls)
 
         yield from self.each(STAMPEDE, one, but=PLAIN)
 
     def sockets(self) -> Iterator[Outcome]:
         def one(peer: Peer) -> Iterator[Outcome]:
             grown = grown_bytes(self.listener.dup(), peer.port, "/exapps/sockets/ws", _SOCKETS, peer.rss_bytes)
-            yield Figure(what=SOCKET_KIB, peer=peer.name, round=self.number, value=grown / 1024)
+            yield Figure(what=SOCKET_KIB, peer=peer.name, round=self.round, value=grown / 1024)
 
         yield from self.each(SOCKETS, one)
 
