@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkout = None
     if not asked.without_harp and (why := Harp.why_not()):
         raise SystemExit(f"Harp does not run: {why}")
+    # What was started ends with the run, also where that is told to end.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     about = machine(asked)
     work: Path = asked.work / str(os.getpid())
     work.mkdir(parents=True)
