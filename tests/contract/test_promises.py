@@ -255,19 +255,22 @@ def test_a_second_one_on_the_same_address_says_so_and_ends(harp: Harp, start: Ca
 # --- keys and credentials ---------------------------------------------------------------------------------------------
 
 
-def test_the_control_plane_is_closed_to_a_trusted_proxy(launch: Launch) -> None:
+def test_the_control_plane_is_closed_to_who_comes_through_a_trusted_proxy(launch: Launch) -> None:
     proxy = "127.0.9.77"
+    client = "198.51.100.1"
     with launch(HP_TRUSTED_PROXY_IPS=proxy) as own:
-        for headers in ([("X-Forwarded-For", "198.51.100.1")], []):
-            reply = own.control("GET", "/info", caller=own.caller(proxy), headers=headers)
+        for name, value in (("X-Forwarded-For", client), ("X-Real-IP", client), ("Forwarded", f"for={client}")):
+            reply = own.control("GET", "/info", caller=own.caller(proxy), headers=[(name, value)])
             assert reply.status == 403
             assert "HP_CONTROL_VIA_PROXY=true" in reply.text
         assert own.control("GET", "/info").status == 200
+        assert own.control("GET", "/info", caller=own.caller(proxy)).status == 200, "the proxy's machine by itself"
         assert own.program is not None
         assert own.program.output.count("HP_CONTROL_VIA_PROXY=true") == 1, "said once, not for each request"
 
     with launch(HP_TRUSTED_PROXY_IPS=proxy, HP_CONTROL_VIA_PROXY="true") as own:
-        assert own.control("GET", "/info", caller=own.caller(proxy)).status == 200
+        through = own.control("GET", "/info", caller=own.caller(proxy), headers=[("X-Forwarded-For", client)])
+        assert through.status == 200
 
 
 def test_no_output_has_a_secret(launch: Launch, nextcloud: Cloud, exapp: ExApp, known: Known) -> None:
