@@ -137,6 +137,7 @@ class Proxy(Peer):
                 "HP_EXAPPS_HTTPS_ADDRESS": address(),
                 "HP_FRP_ADDRESS": address(),
                 "HP_SPOA_ADDRESS": address(),
+                "HP_METRICS_ADDRESS": address(),
                 "HP_FRP_DISABLE_TLS": "true",
                 "HP_VERBOSE_START": "0",
                 **self.own_settings(),

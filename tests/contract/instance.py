@@ -128,8 +128,8 @@ def started(folder: Path, settings: Mapping[str, str]) -> Program:
 
 def own_addresses() -> dict[str, str]:
     """Addresses that nobody else listens on."""
-    names = ("HP_EXAPPS_ADDRESS", "HP_EXAPPS_HTTPS_ADDRESS", "HP_FRP_ADDRESS", "HP_SPOA_ADDRESS")
-    return {name: f"127.0.0.1:{free_port()}" for name in names}
+    served = ("EXAPPS", "EXAPPS_HTTPS", "FRP", "SPOA", "METRICS")
+    return {f"HP_{name}_ADDRESS": f"127.0.0.1:{free_port()}" for name in served}
 
 
 @dataclass(slots=True)
