@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench clean
+.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench bench-proxy clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 FOLDER ?= $(HOME)/Harp
 ROUNDS ?= 3
 ROWS ?= all
+THREADS ?= 1,2
+REFERENCE ?=
 PYTEST_ARGS ?=
 
 # The first of these that is new enough.
@@ -80,8 +82,13 @@ format: install-dev ## put the sources into the house's form
 	$(BIN)/ruff format .
 
 bench: install ## Harp, Syncthing and rsync in turn (ROUNDS=3 ROWS=all)
-	@benchmarks/install-peers
+	@benchmarks/install-peers syncthing rsync
 	@exec $(BIN)/python -m benchmarks --rounds "$(ROUNDS)" --rows "$(ROWS)"
+
+bench-proxy: install ## Harp as a proxy, plain HAProxy, and a checkout of the reference (REFERENCE=… THREADS=1,2)
+	@benchmarks/install-peers haproxy wrk
+	@exec $(BIN)/python -m benchmarks.proxy --rounds "$(ROUNDS)" --rows "$(ROWS)" --threads "$(THREADS)" \
+		$(if $(REFERENCE),--reference "$(REFERENCE)")
 
 clean: ## forget what was installed and remembered
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache benchmarks/results
