@@ -175,12 +175,12 @@ async def _status(settings: ProxySettings) -> ProxyStatus:
     now = time.time()
     failures = await bans.read(socket)
     apps = []
-    for line in (await socket.ask(f"show map {settings.run}/apps.map")).splitlines():
+    for line in (await socket.ask("show map ./apps.map")).splitlines():
         _where, _, entry = line.partition(" ")
         name, _, record = entry.partition(" ")
         parts = record.split("|")
         if len(parts) == 5:
-            routes = await socket.ask(f"show map {settings.run}/slot{parts[0]}.map")
+            routes = await socket.ask(f"show map ./slot{parts[0]}.map")
             apps.append(
                 AppFact(id=name, upstream=f"{parts[1]}:{parts[2]}", version=parts[3], routes=len(routes.splitlines()))
             )

@@ -52,14 +52,15 @@ def run(home: Path) -> int:
 
 def shape_of(settings: ProxySettings) -> Shape:
     """What the settings, the certificate's place and the descriptors make of HAProxy's configuration."""
-    run = str(settings.run)
+    # HAProxy runs in its folder: what it reads there has short names, however deep the folder lies.
+    run = "."
     has_certificate = settings.certificate.is_file()
     _version, has_exporter = version_of(find_haproxy(settings.haproxy))
     return Shape(
         run=run,
         binds=(settings.http,),
         tls_binds=(settings.https,) if has_certificate else (),
-        certificate=str(settings.certificate) if has_certificate else "",
+        certificate=str(settings.certificate.absolute()) if has_certificate else "",
         agent=settings.agent or f"unix@{run}/agent.sock",
         control=f"{run}/control.sock",
         key_digest=hashlib.sha256(settings.key.encode()).hexdigest().upper(),
@@ -93,7 +94,13 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         callers = Callers(nextcloud, settings.session_lifetime_s, clock, tasks, counters)
         numbers = Numbers()
         publisher = Publisher(run, shape_of(settings), lambda: known_to(registry), clock, counters)
-        registry.changed = publisher.wake
+        registry.published = publisher.published
+
+        def changed() -> None:
+            remember_apps(run, registry)
+            publisher.wake()
+
+        registry.changed = changed
         agent = Agent(Judge(registry, callers, numbers, matcher).rule, tasks, counters)
         control = ControlApi(settings.key, registry, NoDocker(), NoKubernetes())
         figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set)
@@ -115,7 +122,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
             await figures.start(settings.metrics)
             tasks.start("publisher", publisher.follow())
             tasks.start("freshness", registry.keep_fresh())
-            tasks.start("memory", _remember(run, registry, numbers, publisher, clock, seeded))
+            tasks.start("memory", _remember(run, numbers, publisher, clock, seeded))
             if (run / "haproxy.sock").exists():
                 haproxy_is_new()
             files.write(run / "ready", "ready\n")
@@ -130,6 +137,12 @@ async def _run(home: Path, settings: ProxySettings) -> None:
 def known_to(registry: Registry) -> Mapping[AppId, Known]:
     """The apps that HAProxy can be told of: those whose host has an address."""
     return {name: Known(app, upstream) for name, (app, upstream) in registry.known().items() if upstream is not None}
+
+
+def remember_apps(run: Path, registry: Registry) -> None:
+    """Writes the records down for the next start."""
+    apps = [app for app, _upstream in registry.known().values()]
+    files.write(run / APPS_FILE, msgspec.json.encode(apps).decode())
 
 
 def remembered_apps(run: Path) -> list[ExApp]:
@@ -149,16 +162,20 @@ def _read_again(home: Path, publisher: Publisher) -> None:
 
 
 async def _give_back(run: Path, seeded: asyncio.Event) -> None:
-    try:
-        await bans.give_back(run, bans.saved(run))
-    except OSError as error:
-        _log.warning("bans of the last run could not be given back: %s", error)
+    """As soon as HAProxy listens."""
+    for _ in range(100):
+        try:
+            await bans.give_back(run, bans.saved(run))
+            break
+        except OSError:
+            await asyncio.sleep(0.1)
+    else:
+        _log.warning("bans of the last run could not be given back: HAProxy does not listen")
     seeded.set()
 
 
 async def _remember(
     run: Path,
-    registry: Registry,
     numbers: Numbers,
     publisher: Publisher,
     clock: SystemClock,
@@ -167,8 +184,6 @@ async def _remember(
     """Writes down what the next start wants to know, and forgets numbers that nobody has any more."""
     await seeded.wait()
     while True:
-        apps = [app for app, _upstream in registry.known().values()]
-        files.write(run / APPS_FILE, msgspec.json.encode(apps).decode())
         try:
             bans.save(run, await bans.read(publisher.socket))
             left = numbers.sweep(clock.now())

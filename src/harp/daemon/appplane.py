@@ -13,6 +13,7 @@ import aiohttp
 
 from harp.base.errors import ConfigError, HarpError
 from harp.base.runtime import SystemClock, Tasks
+from harp.base.sockets import short_name
 from harp.proxy import settings as variables
 from harp.proxy.edge import files
 from harp.proxy.edge.process import Child, checked, demand_free, find_haproxy, version_of
@@ -83,11 +84,12 @@ class AppPlane:
                 "-W",
                 "-q" if settings.log_level == "error" else "-db",
                 "-S",
-                f"{self._run}/master.sock,mode,600",
+                "unix@./master.sock,mode,600",
                 "-f",
-                f"{self._run}/haproxy.cfg",
+                "haproxy.cfg",
             ],
             self._clock,
+            folder=self._run,
         )
         self._up = asyncio.Event()
 
@@ -104,9 +106,9 @@ class AppPlane:
             demand_free(name, address)
         for name in ("ready", "haproxy.sock", "master.sock", "control.sock", "agent.sock", "inside.sock"):
             (self._run / name).unlink(missing_ok=True)
-        tasks.start("agent", self._agent.run(self._agent_started))
+        tasks.start("agent", self._agent.run(lambda: None))
         await self._wait_for("the agent", self._run / "ready")
-        await asyncio.to_thread(checked, self._haproxy_path, self._run / "haproxy.cfg")
+        await asyncio.to_thread(checked, self._haproxy_path, self._run)
         tasks.start("haproxy", self._haproxy.run(self._haproxy_started))
         await self._wait_for("HAProxy", self._run / "haproxy.sock")
         self._agent.tell(signal.SIGUSR1)
@@ -132,13 +134,9 @@ class AppPlane:
         except OSError:
             raise ConfigError(f"a proxy runs in {self._run} already", hint="stop it, or set HP_RUN_DIR") from None
 
-    async def _agent_started(self) -> None:
-        await asyncio.sleep(0)
-
-    async def _haproxy_started(self) -> None:
-        if self._haproxy.starts > 1:
-            await self._wait_for("HAProxy", self._run / "haproxy.sock")
-            self._agent.tell(signal.SIGUSR1)
+    def _haproxy_started(self) -> None:
+        """A HAProxy that was brought back has the files, but neither bans nor sessions: the agent gives them."""
+        self._agent.tell(signal.SIGUSR1)
 
     async def _wait_for(self, who: str, path: Path) -> None:
         deadline = self._clock.monotonic() + START_S
@@ -161,12 +159,12 @@ class AppPlane:
 
 async def agent_answers(settings: ProxySettings) -> bool:
     """Whether the agent answers its heartbeat."""
-    connector = aiohttp.UnixConnector(str(settings.run / "control.sock"))
-    headers = {"harp-shared-key": settings.key}
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+    with short_name(settings.run / "control.sock") as name, contextlib.suppress(aiohttp.ClientError, OSError):
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=PROBE_S)) as session,
-            session.get("http://control/heartbeat", headers=headers) as response,
+            aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(name), timeout=aiohttp.ClientTimeout(total=PROBE_S)
+            ) as session,
+            session.get("http://control/alive") as response,
         ):
             return response.status == 200
     return False

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from harp import __version__
+from harp.base.sockets import short_name
 from harp.proxy.deploy.manual import K8S_VERBS, VERBS
 from harp.proxy.deploy.port import Backend, Outcome
 from harp.proxy.model import AppId
@@ -39,6 +40,7 @@ class ControlApi:
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admitted])
         app.add_routes(
             [
+                web.get("/alive", self._heartbeat),
                 web.get("/heartbeat", self._heartbeat),
                 web.get("/info", self._info),
                 web.get("/refused/via-proxy", self._via_proxy),
@@ -51,7 +53,8 @@ class ControlApi:
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         path.unlink(missing_ok=True)
-        await web.UnixSite(self._runner, str(path)).start()
+        with short_name(path) as name:
+            await web.UnixSite(self._runner, name).start()
         path.chmod(0o600)
 
     async def close(self) -> None:
@@ -64,6 +67,8 @@ class ControlApi:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """HAProxy has looked at the key already; a second look costs nothing."""
+        if request.path == "/alive":
+            return await handler(request)  # HAProxy's own question
         given = request.headers.get("harp-shared-key", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._key):
             return web.Response(status=401, text="401 Unauthorized")
@@ -102,7 +107,7 @@ class ControlApi:
         return web.Response(status=204)
 
     async def _forget(self, request: web.Request) -> web.Response:
-        if not self._registry.forget(AppId(request.match_info["app"].lower())):
+        if not await self._registry.forget(AppId(request.match_info["app"].lower())):
             raise web.HTTPNotFound
         return web.Response(status=204)
 

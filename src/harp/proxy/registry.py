@@ -4,7 +4,7 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from harp.base.runtime import Clock, Counters, Tasks
@@ -28,13 +28,18 @@ class _Entry:
     resolved_at: float = float("-inf")
 
 
+async def _at_once() -> None:
+    pass
+
+
 class Registry:
-    """Records by app. ``changed()`` is called after each change of what is known."""
+    """Records by app. ``changed()`` is called after each change of what is known, ``published()`` is waited for."""
 
     def __init__(
         self, nextcloud: Nextcloud, resolver: Resolver, clock: Clock, tasks: Tasks, counters: Counters
     ) -> None:
         self.changed: Callable[[], None] = lambda: None
+        self.published: Callable[[], Awaitable[None]] = _at_once
         self._nextcloud = nextcloud
         self._resolver = resolver
         self._clock = clock
@@ -67,19 +72,21 @@ class Registry:
         self._entries[app.id] = _Entry(app, self._clock.monotonic())
         await self._resolve(app.id)
         self.changed()
+        await self.published()
 
-    def forget(self, app: AppId) -> bool:
+    async def forget(self, app: AppId) -> bool:
         """Whether there was a record to forget (24–26)."""
         was_known = self._entries.pop(app, None) is not None
         self._absent.pop(app, None)
         if was_known:
             self.changed()
+            await self.published()
         return was_known
 
     def preload(self, apps: list[ExApp]) -> None:
         """Records of an earlier run: good until Nextcloud says otherwise."""
         for app in apps:
-            self._entries.setdefault(app.id, _Entry(app, float("-inf")))
+            self._entries.setdefault(app.id, _Entry(app, self._clock.monotonic()))
         self.changed()
 
     async def upstream(self, app: AppId) -> Upstream | None:
@@ -144,7 +151,7 @@ class Registry:
             return  # forgotten, or brought anew, meanwhile
         if app is None:
             _log.warning("Nextcloud no longer knows the app %s: it is withdrawn", name)
-            self.forget(name)
+            await self.forget(name)
         elif app == entry.app:
             entry.told_at = self._clock.monotonic()
         else:

@@ -178,9 +178,15 @@ class _Given:
 
     def address(self, name: str, default: str) -> str:
         text = self.text(name, default)
-        host, _, port = text.rpartition(":")
+        host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not port.isascii() or not port.isdecimal() or int(port) > 65_535 or not re.fullmatch(r"[\w.:*-]*", bare):
+        if (
+            not colon
+            or not port.isascii()
+            or not port.isdecimal()
+            or int(port) > 65_535
+            or not re.fullmatch(r"[\w.:*-]*", bare)
+        ):
             raise ConfigError(f"{name} cannot be {text!r}", hint=f"HOST:PORT, e.g. {default or '127.0.0.1:9600'}")
         return f"{bare or '*'}:{port}"
 

@@ -5,8 +5,10 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 from harp.base.runtime import Counters, Tasks
+from harp.base.sockets import short_name
 from harp.proxy.edge import spop
 from harp.proxy.judge import Granted, Question, Refused, Ruling
 from harp.proxy.model import CredentialKey, Credentials
@@ -31,7 +33,8 @@ class Agent:
     async def start(self, address: str) -> None:
         """Listens: ``unix@PATH`` or ``HOST:PORT``."""
         if address.startswith("unix@"):
-            self._server = await asyncio.start_unix_server(self._connected, address.removeprefix("unix@"), backlog=1024)
+            with short_name(Path(address.removeprefix("unix@"))) as name:
+                self._server = await asyncio.start_unix_server(self._connected, name, backlog=1024)
         else:
             host, _, port = address.rpartition(":")
             self._server = await asyncio.start_server(self._connected, host, int(port), backlog=1024)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harp.base.errors import UsageError
+from harp.base.sockets import short_name
 from harp.proxy.edge import files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.policy.configuration import MODULUS
@@ -78,7 +79,8 @@ async def give_back(run: Path, known: list[Failures]) -> None:
     """Writes rings into the table of a new worker; the socket's commands cannot (only the first place of a ring)."""
     if not known:
         return
-    reader, writer = await asyncio.open_unix_connection(str(run / "inside.sock"))
+    with short_name(run / "inside.sock") as name:
+        reader, writer = await asyncio.open_unix_connection(name)
     try:
         for failures in known:
             ring = ":".join(str(at) for at in failures.ring)

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from harp.base.errors import ConfigError
 from harp.base.runtime import Clock, Counters
+from harp.base.sockets import short_name
 from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 
@@ -74,10 +75,11 @@ class Figures:
         )
 
     async def _exporter(self) -> bytes:
-        connector = aiohttp.UnixConnector(str(self._run / "inside.sock"))
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+        with short_name(self._run / "inside.sock") as name, contextlib.suppress(aiohttp.ClientError, OSError):
             async with (
-                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=_SCRAPE_S)) as session,
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(name), timeout=aiohttp.ClientTimeout(total=_SCRAPE_S)
+                ) as session,
                 session.get("http://inside/metrics") as response,
             ):
                 if response.status == 200:

@@ -8,9 +8,6 @@ from pathlib import Path
 
 from harp.base.errors import ConfigError
 
-MAX_SOCKET_PATH = 107
-"""Bytes of the path of a Unix socket (unix(7))."""
-
 
 def make_run_folder(run: Path) -> None:
     """Makes the folder, for its owner alone. Raises :class:`ConfigError`."""
@@ -21,10 +18,6 @@ def make_run_folder(run: Path) -> None:
         raise ConfigError(
             f"{run} cannot be used: {error.strerror}", hint="set HP_RUN_DIR to a folder of your own"
         ) from (error)
-    if len(os.fsencode(run / "haproxy.sock")) + 16 > MAX_SOCKET_PATH:
-        raise ConfigError(f"{run} is too long for sockets in it", hint="set HP_RUN_DIR to a shorter path")
-    if any(c in str(run) for c in " \t\r\n\"'\\"):
-        raise ConfigError(f"{run} has a blank or a quote in it", hint="set HP_RUN_DIR to a plain path")
 
 
 def write(path: Path, text: str) -> bool:

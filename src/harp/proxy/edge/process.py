@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harp.base.errors import ConfigError
@@ -63,10 +63,10 @@ def version_of(haproxy: str) -> tuple[str, bool]:
     return version, "+PROMEX" in said or "USE_PROMEX=1" in said
 
 
-def checked(haproxy: str, configuration: Path) -> None:
+def checked(haproxy: str, run: Path) -> None:
     """Raises :class:`ConfigError` with HAProxy's own words where it refuses the configuration."""
     tried = subprocess.run(  # noqa: S603
-        [haproxy, "-c", "-q", "-f", str(configuration)], capture_output=True, text=True, timeout=60, check=False
+        [haproxy, "-c", "-q", "-f", "haproxy.cfg"], cwd=run, capture_output=True, text=True, timeout=60, check=False
     )
     if tried.returncode:
         lines = [line.partition(" : ")[2] for line in tried.stderr.splitlines() if "[ALERT]" in line]
@@ -98,15 +98,13 @@ class Child:
         command: Sequence[str],
         clock: Clock,
         *,
-        ready: Callable[[], Awaitable[None]] | None = None,
-        stdin: int = subprocess.DEVNULL,
+        folder: Path | None = None,
     ) -> None:
         self.name = name
         self.starts = 0
         self._command = list(command)
         self._clock = clock
-        self._ready = ready
-        self._stdin = stdin
+        self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self._ending = False
 
@@ -115,14 +113,14 @@ class Child:
         """The running process."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
-    async def run(self, started: Callable[[], Awaitable[None]]) -> None:
-        """Until :meth:`end`; ``started`` is awaited after each start."""
+    async def run(self, started: Callable[[], None]) -> None:
+        """Until :meth:`end`; ``started`` is called after each start."""
         backoff, failures = Backoff(first_s=0.2, most_s=5.0), 0
         while True:
             began = self._clock.monotonic()
             await self._start()
             assert self._process is not None
-            await started()
+            started()
             code = await self._process.wait()
             if self._ending:
                 return
@@ -133,7 +131,11 @@ class Child:
     async def _start(self) -> None:
         self.starts += 1
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=self._stdin, preexec_fn=_die_with_parent, start_new_session=True
+            *self._command,
+            stdin=subprocess.DEVNULL,
+            cwd=self._folder,
+            preexec_fn=_die_with_parent,
+            start_new_session=True,
         )
 
     def tell(self, number: signal.Signals) -> None:
@@ -158,7 +160,12 @@ class Child:
 
 
 def _die_with_parent() -> None:
-    """A supervisor that is killed leaves nobody behind (prctl(2), PR_SET_PDEATHSIG)."""
+    """A supervisor that is killed leaves nobody behind (prctl(2), PR_SET_PDEATHSIG).
+
+    What it tells a process that has no ears yet is lost, and not the end of it.
+    """
     import ctypes
 
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)

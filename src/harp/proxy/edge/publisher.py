@@ -2,8 +2,10 @@
 """Makes HAProxy follow the registry: commands where they do, a reload where they do not."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harp.base.runtime import Clock, Counters
@@ -17,7 +19,8 @@ _log = logging.getLogger(__name__)
 
 RELOADS_APART_S = 6.0
 """HAProxy 2.6 needs a worker to have run for five seconds; more reloads than that are gathered."""
-GATHER_S = 0.005
+GATHER_S = 0.002
+PUBLISHED_S = 1.0
 AGAIN_S = 1.0
 NEW_WORKER_S = 10.0
 
@@ -34,6 +37,9 @@ class Publisher:
         self._apps = apps
         self._clock = clock
         self._woken = asyncio.Event()
+        self._told = asyncio.Condition()
+        self._wanted = self._done = 0
+        self._written: dict[str, str] = {}
         self._state: policy.State | None = None
         self._seeds = True
         self._wants_reload = ""
@@ -43,6 +49,7 @@ class Publisher:
 
     def wake(self) -> None:
         """Something is known anew."""
+        self._wanted += 1
         self._woken.set()
 
     def seed(self) -> None:
@@ -59,8 +66,15 @@ class Publisher:
     def write_files(self) -> None:
         """The files for a HAProxy that is about to start."""
         state = policy.placed(self._state, self._shape, self._apps())
-        files.write_all(self._run, policy.files(state))
+        self._write(state)
         self._state = state
+
+    async def published(self) -> None:
+        """Until HAProxy has what is known now, or for a second: it may be about to be started."""
+        goal = self._wanted
+        with contextlib.suppress(TimeoutError):
+            async with self._told, asyncio.timeout(PUBLISHED_S):
+                await self._told.wait_for(lambda: self._done >= goal)
 
     async def follow(self) -> None:
         """Until it is cancelled."""
@@ -68,8 +82,12 @@ class Publisher:
             await self._woken.wait()
             await asyncio.sleep(GATHER_S)
             self._woken.clear()
+            goal = self._wanted
             try:
                 await self._publish()
+                async with self._told:
+                    self._done = goal
+                    self._told.notify_all()
             except (RuntimeSocketError, OSError) as error:
                 _log.info("HAProxy cannot be told just now: %s", error)
                 self._seeds = True
@@ -81,6 +99,7 @@ class Publisher:
         assert self._state is not None
         step = policy.changes(self._state, wanted)
         if isinstance(step, policy.Reload) or self._wants_reload:
+            await self._withdraw(policy.withdrawals(self._state, wanted))
             await self._reload(step.why if isinstance(step, policy.Reload) else self._wants_reload)
             return
         seeds, self._seeds = self._seeds, False
@@ -89,11 +108,25 @@ class Publisher:
             await self.socket.ask("clear table sessions")
             step = policy.seeding(wanted)
         if step.commands:
-            files.write_all(self._run, policy.files(wanted))
+            self._write(wanted)
         for command in step.commands:
             await self.socket.do(command)
             self._commands.add()
         self._state = wanted
+
+    async def _withdraw(self, dropped: tuple[policy.DropEntry, ...]) -> None:
+        """What would be wrong until the reload is asked of the agent meanwhile."""
+        assert self._state is not None
+        for entry in dropped:
+            await self.socket.do(entry)
+        gone = {entry.key for entry in dropped}
+        left = {name: known for name, known in self._state.apps.items() if name not in gone}
+        self._state = replace(self._state, apps=left, slots={name: self._state.slots[name] for name in left})
+
+    def _write(self, state: policy.State) -> None:
+        texts = policy.files(state)
+        files.write_all(self._run, {name: text for name, text in texts.items() if self._written.get(name) != text})
+        self._written = texts
 
     async def _reload(self, why: str) -> None:
         wait = self._reloaded_at + RELOADS_APART_S - self._clock.monotonic()
@@ -104,7 +137,7 @@ class Publisher:
         wanted = policy.placed(self._state, self._shape, self._apps())
         known = await bans.read(self.socket)
         before = (await self.socket.info()).get("Pid")
-        files.write_all(self._run, policy.files(wanted))
+        self._write(wanted)
         _log.warning("HAProxy is reloaded: %s", why)
         await RuntimeSocket(self._run / "master.sock").ask("reload")
         await self._new_worker(before)

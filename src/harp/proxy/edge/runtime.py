@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harp.base.errors import HarpError
+from harp.base.sockets import short_name
 from harp.proxy.policy.compile import Command, DropEntry, PutEntry, SwitchMap
 
 TIMEOUT_S = 5.0
@@ -39,7 +40,8 @@ class RuntimeSocket:
             ) from None
 
     async def _asked(self, command: str) -> str:
-        reader, writer = await asyncio.open_unix_connection(str(self._path))
+        with short_name(self._path) as name:
+            reader, writer = await asyncio.open_unix_connection(name)
         try:
             writer.write(command.encode() + b"\n")
             await writer.drain()

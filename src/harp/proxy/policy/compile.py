@@ -182,6 +182,12 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
     return RuntimeCommands((*dropped, *switched, *put))
 
 
+def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
+    """The apps of whom the old state says what is no longer so."""
+    apps = map_file(old.shape, "apps")
+    return tuple(DropEntry(apps, name) for name, known in old.apps.items() if new.apps.get(name) != known)
+
+
 def seeding(state: State) -> RuntimeCommands:
     """All of a state anew, for a HAProxy of which nobody knows what it holds."""
     shape = state.shape

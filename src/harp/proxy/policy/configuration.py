@@ -14,6 +14,7 @@ route is looked up. What is known ends there with ``allow``; only the rest asks 
     harp.*     what the agent answered
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -91,6 +92,7 @@ def map_file(shape: Shape, name: str) -> str:
     return f"{shape.run}/{name}.map"
 
 
+@functools.lru_cache(maxsize=4)
 def haproxy_cfg(shape: Shape) -> str:
     """The whole of ``haproxy.cfg``."""
     sections = [_global(shape), _defaults(shape), _tables(shape), _frontend(shape)]
@@ -495,6 +497,8 @@ def _refusal(shape: Shape) -> list[str]:
 def _counted(shape: Shape, rule: str, condition: str) -> list[str]:
     """One failure more of this client: the ring moves on by one, newest first."""
     ring = ring_of(shape)
+    # With the right key nothing counts (98, 99).
+    condition += " !{ var(txn.key) -m found }"
     lines = [f"    {rule} track-sc0 var(txn.net) table bans if {condition}"]
     if shape.ban_count > RING_MOST:
         return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
@@ -537,14 +541,25 @@ def _unknown(shape: Shape) -> list[str]:
 def _refuse(shape: Shape) -> list[str]:
     return [
         "backend refuse",
-        "    http-request set-var(txn.count) bool(true) if !{ var(txn.key) -m found }",
+        "    http-request set-var(txn.count) bool(true)",
         *_refusal(shape),
         "",
     ]
 
 
 def _control(shape: Shape) -> list[str]:
-    lines = ["backend control", f"    server control {quoted('unix@' + shape.control)}", ""]
+    server = (
+        f"    server control {quoted('unix@' + shape.control)} check inter 500ms fastinter 250ms fall 3 rise 1"
+        " on-marked-down shutdown-sessions"
+    )
+    # Calls may take minutes; a hung agent is told from a slow call by its own sign of life.
+    lines = ["backend control", "    timeout check 500ms", "    option httpchk GET /alive", "    retries 0", server]
+    lines += [
+        # A call that the agent took and will not answer: HAProxy says 502 where the cause is that nobody is there.
+        f'    http-error status 502 content-type text/plain string "{_TEXTS[503]}"',
+        "    http-after-response set-status 503 if { status 502 }",
+        "",
+    ]
     if shape.trusted and not shape.control_via_proxy:
         lines += [
             "backend control_via_proxy",
@@ -554,7 +569,7 @@ def _control(shape: Shape) -> list[str]:
             # The agent says it, and writes it down once.
             "    http-request set-path /refused/via-proxy",
             "    http-request set-method GET",
-            f"    server control {quoted('unix@' + shape.control)}",
+            server,
             "",
         ]
     return lines
