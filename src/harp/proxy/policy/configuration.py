@@ -27,6 +27,7 @@ RING_MOST = 100
 MODULUS = 2_000_000_000
 """Times in tables are milliseconds modulo this (23 days): tables hold 32 bits."""
 LIFETIME_MOST_MS = 10_500
+CONTROL_MS = 2_800
 ASK_S = 2
 WAIT_S = 1.5
 """After this long the agent says "wait", before HAProxy's own time-out of :data:`ASK_S` ends the question."""
@@ -548,16 +549,15 @@ def _refuse(shape: Shape) -> list[str]:
 
 
 def _control(shape: Shape) -> list[str]:
-    server = (
-        f"    server control {quoted('unix@' + shape.control)} check inter 500ms fastinter 250ms fall 3 rise 1"
-        " on-marked-down shutdown-sessions"
-    )
-    # Calls may take minutes; a hung agent is told from a slow call by its own sign of life.
-    lines = ["backend control", "    timeout check 500ms", "    option httpchk GET /alive", "    retries 0", server]
-    lines += [
-        # A call that the agent took and will not answer: HAProxy says 502 where the cause is that nobody is there.
-        f'    http-error status 502 content-type text/plain string "{_TEXTS[503]}"',
-        "    http-after-response set-status 503 if { status 502 }",
+    server = f"    server control {quoted('unix@' + shape.control)}"
+    lines = [
+        "backend control",
+        # What deploys may take minutes; whatever else is not answered soon finds the agent hung or gone.
+        f"    http-request set-timeout server {CONTROL_MS}ms if !{{ path_beg /docker/ /k8s/ }}",
+        *(f'    http-error status {status} content-type text/plain string "{_TEXTS[503]}"' for status in (502, 504)),
+        "    http-after-response set-status 503 if { status 502 504 }",
+        "    retries 0",
+        server,
         "",
     ]
     if shape.trusted and not shape.control_via_proxy:
