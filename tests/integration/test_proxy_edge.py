@@ -22,7 +22,7 @@ from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import AppId, Level, Route
 from harp.proxy.policy import compile as policy
 from harp.proxy.policy.compile import DropEntry, PutEntry, SwitchMap
-from harp.proxy.policy.configuration import MODULUS
+from harp.proxy.policy.shape import MODULUS
 from tests.fakes.exapp import ExApp
 from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, free_port, needs_haproxy, shape
 
