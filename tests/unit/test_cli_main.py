@@ -35,6 +35,8 @@ def commands() -> dict[str, click.Command]:
         assert command is not None
         if isinstance(command, click.Group):
             found |= {f"{verb} {name}": inner for name, inner in command.commands.items()}
+            if command.invoke_without_command:
+                found[verb] = command
         else:
             found[verb] = command
     return found
