@@ -17,7 +17,7 @@ from harp.proxy.edge import files
 from harp.proxy.edge.runtime import RuntimeSocket
 from harp.proxy.model import AppId, ExApp, Route, Upstream
 from harp.proxy.policy import compile as policy
-from harp.proxy.policy.configuration import Shape
+from harp.proxy.policy.shape import Shape
 
 HAPROXY = os.environ.get("HARP_TEST_HAPROXY") or "haproxy"
 needs_haproxy = pytest.mark.skipif(shutil.which(HAPROXY) is None, reason=f"{HAPROXY} is not installed")

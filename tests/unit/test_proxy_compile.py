@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from harp.proxy.model import AppId, Identity, Level, Route
+from harp.proxy.policy import backends, configuration, frontend, shape
 from harp.proxy.policy import compile as policy
-from harp.proxy.policy import configuration
 from harp.proxy.policy.compile import DropEntry, PutEntry, Reload, RuntimeCommands, SwitchMap
-from harp.proxy.policy.configuration import Shape
+from harp.proxy.policy.shape import Shape
 from tests.fakes.haproxy import KEY_DIGEST, app
 
 SHAPE = Shape(run="/run/harp", binds=("127.0.0.1:8780",), agent="unix@/a", control="/c", key_digest=KEY_DIGEST)
@@ -141,9 +141,9 @@ def test_the_header_of_a_person() -> None:
 
 
 def test_every_word_from_outside_is_quoted() -> None:
-    assert configuration.quoted('a "b" \\ $HOME #c') == '"a \\"b\\" \\\\ \\$HOME #c"'
+    assert shape.quoted('a "b" \\ $HOME #c') == '"a \\"b\\" \\\\ \\$HOME #c"'
     with pytest.raises(ValueError, match="line"):
-        configuration.quoted("a\nb")
+        shape.quoted("a\nb")
 
 
 def test_the_key_is_in_no_file() -> None:
@@ -163,5 +163,13 @@ def test_more_than_a_hundred_failures_are_a_rate() -> None:
 
 def test_the_question_waits_no_longer_than_promised() -> None:
     assert "timeout processing 2s" in configuration.spoe_conf()
-    assert configuration.WAIT_S < configuration.ASK_S
-    assert configuration.WAIT_S * (configuration.ASKED_AGAIN + 1) > 25
+    assert shape.WAIT_S < shape.ASK_S
+    assert shape.WAIT_S * (shape.ASKED_AGAIN + 1) > 25
+
+
+def test_a_slot_and_the_frontend_are_the_same_whatever_the_apps_are() -> None:
+    text = configuration.haproxy_cfg(SHAPE)
+
+    assert "\n".join(frontend.frontend(SHAPE)) in text
+    assert "\n".join(backends.slot(SHAPE, 3)) in text
+    assert backends.slot(SHAPE, 3) == [line.replace("slot4", "slot3") for line in backends.slot(SHAPE, 4)]

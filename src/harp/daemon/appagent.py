@@ -28,7 +28,7 @@ from harp.proxy.judge import Judge
 from harp.proxy.model import AppId, ExApp
 from harp.proxy.nextcloud import NextcloudClient, SystemResolver
 from harp.proxy.policy.compile import Known
-from harp.proxy.policy.configuration import Shape
+from harp.proxy.policy.shape import Shape
 from harp.proxy.registry import Registry
 from harp.proxy.settings import ProxySettings
 

@@ -114,6 +114,11 @@ class AppPlane:
         self._agent.tell(signal.SIGUSR1)
         tasks.start("watchdog", self._watch())
 
+    @property
+    def address(self) -> str:
+        """Where browsers and Nextcloud reach it."""
+        return self._settings.http
+
     def reload(self) -> None:
         """Settings from files and certificates are read again; no connection is cut."""
         self._agent.tell(signal.SIGHUP)

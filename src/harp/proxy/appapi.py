@@ -68,7 +68,7 @@ class ControlApi:
     ) -> web.StreamResponse:
         """HAProxy has looked at the key already; a second look costs nothing."""
         if request.path == "/alive":
-            return await handler(request)  # HAProxy's own question
+            return await handler(request)  # the supervisor's question
         given = request.headers.get("harp-shared-key", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._key):
             return web.Response(status=401, text="401 Unauthorized")

@@ -16,6 +16,7 @@ NEGATIVE_S = 15.0
 REFRESH_S = 300.0
 """How old a record may be before Nextcloud is asked whether it still holds."""
 RESOLVE_S = 30.0
+STORE_S = 1.0
 RESOLVE_AGAIN_S = 2.0
 NEGATIVE_MOST = 10_000
 
@@ -70,7 +71,10 @@ class Registry:
         """A record that Nextcloud brought; it takes the place of any other at once (16, 34)."""
         self._absent.pop(app.id, None)
         self._entries[app.id] = _Entry(app, self._clock.monotonic())
-        await self._resolve(app.id)
+        try:
+            await asyncio.wait_for(self._resolve(app.id), STORE_S)
+        except TimeoutError:
+            _log.warning("the address of the app %s is looked up too slowly to wait for it", app.id)
         self.changed()
         await self.published()
 

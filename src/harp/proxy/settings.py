@@ -50,7 +50,6 @@ class ProxySettings:
     watchdog_interval_s: float
     watchdog_fails: int
     drain_s: float
-    verbose_start: bool
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
@@ -96,7 +95,6 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         watchdog_interval_s=given.number("HP_WATCHDOG_INTERVAL", 2.0, 0.1, 3600.0),
         watchdog_fails=given.whole("HP_WATCHDOG_FAILS", 5, 1, 10_000),
         drain_s=given.number("HP_DRAIN", 5.0, 0.0, 86_400.0),
-        verbose_start=given.boolean("HP_VERBOSE_START", False),
     )
 
 

@@ -12,7 +12,7 @@ from harp.base.sockets import short_name
 from harp.proxy.edge import spop
 from harp.proxy.judge import Granted, Question, Refused, Ruling
 from harp.proxy.model import CredentialKey, Credentials
-from harp.proxy.policy.configuration import MODULUS, WAIT_S
+from harp.proxy.policy.shape import MODULUS, WAIT_S
 
 _log = logging.getLogger(__name__)
 

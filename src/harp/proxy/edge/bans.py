@@ -12,7 +12,7 @@ from harp.base.errors import UsageError
 from harp.base.sockets import short_name
 from harp.proxy.edge import files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
-from harp.proxy.policy.configuration import MODULUS
+from harp.proxy.policy.shape import MODULUS
 
 FILE = "bans.json"
 

@@ -66,7 +66,7 @@ def version_of(haproxy: str) -> tuple[str, bool]:
 def checked(haproxy: str, run: Path) -> None:
     """Raises :class:`ConfigError` with HAProxy's own words where it refuses the configuration."""
     tried = subprocess.run(  # noqa: S603
-        [haproxy, "-c", "-q", "-f", "haproxy.cfg"], cwd=run, capture_output=True, text=True, timeout=60, check=False
+        [haproxy, "-c", "-f", "haproxy.cfg"], cwd=run, capture_output=True, text=True, timeout=60, check=False
     )
     if tried.returncode:
         lines = [line.partition(" : ")[2] for line in tried.stderr.splitlines() if "[ALERT]" in line]

@@ -13,7 +13,7 @@ from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import AppId
 from harp.proxy.policy import compile as policy
-from harp.proxy.policy.configuration import Shape, map_file
+from harp.proxy.policy.shape import Shape, map_file
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from harp.proxy.model import NOBODY, AppId, ExApp, Identity, Route, Upstream
 from harp.proxy.policy import patterns
-from harp.proxy.policy.configuration import ASK, Shape, haproxy_cfg, map_file, spoe_conf
+from harp.proxy.policy.configuration import haproxy_cfg, spoe_conf
+from harp.proxy.policy.shape import ASK, Shape, map_file
 
 _PUBLISHABLE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}")
 SLOTS_LEAST = 16
