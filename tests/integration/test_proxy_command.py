@@ -174,7 +174,22 @@ def test_the_configuration_is_shown_without_what_is_secret(running: Running) -> 
 
 def test_a_certificate_that_comes_later_is_taken_up_on_hup(running: Running, tmp_path: Path) -> None:
     made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "crt")],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            str(tmp_path / "key"),
+            "-out",
+            str(tmp_path / "crt"),
+        ],
         capture_output=True,
         check=False,
     )
