@@ -39,7 +39,14 @@ def slot(shape: Shape, number: int) -> list[str]:
         "    http-request set-var(txn.st) int(403) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
         "    http-request set-var(txn.count) bool(true) if { var(txn.st) -m found }",
         *_ask("{ var(txn.ask) -m found }"),
-        *_without_answer(shape, "{ var(txn.route) -m beg 0 }"),
+        *_as_answered(shape, "{ var(txn.route) -m beg 0 }"),
+    ]
+
+
+def _as_answered(shape: Shape, is_public: str) -> list[str]:
+    """What follows the question to the agent, up to the app."""
+    return [
+        *_without_answer(shape, is_public),
         *_answered(shape),
         *_refusal(shape),
         *_watched(shape),
@@ -155,12 +162,7 @@ def unknown(shape: Shape) -> list[str]:
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_ask("TRUE"),
         *_bare(),
-        *_without_answer(shape, "FALSE"),
-        *_answered(shape),
-        *_refusal(shape),
-        *_watched(shape),
-        "    server app 0.0.0.0",
-        "",
+        *_as_answered(shape, "FALSE"),
     ]
 
 
