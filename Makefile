@@ -3,7 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench bench-proxy clean
+.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench
+.PHONY: bench-proxy bench-office offices clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -14,6 +15,7 @@ ROWS ?= all
 THREADS ?= 1,2
 REFERENCE ?=
 PYTEST_ARGS ?=
+WORKERS ?= auto
 
 # The first of these that is new enough.
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -57,10 +59,12 @@ install-dev: $(VENV)/.installed-dev ## and what the tests and checks need
 	@:
 
 up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
+	@benchmarks/install-peers haproxy
 	@exec $(BIN)/harp up "$(FOLDER)"
 
-test: install-dev ## all tests (PYTEST_ARGS=… is passed on)
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: install-dev ## all tests, as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
+	@benchmarks/install-peers haproxy
+	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
 
@@ -89,6 +93,14 @@ bench-proxy: install ## Harp as a proxy, plain HAProxy, and a checkout of the re
 	@benchmarks/install-peers haproxy wrk
 	@exec $(BIN)/python -m benchmarks.proxy --rounds "$(ROUNDS)" --rows "$(ROWS)" --threads "$(THREADS)" \
 		$(if $(REFERENCE),--reference "$(REFERENCE)")
+
+bench-office: ROUNDS = 1
+bench-office: install ## a cloud and offices with one slow line each, in network namespaces (ROUNDS=1 ROWS=all); needs root
+	@benchmarks/install-peers syncthing iperf3
+	@exec $(BIN)/python -m benchmarks.office --rounds "$(ROUNDS)" --rows "$(ROWS)"
+
+offices: install ## 1,000 random offices with a clock of their own: what crosses the WAN, whoever fails (OFFICES=1000)
+	@exec $(BIN)/python -m benchmarks.offices --offices "$(or $(OFFICES),1000)"
 
 clean: ## forget what was installed and remembered
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache benchmarks/results

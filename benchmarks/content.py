@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.figures import MIB
@@ -77,7 +78,11 @@ def listing(root: Path) -> dict[str, str]:
 
 def difference(a: Path, b: Path) -> str | None:
     """In one line what differs between two folders; None where they are the same."""
-    here, there = listing(a), listing(b)
+    return deviation(listing(a), listing(b))
+
+
+def deviation(here: Mapping[str, str], there: Mapping[str, str]) -> str | None:
+    """The same of two listings."""
     if here == there:
         return None
     missing, surplus = here.keys() - there.keys(), there.keys() - here.keys()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The goals of the file plane's speed, as data: what each asks of the medians of one run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import MIB, Summaries, Summary
@@ -12,14 +12,21 @@ HARP, SYNCTHING, RSYNC = "Harp", "Syncthing", "rsync"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """``reached`` gives the figure to hold against ``at_most``, or None where one is missing."""
+    """``reached`` gives the figure to hold against ``bound``, or None where one is missing."""
 
     row: str
     asks: str
-    at_most: float
+    bound: float
     reached: Callable[[Summaries], float | None]
     unit: str = ""
     is_strict: bool = False
+    is_least: bool = False
+    """The bound is the least, not the most."""
+
+    @property
+    def bound_text(self) -> str:
+        words = "at least" if self.is_least else "under" if self.is_strict else "at most"
+        return f"{words} {self.bound:g}{self.unit and ' '}{self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,13 @@ class Verdict:
     def is_met(self) -> bool | None:
         if self.value is None:
             return None
-        return self.value < self.goal.at_most if self.goal.is_strict else self.value <= self.goal.at_most
+        if self.goal.is_least:
+            return self.value >= self.goal.bound
+        return self.value < self.goal.bound if self.goal.is_strict else self.value <= self.goal.bound
 
 
-def verdicts(summaries: Summaries) -> list[Verdict]:
-    return [Verdict(goal, goal.reached(summaries)) for goal in GOALS]
+def verdicts(summaries: Summaries, goals: Iterable[Goal]) -> list[Verdict]:
+    return [Verdict(goal, goal.reached(summaries)) for goal in goals]
 
 
 def _wall(summary: Summary) -> float | None:

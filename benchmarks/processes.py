@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The processes that are measured: started, counted by /proc, and ended, each by its own id."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Undone
+from benchmarks.lab.namespace import TIED, Namespace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_S = 20.0
@@ -16,14 +18,21 @@ _STOP_S = 20.0
 
 class Running:
     """A program that was started for a bench, without the settings of Harp's that its caller may have in the
-    environment; its output goes to ``log``."""
+    environment; its output goes to ``log``. In a ``namespace`` it ends with the thread that started it."""
 
-    def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        namespace: Namespace | None = None,
+    ) -> None:
         self.log = log
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HARP_")}
-        with log.open("ab") as sink:
+        with log.open("ab") as sink, namespace.entered() if namespace else contextlib.nullcontext():
             self._process = subprocess.Popen(
-                argv,
+                [*TIED, *argv] if namespace else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

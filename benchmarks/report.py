@@ -16,8 +16,12 @@ _LOOPBACK_SLACK = 1.15
 def table(summaries: Summaries) -> str:
     """One line for each row and peer: the rows in their order, the peers in the order of :data:`_PEERS`."""
     ordered = sorted(summaries.values(), key=lambda summary: (ROWS.index(summary.row), _PEERS.index(summary.peer)))
-    lines = [_HEAD, *(_line(summary, summaries) for summary in ordered)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+    return columns([_HEAD, *(_line(summary, summaries) for summary in ordered)])
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a table, the first two columns to the left; what repeats the first cell above it is left out."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text, last = [], ""
     for line in lines:
         first = "" if line[0] == last else line[0]
@@ -58,12 +62,11 @@ def goal_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for verdict in verdicts:
         goal = verdict.goal
         unit = f" {goal.unit}" if goal.unit else ""
-        bound = f"{'under' if goal.is_strict else 'at most'} {goal.at_most:g}{unit}"
         if verdict.value is None:
-            yield f"  – {goal.row}: {goal.asks}: not measured ({bound})"
+            yield f"  – {goal.row}: {goal.asks}: not measured ({goal.bound_text})"
         else:
             mark = "✓" if verdict.is_met else "✗"
-            yield f"  {mark} {goal.row}: {verdict.value:.3g}{unit} {goal.asks} ({bound})"
+            yield f"  {mark} {goal.row}: {verdict.value:.3g}{unit} {goal.asks} ({goal.bound_text})"
 
 
 def extra_lines(summaries: Summaries) -> Iterator[str]:
@@ -109,8 +112,7 @@ def document(
             {
                 "row": verdict.goal.row,
                 "asks": verdict.goal.asks,
-                "at_most": verdict.goal.at_most,
-                "unit": verdict.goal.unit,
+                "bound": verdict.goal.bound_text,
                 "value": verdict.value,
                 "is_met": verdict.is_met,
             }

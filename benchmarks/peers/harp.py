@@ -1,33 +1,87 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Harp: two daemons on loopback, joined by a ticket; driven by its command line only."""
+"""Harp: daemons joined by a ticket, driven by its command line only; two of them on loopback."""
 
+import atexit
+import functools
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import harp
 from benchmarks.figures import Undone
+from benchmarks.lab.namespace import Namespace
 from benchmarks.peers.pair import Change, TwoSides
 from benchmarks.processes import Running, wait_until
 
+PACKAGE = Path(harp.__file__).parent
 _PROGRAM = Path(sys.executable).with_name("harp")
+
+
+@functools.cache
+def frozen(package: Path) -> Path:
+    """A copy of Harp as it is when the run begins: what is edited meanwhile is neither measured nor stumbled over."""
+    copy = Path(tempfile.mkdtemp(prefix="harp-bench-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    shutil.copytree(package, copy / package.name)
+    return copy
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": str(frozen(PACKAGE))}
 
 
 @dataclass(slots=True)
 class Side:
+    """One device, in this network with a port of its own, or in a namespace as it is by default."""
+
     home: Path
     folder: Path
     listen: str = "127.0.0.1:0"
+    namespace: Namespace | None = None
+
+    def up(self, *path: str) -> Running:
+        """Start its daemon and wait until it answers; one that ran before listens where it did."""
+        argv = [str(_PROGRAM), "up", *path, "--home", str(self.home)]
+        if self.namespace is None:
+            argv += ["--listen", self.listen, "--no-discovery"]
+        name = {"HARP_DEVICE_NAME": self.home.name, **_environment()}
+        log = self.home.with_name(f"{self.home.name}.log")
+        daemon = Running(argv, log=log, env=name, namespace=self.namespace)
+
+        def answers() -> bool:
+            daemon.check_alive()
+            try:
+                self.listen = self.ask("status")["device"]["listen"] or self.listen
+            except (Undone, ValueError):
+                return False
+            return True
+
+        try:
+            wait_until(answers, deadline_s=60, every_s=0.1, what="a daemon that answers")
+        except Undone:
+            daemon.stop()
+            raise
+        return daemon
 
     def run(self, *words: str, timeout_s: float = 60.0) -> str:
         """One command against this side's daemon; what it printed. Raises :class:`Undone` with its last words."""
         argv = [str(_PROGRAM), *words, "--home", str(self.home)]
         try:
             said = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                env=os.environ | _environment(),
             )
         except subprocess.TimeoutExpired as error:
             raise Undone(f"harp {words[0]}: no answer within {timeout_s:.0f} s") from error
@@ -39,6 +93,19 @@ class Side:
     def ask(self, *words: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run(*words, "--json"))
         return found
+
+    def the_folder(self) -> str:
+        """The id of its only folder."""
+        [folder] = self.ask("folders")["folders"]
+        return str(folder["id"])
+
+    def invites(self, folder: str) -> str:
+        """A ticket."""
+        return str(self.ask("invite", folder)["ticket"])
+
+    def connected(self) -> int:
+        """To how many devices it is connected just now."""
+        return sum(bool(peer["is_connected"]) for peer in self.ask("peers")["peers"])
 
 
 class HarpPair(TwoSides):
@@ -61,46 +128,24 @@ class HarpPair(TwoSides):
         return said.stdout.strip() or "harp"
 
     def start(self) -> None:
-        self.daemons.append(self.up(self.a, str(self.a.folder)))
-        self.daemons.append(self.up(self.b))
-        [folder] = self.a.ask("folders")["folders"]
-        self._folder: str = folder["id"]
-        ticket: str = self.a.ask("invite", self._folder)["ticket"]
-        self.b.run("join", ticket, str(self.b.folder))
+        self.daemons.append(self.a.up(str(self.a.folder)))
+        self.daemons.append(self.b.up())
+        self._folder = self.a.the_folder()
+        self.b.run("join", self.a.invites(self._folder), str(self.b.folder))
         wait_until(self._is_ready, deadline_s=60, every_s=0.2, what="two connected daemons")
         self.a.run("wait", self._folder, "--timeout", "60")
-
-    def up(self, side: Side, *path: str) -> Running:
-        """Start the daemon of one side and wait until it answers; a side that ran before listens where it did."""
-        argv = [str(_PROGRAM), "up", *path, "--home", str(side.home), "--listen", side.listen, "--no-discovery"]
-        daemon = Running(argv, log=self.place / f"{side.home.name}.log")
-
-        def answers() -> bool:
-            daemon.check_alive()
-            try:
-                side.listen = side.ask("status")["device"]["listen"] or side.listen
-            except (Undone, ValueError):
-                return False
-            return True
-
-        try:
-            wait_until(answers, deadline_s=60, every_s=0.1, what="a daemon that answers")
-        except Undone:
-            daemon.stop()
-            raise
-        return daemon
 
     def restart_a(self) -> float:
         """End A's daemon and start it again; the monotonic time of the start."""
         self.a.run("down")
         self.daemons[0].stop()
         at = time.monotonic()
-        self.daemons[0] = self.up(self.a)
+        self.daemons[0] = self.a.up()
         return at
 
     def _is_ready(self) -> bool:
         self.check_alive()
-        return all(any(peer["is_connected"] for peer in side.ask("peers")["peers"]) for side in (self.a, self.b))
+        return all(side.connected() for side in (self.a, self.b))
 
     def done_at(self, change: Change, *, deadline_s: float) -> float:
         self.check_alive()

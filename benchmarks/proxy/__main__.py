@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.__main__ import chosen
 from benchmarks.figures import Undone
 from benchmarks.proxy import report
 from benchmarks.proxy.figures import HARP, Failure, Figure, Load, medians, summaries
 from benchmarks.proxy.goals import verdicts
 from benchmarks.proxy.peers import ROOT, Harp, Reference
 from benchmarks.proxy.scenarios import ROWS, Asked, Group, Outcome
+from benchmarks.run import chosen
 
 
 @dataclass(slots=True)

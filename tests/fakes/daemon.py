@@ -183,6 +183,17 @@ class FakeDaemon:
             shown_as="" if is_current else "a (conflict).txt",
         )
 
+    async def why(self, folder: str, path: bytes) -> model.Why:
+        self._called("why", folder, path)
+        pieces = [
+            model.WhyPiece(id="ab" * 32, size=262_144, peer="nas", reach="lan", why="left to a neighbour"),
+            model.WhyPiece(id="cd" * 32, size=1024, why="no connected peer has it"),
+        ]
+        state = "waits for content"
+        return model.Why(
+            path="a.txt", state=state, size=300_000, missing_pieces=3, missing_bytes=263_168, pieces=pieces
+        )
+
     async def history(self, folder: str, path: bytes) -> list[model.Version]:
         self._called("history", folder, path)
         if path != b"a.txt":

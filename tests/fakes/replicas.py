@@ -16,23 +16,23 @@ from harp.sync.engine.chain import Draft
 from harp.sync.model import MAX_CHUNK, NO_ENTRY, Batch, ChainId, FolderId, Path, Role
 from harp.sync.protocol import batchform
 from harp.sync.protocol.asks import Asked
-from harp.sync.protocol.foldermessages import Batches, Content, Forked, Get, Offer, OfferEnd, State
 from harp.sync.protocol.linkmessages import Welcome
 from harp.sync.service import opening
 from harp.sync.service.author import Written
 from harp.sync.service.decisions import Decisions
 from harp.sync.service.folderloop import FolderLoop
-from harp.sync.service.inbox import PeerCame, PeerWent
+from harp.sync.service.inbox import PeerCame, PeerWent, Sayable
+from harp.sync.service.peer import Peer
 from harp.sync.service.replica import Replica
 from harp.sync.service.settings import FolderSettings
 from harp.sync.store.places import Place
 from harp.sync.store.registry import SharedFolder
+from harp.sync.transport.outflow import ReadInto
 from tests.fakes.history import device_key
 from tests.fakes.peers import FakePeer
 
 MOST_ROUNDS = 2000
 _SOON_S = 0.1
-_SAYABLE = State | Get | Batches | Content | Offer | OfferEnd | Forked
 
 
 class AtOnce(Executor):
@@ -81,7 +81,8 @@ class Device:
         assert self.shared is not None
         self.loop = FolderLoop(opening.opened(self.home, self.key, self.shared), self.settings, AtOnce(), self)
         # Whoever just started waits for its peers before it says anything; the tests' devices have waited already.
-        self.loop._started_s = float("-inf")
+        self.loop._started_s = self.loop.office._started_s = float("-inf")
+        self.loop.departures.settle_s = 0.0
         if self.replica.ledger.fact("is_new") is None:
             self.loop.observer.scan()
         return self
@@ -106,6 +107,9 @@ class Device:
 
     def members_changed(self, folder: FolderId) -> None:
         """Links are made and ended by the tests."""
+
+    def serve(self, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> None:
+        """The tests serve what is asked by themselves."""
 
     def stopped(self, folder: FolderId, error: HarpError) -> None:
         self.errors.append(error)
@@ -226,7 +230,7 @@ def deliver(sender: Device, receiver: Device, most: int = 1 << 30) -> int:
         count += 1
         if isinstance(item, Asked):
             _serve(item, sender, receiver)
-        elif isinstance(item, _SAYABLE):
+        elif isinstance(item, Sayable):
             receiver.loop.received(back.as_peer, item)
     return count
 

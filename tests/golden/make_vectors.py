@@ -329,6 +329,9 @@ def said() -> list[Message]:
         messages.Join(SECRET, "desk"),
         messages.Welcome(folder, "Photos", Role.READ_WRITE, SECRET, (some_id("epoch"),), (b"a batch",)),
         messages.Forked(folder, b"a batch", b"another"),
+        messages.Site(SECRET[:16], 1_000_000, True),
+        messages.Circle(folder, True, False, tuple(sorted((ALICE.device_id, BOB.device_id)))),
+        messages.Availability(folder, (chunk,), (ChunkId(node),), ((BOB.device_id, (chunk,)),), (), (chunk,)),
     ]
 
 

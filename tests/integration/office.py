@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""An office of real daemons on loopback: each a process with a home and a folder of its own, asked as a person asks."""
+"""An office of real daemons, on loopback or in a laboratory: each a process with a home and a folder of its own.
+
+They are asked as a person asks.
+"""
 
 import contextlib
 import hashlib
@@ -11,11 +14,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from benchmarks.lab.namespace import TIED
+from benchmarks.lab.site import Host
 from harp.base.errors import HarpError
 from harp.bridge import model
 from harp.cli.client import Client, at
@@ -82,15 +87,18 @@ class Said:
 
 
 class Desk:
-    """One device: ``home``, ``folder``, and the daemon that may run for them."""
+    """One device: ``home``, ``folder``, and the daemon that may run for them, on a ``host`` of a laboratory or here."""
 
-    def __init__(self, place: Path, name: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, place: Path, name: str, settings: Mapping[str, str], host: Host | None = None) -> None:
         self.name = name
+        self.host = host
         self.home = place / f"{name}-home"
         self.folder = place / name / NAME
         self.log = place / f"{name}.log"
         self.client = Client(self.home)
         self.process: subprocess.Popen[bytes] | None = None
+        self.program: Sequence[str] = _HARP
+        """What is run as its daemon."""
         # The same at each start, as it is for people: peers come back to where they found it.
         self.listen = f"127.0.0.1:{_free_port()}"
         self._settings = {"device_name": name, **settings}
@@ -111,10 +119,24 @@ class Desk:
     def launch(self, folder: Path | None = None) -> None:
         """Runs the daemon without waiting for anything."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        command = [*_HARP, "up", *([] if folder is None else [str(folder)])]
-        command += ["--home", str(self.home), "--listen", self.listen, "--no-discovery"]
-        with self.log.open("ab") as log:
+        command = [*self.program, "up", *([] if folder is None else [str(folder)])]
+        command += ["--home", str(self.home)]
+        if self.host is None:
+            command += ["--listen", self.listen, "--no-discovery"]
+        else:
+            command = [*TIED, *command]
+        network = contextlib.nullcontext() if self.host is None else self.host.namespace.entered()
+        with self.log.open("ab") as log, network:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
+
+    def freeze(self) -> None:
+        """It lives, and does nothing: its links stay open and silent."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def ask_to_stop(self) -> None:
         """Sends SIGTERM, and waits for nothing."""
@@ -269,9 +291,10 @@ class Office:
         self._place = place
         self.desks: list[Desk] = []
 
-    def desk(self, name: str, **settings: str) -> Desk:
-        """A device that has not been started yet; ``settings`` are those of ``harp config``."""
-        found = Desk(self._place, name, settings)
+    def desk(self, name: str, host: Host | None = None, **settings: str) -> Desk:
+        """A device that has not been started yet; ``settings`` are those of ``harp config``. On a ``host`` of a
+        laboratory it listens and looks for others as it does by default."""
+        found = Desk(self._place, name, settings, host)
         self.desks.append(found)
         return found
 
@@ -332,6 +355,7 @@ class Office:
         for desk in self.desks:
             if desk.process is not None and desk.is_running:
                 desk.process.send_signal(signal.SIGABRT)
+                desk.process.send_signal(signal.SIGCONT)
                 desk.process.wait(SOON_S)
             if desk.log.exists():
                 print(f"--- {desk.name}\n{desk.log.read_text(errors='replace')}")

@@ -2,10 +2,8 @@
 """Devices find each other by multicast: on one machine, and across two network namespaces on a bridge."""
 
 import asyncio
-import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.lab.namespace import why_not
+from benchmarks.lab.site import Host, built
 from harp.base.errors import LinkError
 from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.beaconform import BeaconKind, decode_beacon, encode_beacon
@@ -276,45 +276,27 @@ PROGRAM = textwrap.dedent("""
 """)
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=DEADLINE_S)
-
-
 @pytest.fixture
-def namespaces() -> Iterator[list[str]]:
-    """Three network namespaces, each with one leg on a common bridge."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and the program ip: discovery across machines was not tried")
-    mark = f"{os.getpid() % 10_000}"
-    bridge, names = f"hb{mark}", [f"harp{mark}{letter}" for letter in "abc"]
-    with contextlib.ExitStack() as undo:
-        try:
-            ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"no bridge can be made here: {error.stderr.decode().strip()}")
-        undo.callback(ip, "link", "del", bridge)
-        ip("link", "set", bridge, "up")
-        for number, name in enumerate(names, start=1):
-            ip("netns", "add", name)
-            undo.callback(ip, "netns", "del", name)
-            ip("link", "add", f"hv{mark}{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"hv{mark}{number}", "master", bridge, "up")
-            ip("-n", name, "addr", "add", f"10.213.7.{number}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-        yield names
+def hosts() -> Iterator[list[Host]]:
+    """Three machines on a LAN."""
+    if reason := why_not():
+        pytest.skip(f"discovery across machines was not tried: {reason}")
+    with built(3) as lab:
+        yield lab.site.hosts
 
 
 class Machine:
     """A beacon in a namespace of its own, as a process."""
 
-    def __init__(self, namespace: str, port: int, secret: str) -> None:
+    def __init__(self, host: Host, port: int, secret: str) -> None:
         source = Path(__file__).resolve().parents[2] / "src"
-        self._process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, "-c", PROGRAM, str(port), secret],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(source)},
-        )
+        with host.namespace.entered():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, str(port), secret],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": str(source)},
+            )
         assert self.line() == "started"
 
     def line(self) -> object:
@@ -330,11 +312,11 @@ class Machine:
 
 
 @pytest.mark.root
-async def test_two_machines_on_a_bridge_find_each_other_and_a_third_learns_nothing(namespaces: list[str]) -> None:
-    stranger = Machine(namespaces[2], 1003, "another folder")
-    alice = Machine(namespaces[0], 1001, "the folder")
-    bob = Machine(namespaces[1], 1002, "the folder")
-    for finder, expected in ((alice, ("10.213.7.2", 1002)), (bob, ("10.213.7.1", 1001))):
+async def test_two_machines_on_a_bridge_find_each_other_and_a_third_learns_nothing(hosts: list[Host]) -> None:
+    stranger = Machine(hosts[2], 1003, "another folder")
+    alice = Machine(hosts[0], 1001, "the folder")
+    bob = Machine(hosts[1], 1002, "the folder")
+    for finder, expected in ((alice, (hosts[1].address, 1002)), (bob, (hosts[0].address, 1001))):
         while True:
             line = finder.line()
             assert isinstance(line, list)

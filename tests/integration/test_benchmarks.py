@@ -31,6 +31,11 @@ known = json.loads(state.read_text()) if state.exists() else {{}}
 a, b = known.get("a"), known.get("b")
 verb = words[0]
 
+def know(now):
+    # Both daemons read it at any moment: whole, or as it was.
+    state.with_name("state.part").write_text(json.dumps(now))
+    state.with_name("state.part").rename(state)
+
 def copy():
     for path in sorted(pathlib.Path(a).rglob("*")):
         target = pathlib.Path(b) / path.relative_to(a)
@@ -44,7 +49,7 @@ def copy():
 
 if verb == "up":
     if words[1] != "--home":
-        state.write_text(json.dumps({{"a": words[1]}}))
+        know({{"a": words[1]}})
     (home.parent / (home.name + ".up")).touch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
@@ -55,7 +60,7 @@ if verb == "up":
             copy()
 elif verb == "join":
     assert words[1] == "a-ticket"
-    state.write_text(json.dumps({{**known, "b": words[2]}}))
+    know({{**known, "b": words[2]}})
 elif verb == "wait":
     while not all((pathlib.Path(b) / path.relative_to(a)).exists() for path in pathlib.Path(a).rglob("*")):
         time.sleep(0.002)
@@ -185,3 +190,22 @@ def test_a_program_that_has_ended_is_undone_with_its_last_words(tmp_path: Path) 
 
     with pytest.raises(Undone, match=r"ended with 1: no such folder"):
         wait_until(has_ended, deadline_s=30, every_s=0.01, what="its end")
+
+
+def test_what_is_edited_during_a_run_is_neither_measured_nor_stumbled_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source" / "harp"
+    source.mkdir(parents=True)
+    (source / "__init__.py").write_text("WHOLE = True\n")
+    asks = tmp_path / "harp"
+    asks.write_text(f"#!{sys.executable}\nimport harp\nprint(harp.WHOLE, harp.__file__)\n")
+    asks.chmod(asks.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(harp, "_PROGRAM", asks)
+    monkeypatch.setattr(harp, "PACKAGE", source)
+    side = harp.Side(tmp_path / "home", tmp_path / "folder")
+    first = side.run("status")
+    (source / "__init__.py").write_text("an edit that is not finis")
+    assert side.run("status") == first
+    assert first.startswith("True ")
+    assert str(source) not in first

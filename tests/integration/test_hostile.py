@@ -165,7 +165,8 @@ def ada(office: Office) -> Desk:
 def villain(office: Office, ada: Desk) -> Villain:
     """A member, by all that ``ada`` knows."""
     ben = office.newcomer(ada, "ben")
-    ada.write("precious", b"p")
+    ben.write("precious", b"p")
+    ben.settled()
     office.agreed(ada, ben)
     ben.stop()
     until(lambda: not ada.knows(ben), "ben is gone")

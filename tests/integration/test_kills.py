@@ -15,7 +15,7 @@ from tests.integration.office import Desk, Office
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SEED = int(os.environ.get("HARP_TEST_SEED", "20261123"))
-ROUNDS = int(os.environ.get("HARP_TEST_KILLS", "2"))
+ROUNDS = int(os.environ.get("HARP_TEST_KILLS", "5"))
 
 
 class Scribe:

@@ -4,6 +4,7 @@
 What people ask the daemons goes through harp.daemon.answers, and harp.sync.service.dialler finds who is missing.
 """
 
+import concurrent.futures
 import os
 import time
 
@@ -183,6 +184,43 @@ def test_a_ticket_is_good_once(office: Office) -> None:
     assert cyd.ask("folders")["folders"] == []
     assert "already" in ben.refuses("join", ticket, ben.folder.parent / "again").err
     office.agreed(ada, ben)
+
+
+def test_of_two_who_redeem_one_ticket_at_once_one_gets_in(office: Office) -> None:
+    ada = office.founder()
+    ticket = ada.invites()
+    ben, cyd = office.desk("ben").start(), office.desk("cyd").start()
+    with concurrent.futures.ThreadPoolExecutor() as both:
+        ended = list(both.map(lambda desk: desk.run("join", ticket, desk.folder), (ben, cyd)))
+    assert sorted(said.code == 0 for said in ended) == [False, True]
+    (refused,) = [said for said in ended if said.code]
+    assert "used" in refused.err
+    inside, outside = (ben, cyd) if ended[0].code == 0 else (cyd, ben)
+    office.agreed(ada, inside)
+    assert [peer.name for peer in ada.peers()] == [inside.name]
+    assert outside.ask("folders")["folders"] == []
+
+
+def test_whoever_had_not_heard_of_a_cut_takes_back_what_it_accepted(office: Office) -> None:
+    ada, ben, cyd = _trio(office)
+    ada.write("before", b"b")
+    office.agreed(ada, ben, cyd)
+    cyd.stop()
+    ben.stop()
+    ada.do("forget", "ben")
+    # Neither has heard of it when they meet without Ada.
+    ada.stop()
+    cyd.start()
+    ben.start()
+    office.linked(ben, cyd)
+    ben.write("after the cut", b"a")
+    until(lambda: cyd.at("after the cut").exists(), "Cyd, who cannot know, accepts it")
+    ada.start()
+    office.linked(ada, cyd)
+    assert office.agreed(ada, cyd).keys() == {b"before"}
+    trashed = [path for path in cyd.at(".harp/trash").rglob("*") if path.is_file()]
+    assert b"a" in [path.read_bytes() for path in trashed], "it lies in the trash"
+    assert not cyd.knows(ben)
 
 
 def test_a_ticket_expires(office: Office) -> None:

@@ -206,6 +206,20 @@ def test_a_mass_deletion_of_a_peer_waits_here_too(office: Office) -> None:
     assert office.agreed(ada, ben).keys() == {b"kept"}
 
 
+def test_a_mass_deletion_is_held_whole_before_any_of_it_is_said(office: Office) -> None:
+    ada, ben = office.pair()
+    _filled(ada, 600)
+    before = office.agreed(ada, ben)
+    subprocess.run(["rm", "-rf", str(ada.at("files"))], check=True)
+    said = ada.refuses("wait", NAME, "--timeout", "60")
+    assert "held" in said.err
+    assert ben.tree() == before, "not one of them has gone"
+    (held,) = ada.ask("held", NAME)["held"]
+    assert held["files"] >= 600
+    ada.do("reject", NAME, held["id"])
+    assert office.agreed(ada, ben) == before
+
+
 def test_moving_many_files_is_no_mass_deletion(office: Office) -> None:
     ada, ben = office.pair()
     _filled(ada)
@@ -255,6 +269,8 @@ def test_without_its_marker_a_folder_is_left_alone(office: Office) -> None:
     (held,) = ada.ask("held", NAME)["held"]
     assert not held["can_be_approved"]
     assert held["remedy"]
+    for verb in ("approve", "reject"):
+        assert "cannot be decided on" in ada.refuses(verb, NAME, held["id"]).err
     ben.write("new", b"n")
     ben.write("files/0", b"edited")
     assert not any(ada.folder.iterdir())
@@ -287,6 +303,18 @@ def test_an_unmounted_disk_is_no_deletion(office: Office) -> None:
     finally:
         ada.kill()
         subprocess.run(["umount", "-l", ada.folder], check=False, capture_output=True)
+
+
+def test_what_nobody_is_there_to_give_back_is_not_waited_for(office: Office) -> None:
+    ada = office.founder(guard_files="20")
+    _filled(ada)
+    ada.write("kept", b"k")
+    until(lambda: ada.status().files == 41, "all are seen")
+    _emptied(ada)
+    (held,) = until(lambda: ada.ask("held", NAME)["held"], "it is held")
+    assert "being put back" in ada.do("reject", NAME, held["id"])
+    assert "no peer is connected" in ada.refuses("wait", NAME).err
+    assert ada.status().needed_files == 40
 
 
 def test_waiting_without_a_peer_says_so(office: Office) -> None:

@@ -118,6 +118,22 @@ def test_holes_stay_holes(office: Office) -> None:
     assert ada.traffic() - before < 4 * MIB
 
 
+@pytest.mark.parametrize("before", [0, 70_000, 5 * MIB])
+def test_a_file_that_ends_in_a_hole_keeps_its_length(office: Office, before: int) -> None:
+    ada, ben = office.pair()
+    with ada.at("sparse").open("wb") as file:
+        file.write(_random(before))
+        file.truncate(20 * MIB)
+    assert office.agreed(ada, ben)[b"sparse"].content.startswith(str(20 * MIB))
+    assert ben.at("sparse").stat().st_blocks * 512 <= before + MIB
+    # A hole where there were bytes, and at the end as well.
+    with ada.at("sparse").open("r+b") as file:
+        file.truncate(before // 2)
+        file.truncate(30 * MIB)
+    office.agreed(ada, ben)
+    ben.verified()
+
+
 def test_hard_links_are_two_files(office: Office) -> None:
     ada, ben = office.pair()
     one = ada.write("one", b"same")

@@ -313,6 +313,7 @@ CALLS: dict[str, tuple[object, ...]] = {
     "post_folders_folder_verify": ("verify", PHOTOS),
     "post_folders_folder_rescan": ("rescan", PHOTOS),
     "get_folders_folder_history": ("history", PHOTOS, b""),
+    "get_folders_folder_why": ("why", PHOTOS, b""),
     "get_folders_folder_conflicts": ("conflicts", PHOTOS),
     "post_folders_folder_restore": ("restore", PHOTOS, b"/nowhere/x", "e1"),
     "post_folders_folder_resolve": ("resolve", PHOTOS, b"/nowhere/x", "both"),

@@ -10,6 +10,7 @@ from harp.base.errors import FolderError
 from harp.sync.model import ChunkId, Kind, Path, Role
 from harp.sync.service import applier
 from harp.sync.store.places import PENDING, SETTLED, Place
+from tests.fakes.history import device_key
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(100_000))
@@ -359,7 +360,9 @@ def test_tries_become_rarer_and_leave_nothing_lying_about(
     pauses = []
     now = ben.loop.applier.next_deadline() or 0.0
     for _ in range(12):
-        ben.loop.courier.hold([(ChunkId(ben.replica.heads(ben.place("a.txt"))[0].meta.root), b"a")])
+        ben.loop.courier.hold(
+            [(ChunkId(ben.replica.heads(ben.place("a.txt"))[0].meta.root), b"a")], device_key(9).device_id, now=0.0
+        )
         ben.loop.applier.step(now=now)
         due = ben.loop.applier.next_deadline()
         assert due is not None
@@ -441,3 +444,24 @@ def test_the_paths_rows_say_what_lies_there(two: tuple[Device, Device]) -> None:
     assert place.on_disk.applied == (entry.id,)
     assert place.pending == SETTLED
     assert place.on_disk.stat == ben.replica.root.stat(Path(b"a.txt"))
+
+
+def test_a_device_whose_missing_contents_fill_a_group_rests_until_one_comes(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    for number in range(7):
+        anna.put(f"{number}.bin", bytes([number]) + LARGE[:70_000])
+    anna.looks()
+    deliver(anna, ben)
+    ben.rests()
+    disconnect(anna, ben)
+    monkeypatch.setattr(applier, "GROUP", 2)
+    ben.loop.applier._waiting.clear()
+    ben.loop.applier.resume()
+    ben.rests()
+    assert not all_settled(ben)
+    connect(anna, ben)
+    settle(anna, ben)
+    assert ben.tree() == anna.tree()
+    assert all_settled(ben)

@@ -21,7 +21,7 @@ def figure(row: str, peer: str, wall_s: float, *, number: int = 1, wire: int | N
 
 
 def met(figures: list[Figure]) -> dict[tuple[str, str], bool | None]:
-    return {(each.goal.row, each.goal.asks): each.is_met for each in verdicts(summaries(figures))}
+    return {(each.goal.row, each.goal.asks): each.is_met for each in verdicts(summaries(figures), GOALS)}
 
 
 def test_the_median_of_the_rounds_counts_and_the_highest_peak() -> None:
@@ -56,7 +56,7 @@ def test_an_idle_core_has_to_be_under_its_bound() -> None:
 
 
 def test_every_goal_can_do_without_its_figures() -> None:
-    lines = list(report.goal_lines(verdicts({})))
+    lines = list(report.goal_lines(verdicts({}, GOALS)))
     assert len(lines) == len(GOALS)
     assert all("not measured" in line for line in lines)
 
@@ -93,6 +93,6 @@ def test_wrong_content_is_told_from_what_was_not_done() -> None:
 def test_the_json_has_everything() -> None:
     figures = [figure(NEW, "Harp", 1.0), figure(NEW, "Syncthing", 8.0)]
     medians = summaries(figures)
-    found = report.document({"cpu": "any"}, figures, [], medians, verdicts(medians))
+    found = report.document({"cpu": "any"}, figures, [], medians, verdicts(medians, GOALS))
 
     assert found.keys() == {"machine", "figures", "failures", "medians", "goals"}

@@ -213,6 +213,16 @@ def test_verify_that_found_something_never_ends_well(daemon: FakeDaemon, home: P
 # --- versions and decisions -------------------------------------------------------------------------------------------
 
 
+def test_why_says_what_a_file_waits_for(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
+    assert harp(home, "why", "Photos", "a.txt") == 0
+    assert daemon.calls == [("why", PHOTOS, b"a.txt")]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "a.txt: waits for content"
+    assert said[1] == "lacks 3 pieces, 257.0 KiB"
+    assert re.split(r" {2,}", said[3]) == ["abababababab", "256.0 KiB", "left to a neighbour", "nas (LAN)"]
+    assert said[-1] == "… and 1 more"
+
+
 def test_history_is_a_table_of_entries(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
     assert harp(home, "history", "Photos", "./x/../a.txt") == 0
     assert daemon.calls == [("history", PHOTOS, b"a.txt")]
@@ -284,7 +294,7 @@ def test_settings_go_through_the_daemon_while_it_runs(daemon: FakeDaemon, home: 
     assert harp(home, "config", "set", "listen", "[::]:0") == 0
     assert "from the next start on" in capsys.readouterr().out
     assert harp(home, "config", "get") == 0
-    assert "guard_files      9 " in capsys.readouterr().out
+    assert "guard_files        9 " in capsys.readouterr().out
 
 
 def test_settings_without_a_daemon_are_in_the_file(home: Path, capsys: Said) -> None:

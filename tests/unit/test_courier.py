@@ -2,6 +2,7 @@
 """The courier, its assemblies and the server it asks: right content comes from whoever has it, lies are found out."""
 
 import os
+import time
 from pathlib import Path as FilePath
 
 import pytest
@@ -13,12 +14,16 @@ from harp.sync.protocol.foldermessages import What
 from harp.sync.protocol.frames import Status
 from harp.sync.service import assembly, catalog, larder, questions
 from harp.sync.service.assembly import Deliveries
+from harp.sync.service.inbox import PeerWent
 from harp.sync.service.server import Server
+from harp.sync.service.shelf import Shelf
+from tests.fakes.history import device_key
 from tests.fakes.peers import FakePeer
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(600_000))
 """Several chunks."""
+GIVER = device_key(9).device_id
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def test_a_lie_is_found_out_asked_once_more_and_the_liar_benched(two: tuple[Devi
                 anna.loop.received(anna.peers[ben.key.device_id.hex()].as_peer, item)
     assert lies >= questions.BAD_ANSWERS
     assert "large.bin" not in ben.tree()
-    assert ben.loop.courier._questions.is_benched(anna.key.device_id)
+    assert ben.loop.courier._questions.is_benched(anna.key.device_id, now=time.monotonic())
     asked = len(link.asked)
     ben.rests()
     assert len(link.asked) == asked, "who is benched is not asked"
@@ -110,6 +115,21 @@ def test_what_a_lost_peer_was_asked_for_is_asked_of_it_again_when_it_comes_back(
     assert ben.tree() == {"large.bin": LARGE}
 
 
+def test_what_a_link_was_asked_for_is_asked_of_the_link_that_takes_its_place(two: tuple[Device, Device]) -> None:
+    anna, ben = two
+    anna.put("large.bin", LARGE)
+    anna.looks()
+    deliver(anna, ben)
+    ben.rests()
+    old = link_to(ben, anna)
+    assert old.asked, "there must be something under way for this to mean anything"
+    # Both dialled: one of the two links is closed, and its last answers with it.
+    connect(anna, ben)
+    ben.loop.post(PeerWent(old.as_peer))
+    settle(anna, ben)
+    assert ben.tree() == {"large.bin": LARGE}
+
+
 def test_an_interrupted_large_file_goes_on_where_it_was(two: tuple[Device, Device]) -> None:
     anna, ben = two
     anna.put("large.bin", LARGE)
@@ -135,9 +155,9 @@ def test_inline_content_is_verified_and_bounded(two: tuple[Device, Device], monk
     keys = ben.replica.keys
     good, other = b"good", b"other"
     monkeypatch.setattr(larder, "MAX_BYTES", 6)
-    ben.loop.courier.hold([(ChunkId(b"\0" * 32), b"bad")])
+    ben.loop.courier.hold([(ChunkId(b"\0" * 32), b"bad")], GIVER, now=0.0)
     assert len(ben.loop.courier.larder) == 0
-    ben.loop.courier.hold([(manifest.chunk_id(data, keys), data) for data in (good, other)])
+    ben.loop.courier.hold([(manifest.chunk_id(data, keys), data) for data in (good, other)], GIVER, now=0.0)
     kept = [ben.loop.courier.larder.get(RootId(manifest.chunk_id(data, keys))) for data in (good, other)]
     assert kept == [good, None]
 
@@ -151,7 +171,7 @@ def test_a_delivered_chunk_is_written_wherever_it_is_missing_and_only_there(two:
     data = os.urandom(1000)
     id_ = manifest.chunk_id(data, keys)
     temp = ben.replica.staging.temp("file-x")
-    deliveries = Deliveries(keys)
+    deliveries = Deliveries(keys, Shelf())
     deliveries.expect(ChunkRef(id_, 1000), temp, 0)
     deliveries.expect(ChunkRef(id_, 1000), temp, 5000)
     assert not deliveries.deliver(id_, memoryview(b"something else"))
@@ -222,7 +242,9 @@ def test_a_file_that_is_not_what_the_ledger_says_is_gone_and_looked_at_again(two
     on_disk = anna.place("small.txt").on_disk
     assert on_disk is not None
     told: list[Path] = []
-    server = Server(anna.replica.ledger.db.path, anna.replica.root, anna.loop.offering, told.append)
+    server = Server(
+        anna.replica.ledger.db.path, anna.replica.root, anna.loop.offering, anna.loop.courier.stock, told.append
+    )
     anna.put("small.txt", b"other")
     buffer = memoryview(bytearray(MAX_CHUNK))
     assert server.reader(What.CHUNK, on_disk.root)(buffer) == (Status.GONE, 0)

@@ -167,6 +167,15 @@ async def test_what_a_peer_calls_an_address_and_is_none_keeps_no_other_from_bein
     assert world.dialled == [("192.0.2.1", 1)]
 
 
+def test_a_link_that_ends_after_the_event_loop_wakes_nobody(board: Switchboard) -> None:
+    async def made(executor: ThreadPoolExecutor) -> Dialler:
+        async with Tasks("test") as tasks:
+            return Dialler(cast(Hub, board), cast(Doors, board), cast(Identity, None), tasks, executor)
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(made(executor)).wake()
+
+
 async def test_of_whom_no_address_is_known_that_is_said(
     dials: Dialler, world: World, board: Switchboard, tasks: Tasks
 ) -> None:

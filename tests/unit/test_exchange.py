@@ -29,7 +29,7 @@ def device(tmp_path: FilePath) -> Device:
 
 @pytest.fixture
 def known(device: Device) -> Exchange:
-    return Exchange(device.replica.folder, device.replica.ledger)
+    return Exchange(device.replica.folder, device.replica.ledger, lambda chain: False)
 
 
 def linked(device: Device, known: Exchange, number: int = 7, reach: Reach = Reach.LAN) -> FakePeer:
@@ -168,7 +168,7 @@ def test_agreement_is_when_all_have_durably_the_same(device: Device, known: Exch
     assert known.describe_disagreement(vector) == ""
     known.heard(peer.as_peer, state(device, settled=False, waiting=3))
     assert not known.is_agreed(vector)
-    assert "3 paths to go" in known.describe_disagreement(vector)
+    assert "3 to go" in known.describe_disagreement(vector)
     known.heard(peer.as_peer, state(device, settled=False, held=1))
     assert "until a person decides" in known.describe_disagreement(vector)
     assert known.went(peer.as_peer)

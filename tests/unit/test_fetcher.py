@@ -31,16 +31,17 @@ def peer(device: DeviceId, *chunks: ChunkId, reach: Reach = Reach.LAN, free: int
     return Source(device, reach, free, frozenset(chunks).__contains__)
 
 
-def fetching(source: Source, id: ChunkId, *, heard: float) -> Source:
-    return replace(source, fetching={id: heard})
-
-
 def ask(*peers: Source, asked: Mapping[ChunkId, Asked] | None = None, wants: tuple[ChunkId, ...] = (X,)) -> list[Ask]:
     return assign([Want(id, SIZE) for id in wants], {one.device: one for one in peers}, asked or {}, now=NOW)
 
 
 def reason(*peers: Source, asked: Mapping[ChunkId, Asked] | None = None) -> Why:
     return why(Want(X, SIZE), {one.device: one for one in peers}, asked or {}, now=NOW)
+
+
+def others(_: ChunkId) -> bool:
+    """Everything is left to neighbours."""
+    return False
 
 
 def test_whoever_has_it_is_asked() -> None:
@@ -60,17 +61,12 @@ def test_the_lan_comes_before_the_wan_whatever_the_load() -> None:
     assert reason(far, peer(B, X, free=0)) is Why.FULL
 
 
-def test_a_neighbour_that_fetches_it_is_waited_for_until_it_stalls() -> None:
-    far, near = peer(A, X, reach=Reach.WAN), peer(B)
-    assert ask(far, fetching(near, X, heard=NOW - 1.9)) == []
-    assert reason(far, fetching(near, X, heard=NOW - 1.9)) is Why.NEIGHBOUR
-    assert ask(far, fetching(near, X, heard=NOW - 2)) == [Ask(A, X, SIZE)]
-    assert reason(far, fetching(near, X, heard=NOW - 2)) is Why.READY
-
-
-def test_who_fetches_it_over_the_wan_is_not_waited_for() -> None:
-    far, other = peer(A, X, reach=Reach.WAN), fetching(peer(B, reach=Reach.WAN), X, heard=NOW)
-    assert ask(far, other) == [Ask(A, X, SIZE)]
+def test_the_wan_is_not_asked_for_what_is_left_to_a_neighbour() -> None:
+    far, near = peer(A, X, reach=Reach.WAN), peer(B, X)
+    assert assign([Want(X, SIZE)], {A: far}, {}, now=NOW, is_ours=others) == []
+    assert why(Want(X, SIZE), {A: far}, {}, now=NOW, is_ours=others) is Why.NEIGHBOUR
+    assert assign([Want(X, SIZE)], {A: far, B: near}, {}, now=NOW, is_ours=others) == [Ask(B, X, SIZE)]
+    assert why(Want(X, SIZE), {A: far, B: near}, {}, now=NOW, is_ours=others) is Why.READY
 
 
 def test_the_roomiest_is_asked_and_the_load_is_spread() -> None:
@@ -97,8 +93,8 @@ def test_what_is_asked_for_is_not_asked_for_again() -> None:
     assert ask(peer(A, X), wants=(X, X)) == [Ask(A, X, SIZE)]
 
 
-def test_who_is_benched_is_neither_asked_nor_waited_for() -> None:
-    benched = replace(fetching(peer(A, X), Y, heard=NOW), benched_until=NOW + 1)
+def test_who_is_benched_is_not_asked() -> None:
+    benched = replace(peer(A, X), benched_until=NOW + 1)
     assert ask(benched) == []
     assert reason(benched) is Why.BENCHED
     assert ask(benched, peer(B, Y, reach=Reach.WAN), wants=(Y,)) == [Ask(B, Y, SIZE)]
@@ -149,10 +145,7 @@ def test_a_smaller_priority_is_asked_for_sooner() -> None:
     assert [one.id for one in assign(wants, {A: peer(A, X, Y, Z)}, {}, now=NOW)] == [Y, Z, X]
 
 
-def test_the_next_deadline_is_when_a_bench_ends_or_a_neighbour_has_stalled() -> None:
-    near = fetching(peer(A), X, heard=NOW - 0.5)
+def test_the_next_deadline_is_when_a_bench_ends() -> None:
     benched = replace(peer(B), benched_until=NOW + 9)
-    far = fetching(peer(C, reach=Reach.WAN), X, heard=NOW - 1.5)
-    assert next_deadline({A: near, B: benched, C: far}, now=NOW) == NOW + 1.5
-    assert next_deadline({B: benched}, now=NOW) == NOW + 9
-    assert next_deadline({C: far}, now=NOW) is None
+    assert next_deadline({A: peer(A), B: benched}, now=NOW) == NOW + 9
+    assert next_deadline({A: peer(A)}, now=NOW) is None

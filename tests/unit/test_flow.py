@@ -8,8 +8,10 @@ import pytest
 from harp.base.errors import RemoteProtocolError
 from harp.sync.protocol.frames import MAX_FRAME, frame
 from harp.sync.transport import outflow as outflow_module
-from harp.sync.transport.inflow import READ_BYTES, Inflow, reserved
+from harp.sync.transport.inflow import MAX_ROOMS, QUIET_S, READ_BYTES, Inflow, Room
 from harp.sync.transport.outflow import Bulk, Outflow
+from harp.sync.transport.records import reserved
+from harp.sync.transport.unloading import Unloading
 
 
 def put(inflow: Inflow, data: bytes) -> None:
@@ -131,3 +133,86 @@ def test_whoever_waits_is_woken() -> None:
     outflow.finish()
     waiting.join(timeout=10)
     assert got == [b"hello", None]
+
+
+# --- what is kept while more comes ------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_stays_while_more_comes_in() -> None:
+    inflow = Inflow()
+    kept: list[tuple[bytes, memoryview, Room]] = []
+    for number in range(2 * MAX_ROOMS):
+        body = bytes([number]) * (MAX_FRAME // 3)
+        for start in range(0, len(data := frame(9, body)), READ_BYTES):
+            put(inflow, data[start : start + READ_BYTES])
+        found = inflow.next_frame()
+        assert found is not None
+        kept.append((body, found[1], inflow.room.keep()))
+    assert all(bytes(view) == body for body, view, _ in kept)
+    for _, _, room in kept:
+        room.give_back()
+
+
+def test_where_all_rooms_are_kept_the_next_waits_until_one_is_given_back() -> None:
+    inflow = Inflow()
+    kept: list[Room] = []
+    large = frame(9, bytes(MAX_FRAME - 1))
+
+    def one() -> None:
+        for start in range(0, len(large), READ_BYTES):
+            put(inflow, large[start : start + READ_BYTES])
+        assert inflow.next_frame() is not None
+        kept.append(inflow.room.keep())
+
+    for _ in range(MAX_ROOMS):
+        one()
+    thread = threading.Thread(target=one, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    kept[0].give_back()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_an_inflow_keeps_its_rooms_over_a_pause_and_one_room_when_it_is_quiet() -> None:
+    now = 100.0
+    inflow = Inflow(lambda: now)
+    rooms = set()
+    for _ in range(MAX_ROOMS - 1):
+        for start in range(0, MAX_FRAME - 1, READ_BYTES):
+            put(inflow, frame(9, bytes(MAX_FRAME - 6))[start : start + READ_BYTES])
+        assert inflow.next_frame() is not None
+        rooms.add(inflow.room.keep())
+    for room in rooms:
+        while room.is_kept:
+            room.give_back()
+    inflow.space()
+    assert len(inflow._others) == MAX_ROOMS - 2
+    now += QUIET_S + 1
+    inflow.space()
+    assert len(inflow._others) == 0
+
+
+def test_answers_are_unloaded_in_order_and_their_rooms_given_back() -> None:
+    inflow, handed_on = Inflow(), []
+    may_go_on = threading.Event()
+
+    def hand_on(request: int, status: int, payload: memoryview) -> None:
+        may_go_on.wait(10)
+        handed_on.append((request, status, bytes(payload)))
+
+    unloading = Unloading(hand_on, "test")
+    assert unloading.is_idle
+    put(inflow, frame(9, b"abc"))
+    found = inflow.next_frame()
+    assert found is not None
+    for request in range(3):
+        unloading.put(request, 0, found[1], inflow.room.keep())
+    assert inflow.room.is_kept
+    assert not unloading.is_idle
+    may_go_on.set()
+    unloading.finish()
+    assert handed_on == [(request, 0, b"abc") for request in range(3)]
+    assert unloading.is_idle
+    assert not inflow.room.is_kept

@@ -12,7 +12,7 @@ from harp.sync.service.doors import ByDevice, ByFolder, ByTicket, Doors
 from harp.sync.service.governor import opened_by, sealed_for
 from harp.sync.store.registry import OpenTicket, Registry
 from tests.fakes.history import device_key
-from tests.fakes.replicas import Device, office, settle
+from tests.fakes.replicas import Device, connect, disconnect, office, settle
 
 HERE = ("127.0.0.1", 8783)
 NEVER = 4e9
@@ -84,6 +84,59 @@ def test_who_leaves_is_no_member_any_more(three: list[Device]) -> None:
     assert not ben.replica.may_write
 
 
+def test_whoever_leaves_does_not_learn_the_secret_that_an_owner_makes_then(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    ben.loop.published(ben.loop.governor.leave())
+    settle(*three)
+    epochs = anna.replica.secrets.epochs
+    assert len(epochs) == 2, "one leave, one new secret"
+    assert cleo.replica.secrets.epochs == epochs
+    assert epochs[-1] not in ben.replica.secrets.epochs
+    assert set(anna.replica.membership.members) == {anna.key.device_id, cleo.key.device_id}
+    anna.reopen().rests()
+    assert anna.replica.secrets.epochs == epochs, "a restart makes no other"
+
+
+def test_an_owner_that_was_away_makes_it_when_it_hears_of_the_leave(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    disconnect(anna, ben)
+    disconnect(anna, cleo)
+    ben.loop.published(ben.loop.governor.leave())
+    settle(*three)
+    assert len(cleo.replica.secrets.epochs) == 1
+    connect(anna, cleo)
+    settle(*three)
+    assert len(cleo.replica.secrets.epochs) == 2
+
+
+def test_whoever_left_and_was_invited_again_stays(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    ben.loop.published(ben.loop.governor.leave())
+    settle(anna, ben, cleo)
+    anna.loop.published(anna.loop.governor.grant(ben.key.device_id, Role.READ_WRITE, "again"))
+    settle(anna, ben, cleo)
+    assert cleo.replica.membership.role(ben.key.device_id) is Role.READ_WRITE
+    assert len(anna.replica.secrets.epochs) == 2
+
+
+def test_owners_who_make_a_secret_at_once_agree_on_the_newest(tmp_path: FilePath) -> None:
+    anna, ben, cleo, dora = office(tmp_path, Role.OWNER, Role.READ_WRITE, Role.READ_WRITE)
+    for one, other in ((anna, ben), (anna, cleo), (ben, dora), (cleo, dora)):
+        disconnect(one, other)
+    # Anna and Dora hear of it apart from Ben and Cleo.
+    connect(anna, dora)
+    leave = dora.loop.governor.leave()
+    dora.loop.published(leave)
+    ben.loop.take([item.data for item in leave])
+    settle(anna, ben, cleo, dora)
+    assert anna.replica.secrets.epochs != ben.replica.secrets.epochs
+    connect(anna, ben)
+    connect(anna, cleo)
+    settle(anna, ben, cleo)
+    assert anna.replica.secrets.epochs == ben.replica.secrets.epochs == cleo.replica.secrets.epochs
+    assert len(anna.replica.secrets.epochs) == 3
+
+
 # --- doors ------------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +187,21 @@ def test_a_forgotten_device_stands_outside_with_either_key(three: list[Device]) 
     for knock in (for_anna, at_annas):
         admission = door.admit(knock, HERE)
         assert admission is None or not admission.accepts(ben.key.device_id)
+
+
+def test_who_left_stands_outside_with_the_secret_it_had(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    at_annas = doors(ben).knock_at(ben.replica.folder, *HERE)
+    assert at_annas is not None
+    assert doors(anna).admit(at_annas, HERE) is not None
+    ben.loop.published(ben.loop.governor.leave())
+    settle(*three)
+    for device in (anna, cleo):
+        at_theirs = doors(ben).knock_at(ben.replica.folder, *HERE)
+        for_them = doors(ben).knock_for(device.key.device_id)
+        assert at_theirs is not None
+        assert doors(device).admit(at_theirs, HERE) is None
+        assert for_them is None or doors(device).admit(for_them, HERE) is None
 
 
 def test_a_ticket_opens_the_door_to_anybody_who_holds_it(three: list[Device]) -> None:

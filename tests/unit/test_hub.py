@@ -22,6 +22,7 @@ from harp.sync.service.hub import UNADMITTED_S, Hub, Joining
 from harp.sync.service.inbox import PeerCame, PeerWent
 from harp.sync.service.peer import Peer
 from harp.sync.store.registry import OpenTicket, Registry
+from harp.sync.transport.carrier import Flow
 from harp.sync.transport.link import Link, Receiver
 from tests.fakes.history import device_key
 from tests.fakes.link import hello
@@ -59,6 +60,9 @@ class Wire:
     def cancel(self, requests: object) -> None:
         """Nothing waits here."""
 
+    def flow(self) -> Flow:
+        return Flow(0, 0, 0.02)
+
     def close(self, why: str = "") -> None:
         if self.why is None:
             self.why = why
@@ -91,7 +95,7 @@ class House:
             done.set_exception(error)
         return done
 
-    def reach(self, host: str) -> Reach:
+    def reach(self, host: str, round_trip_s: float) -> Reach:
         return Reach.LAN
 
     def hello(self) -> Hello:

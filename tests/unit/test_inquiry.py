@@ -11,6 +11,7 @@ from harp.bridge import model
 from harp.daemon import portraits
 from harp.sync.model import Kind, Path, Role
 from harp.sync.service.inquiry import Checked, Finding, Inquiry
+from harp.sync.service.traffic import Traffic
 from tests.fakes.replicas import Device, connect, disconnect, office, settle
 
 
@@ -87,6 +88,23 @@ def test_a_clean_folder_verifies_and_each_fault_is_found(two: tuple[Device, Devi
     assert "not been noticed" in told[b"changed"]
     assert b"rotten" in told
     assert b"same" not in told
+
+
+def test_what_changes_while_it_is_verified_is_no_fault(two: tuple[Device, Device]) -> None:
+    anna, ben = two
+    for name in ("gone", "newer", "same"):
+        anna.put(name, b"content of " + name.encode())
+    anna.looks()
+    settle(anna, ben)
+    steps = inquiry(ben).verify()
+    told = [next(steps)]
+    anna.put("newer", b"other content")
+    anna.put("one more", b"1")
+    anna.remove("gone")
+    anna.looks()
+    settle(anna, ben)
+    told += steps
+    assert [one for one in told if isinstance(one, Finding)] == []
 
 
 def test_a_damaged_history_is_found(two: tuple[Device, Device]) -> None:
@@ -180,7 +198,7 @@ def test_a_folders_portrait_and_how_far_it_is(two: tuple[Device, Device]) -> Non
     versions(anna, ben)
     conflicting(anna, ben)
     assert ben.shared is not None
-    portrait = portraits.folder(ben.shared, ben.loop)
+    portrait = portraits.folder(ben.shared, ben.loop, Traffic())
     assert (portrait.name, portrait.role, portrait.members, portrait.connected) == ("Photos", "read-write", 2, 1)
     assert (portrait.files, portrait.conflicts, portrait.held) == (2, 1, 0)
     assert portrait.state is model.FolderState.IDLE
@@ -190,7 +208,7 @@ def test_a_folders_portrait_and_how_far_it_is(two: tuple[Device, Device]) -> Non
     assert portraits.disagreement(ben.loop) == "no peer is connected"
     ben.loop.pause(True)
     assert portraits.progress(ben.loop).reason == "the folder is paused"
-    assert portraits.folder(ben.shared, ben.loop).state is model.FolderState.PAUSED
+    assert portraits.folder(ben.shared, ben.loop, Traffic()).state is model.FolderState.PAUSED
     one = portraits.version(ben.loop, inquiry(ben).history(Path(b"a.txt"))[0])
     assert (one.kind, one.is_current, len(one.entry)) == ("file", True, 64)
     assert portraits.role(None) == "none"

@@ -60,11 +60,14 @@ def test_every_type_has_its_number_and_the_answer_has_none_here() -> None:
         16: "Join",
         17: "Welcome",
         18: "Forked",
+        128: "Site",
+        129: "Circle",
+        130: "Availability",
     }
 
 
 def test_types_from_128_on_are_ignored_and_unknown_ones_below_are_not() -> None:
-    assert messages.decode(128, b"whatever") is None
+    assert messages.decode(131, b"whatever") is None
     for type in (0, 8, 19, 127):
         with pytest.raises(RemoteProtocolError, match=f"type {type}"):
             messages.decode(type, b"\x80")
@@ -140,6 +143,16 @@ WRONG: dict[str, Callable[[], Message]] = {
     "a welcome with a short epoch": lambda: welcome(epochs=(b"",)),
     "a welcome with too many epochs": lambda: welcome(epochs=(ID,) * 65),
     "a proof of a fork that lacks one": lambda: messages.Forked(FOLDER, b"x", b""),
+    "a site with a short token": lambda: messages.Site(ID[:15], 0, False),
+    "a site with less than no limit": lambda: messages.Site(ID[:16], -1, False),
+    "a site that sends by number": lambda: messages.Site(ID[:16], 0, 1),  # type: ignore[arg-type]
+    "a circle that names a neighbour twice": lambda: messages.Circle(FOLDER, True, False, (CHAIN.author,) * 2),
+    "a circle of a short device": lambda: messages.Circle(FOLDER, True, False, (DeviceId(b"x"),)),
+    "an availability of a short id": lambda: messages.Availability(FOLDER, held=(ChunkId(b"x"),)),
+    "an availability of a short source": lambda: messages.Availability(FOLDER, fetching=((DeviceId(b"x"), ()),)),
+    "an availability of more ids than may be": lambda: messages.Availability(
+        FOLDER, missing=(ChunkId(ID),) * 16_384, dropped=(ChunkId(ID),)
+    ),
 }
 
 
@@ -168,6 +181,10 @@ def test_what_may_not_be_said_cannot_even_be_built(make: Callable[[], Message]) 
         (15, (-1, "")),
         (17, (FOLDER, "n", 4, ID, (), ())),
         (17, (FOLDER, "n", False, ID, (), ())),
+        (128, (ID, 0, False)),
+        (129, (FOLDER, True, 0, ())),
+        (130, (FOLDER, (), (), ((ID,),), (), ())),
+        (130, (FOLDER, (), (), (), ())),
     ],
 )
 def test_what_may_not_be_said_is_refused_when_a_peer_says_it(type: int, fields: tuple[object, ...]) -> None:
@@ -186,6 +203,8 @@ def test_the_largest_of_each_fits_into_a_frame() -> None:
         messages.Offer(FOLDER, 2**32 - 1, 2**63 - 1, (ChunkRef(ChunkId(ID), MAX_CHUNK),) * 4096),
         messages.Addresses(((CHAIN.author, ("x" * 255,) * 16),) * linkmessages.MAX_DEVICES_NAMED),
         messages.Forked(FOLDER, bytes(MAX_BATCH_BYTES), bytes(MAX_BATCH_BYTES)),
+        messages.Circle(FOLDER, True, True, tuple(DeviceId(n.to_bytes(32, "big")) for n in range(4096))),
+        messages.Availability(FOLDER, fetching=((CHAIN.author, (ChunkId(ID),)),) * 8192),
         welcome(epochs=(ID,) * 64, proof=(b"x" * 4096,) * 256, name="x" * 255),
     ]
     for message in largest:

@@ -3,6 +3,7 @@
 
 import os
 from pathlib import Path as FilePath
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_what_is_ignored_is_neither_said_nor_missed(anna: Device) -> None:
     anna.put("a.txt", b"1")
     anna.looks()
     anna.put(".harpignore", b"*.txt\n")
-    anna.loop.learn_ignores()
+    anna.loop.observer.scan()
     anna.rests()
     anna.remove("a.txt")
     anna.put("b.txt", b"2")
@@ -99,7 +100,7 @@ def test_what_is_ignored_is_neither_said_nor_missed(anna: Device) -> None:
     assert (Kind.TOMBSTONE, b"a.txt") not in said(anna)
     assert (Kind.FILE, b"b.txt") not in said(anna)
     anna.put(".harpignore", b"")
-    anna.loop.learn_ignores()
+    anna.loop.observer.scan()
     anna.rests()
     assert (Kind.FILE, b"b.txt") in said(anna)
 
@@ -160,3 +161,56 @@ def test_what_the_author_wrote_is_signed_durable_and_settled(anna: Device) -> No
     assert place.on_disk.applied == place.heads
     anna.reopen().looks()
     assert len(said(anna)) == 1, "a restart says nothing anew"
+
+
+def test_what_comes_back_and_goes_while_it_is_looked_at_is_not_said_twice_of_one_state(
+    anna: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it, both entries would replace the same one: two heads, of which one's content lies nowhere."""
+    path, observer = Path(b"fleeting"), anna.loop.observer
+    anna.put("fleeting", b"one")
+    anna.looks()
+    anna.put("large", bytes(range(256)) * 20_000)
+    anna.remove("fleeting")
+    observer.look([Path(b"large"), path])
+    # The large file is still being read, so what is gone is not said yet.
+    assert observer.step().is_empty
+    anna.put("fleeting", b"two")
+    read_whole = observers.read.read_whole
+
+    def read_and_lose(*args: Any, **kwargs: Any) -> Any:
+        found = read_whole(*args, **kwargs)
+        anna.remove("fleeting")
+        return found
+
+    monkeypatch.setattr(observers.read, "read_whole", read_and_lose)
+    observer.look([path])
+    anna.turn()
+    monkeypatch.undo()
+    anna.rests()
+    (head,) = anna.replica.heads(anna.place("fleeting"))
+    assert head.meta.kind is Kind.TOMBSTONE
+
+
+def test_what_a_scan_finds_new_is_not_looked_for_again_at_its_end(
+    anna: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observers, "GROUP_FILES", 5)
+    for number in range(20):
+        anna.put(f"{number:02}", b"%d" % number)
+    observer = anna.loop.observer
+    missed: list[bytes] = []
+    monkeypatch.setattr(observer, "_look_at_gone", lambda path, group: missed.append(path))
+    anna.looks()
+    assert len(said(anna)) == 20
+    assert missed == []
+
+
+def test_a_scan_follows_the_rules_as_they_are_whatever_the_kernel_has_told(anna: Device) -> None:
+    anna.put("notes", b"one")
+    anna.looks()
+    before = len(said(anna))
+    anna.put(".harp/ignore", b"notes\n")
+    anna.remove("notes")
+    anna.looks()
+    assert len(said(anna)) == before, "what is ignored by now is no deletion"

@@ -58,6 +58,16 @@ def test_one_folder_inside_another_is_refused_both_ways(tmp_path: FilePath, anna
     opening.demand_apart(tmp_path / "folder-2", others)
 
 
+def test_a_place_inside_another_homes_folder_is_refused(tmp_path: FilePath, anna: Device) -> None:
+    (anna.files / "deep").mkdir()
+    (tmp_path / "way in").symlink_to(anna.files / "deep")
+    for inside in (anna.files / "deep", anna.files / "deep/er/still", tmp_path / "way in/new"):
+        with pytest.raises(UsageError, match="another home or device shares") as caught:
+            opening.demand_apart(inside, [])
+        assert "outside" in caught.value.hint
+    opening.demand_apart(anna.files.parent / "beside", [])
+
+
 def test_a_folder_without_its_marker_is_not_opened(anna: Device) -> None:
     anna.close()
     (anna.files / ".harp/folder").unlink()

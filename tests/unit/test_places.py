@@ -2,6 +2,7 @@
 """The ledger's tables, the record that fills them and what is asked of them: rows come back as they went in."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 
 import pytest
@@ -40,6 +41,47 @@ def lying(root: bytes = b"r", **fields: object) -> OnDisk:
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def plans(places: Places, monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object]) -> list[str]:
+    """How SQLite answers the questions that ``ask`` asks."""
+    execute = places.db.execute
+    asked: list[str] = []
+
+    def noted(sql: str, parameters: Sequence[object] = ()) -> object:
+        asked.extend(row[3] for row in execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall())
+        return execute(sql, parameters)
+
+    monkeypatch.setattr(places.db, "execute", noted)
+    ask()
+    return asked
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda places: places.racy(),
+        lambda places: places.pending(),
+        lambda places: places.pending(PENDING, 10),
+        lambda places: places.pending(JOURNALLED, 10),
+        lambda places: places.count_pending(),
+        lambda places: places.copies_of(Path(b"a")),
+        lambda places: places.lives_below(Path(b"a")),
+        lambda places: places.glance(Path(b"a")),
+        lambda places: places.locate(ChunkId(bytes(32))),
+        lambda places: places.with_root(RootId(bytes(32))),
+    ],
+    ids=[
+        "racy", "pending", "to be planned", "cut", "how many", "copies", "alive below", "glance", "chunk", "root",
+    ],
+)  # fmt: skip
+def test_what_is_asked_again_and_again_never_walks_all_rows(
+    places: Places, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Places], object]
+) -> None:
+    put(places, Place(1, Path(b"a"), on_disk=lying(copy_of=Path(b"b"))))
+    found = plans(places, monkeypatch, lambda: ask(places))
+    assert found
+    assert not [plan for plan in found if plan.startswith("SCAN")]
 
 
 @pytest.mark.parametrize(

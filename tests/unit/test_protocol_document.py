@@ -8,7 +8,17 @@ import pytest
 
 from harp.sync import model
 from harp.sync.engine import manifest
-from harp.sync.protocol import asks, batchform, foldermessages, frames, gate, linkmessages, pulse, wire
+from harp.sync.protocol import (
+    asks,
+    batchform,
+    foldermessages,
+    frames,
+    gate,
+    linkmessages,
+    officemessages,
+    pulse,
+    wire,
+)
 from harp.sync.protocol.messages import MESSAGES, CloseCode
 from harp.sync.transport import beaconform, knock, leg
 
@@ -64,6 +74,8 @@ def test_the_statuses_are_those_of_the_code() -> None:
         ("Ask, Cancel", [foldermessages.MAX_ASKS]),
         ("Offer", [foldermessages.MAX_OFFERED, model.MAX_CHUNK, asks.MAX_OPEN_OFFERS]),
         ("Addresses", [linkmessages.MAX_DEVICES_NAMED, linkmessages.MAX_ADDRESSES]),
+        ("Availability", [officemessages.MAX_TIDINGS]),
+        ("Circle", [officemessages.MAX_CIRCLE]),
         ("path", [model.MAX_PATH_BYTES, model.MAX_DEPTH, model.MAX_NAME_BYTES]),
         ("manifest node", [model.MAX_SEGMENT_CHUNKS]),
     ],

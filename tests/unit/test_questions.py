@@ -129,7 +129,7 @@ def test_who_has_it_not_is_not_asked_for_it_again_but_for_other_things(questions
     questions.refused(arrival(ONE, status=status), now=0.0)
     assert questions.asked.get(ONE) == Asked(None, frozenset({ANNA.device}))
     assert free(questions) == LAN
-    assert not questions.is_benched(ANNA.device)
+    assert not questions.is_benched(ANNA.device, now=5.0)
 
 
 def test_who_learned_something_new_may_have_it_now(questions: Questions) -> None:
@@ -152,11 +152,11 @@ def test_a_lie_is_forgiven_once(questions: Questions) -> None:
     ask(questions, ONE)
     questions.refused(arrival(ONE), now=5.0)
     assert questions.asked.get(ONE) == Asked(None), "it is asked once more"
-    assert not questions.is_benched(ANNA.device)
+    assert not questions.is_benched(ANNA.device, now=5.0)
     ask(questions, ONE)
     questions.refused(arrival(ONE), now=5.0)
     assert questions.asked.get(ONE) == Asked(None, frozenset({ANNA.device}))
-    assert questions.is_benched(ANNA.device)
+    assert questions.is_benched(ANNA.device, now=5.0)
     found = source(questions, now=6.0)
     assert found is not None
     assert found.benched_until == 5.0 + BENCH_S

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """After a crash: the journal replayed from each point of a cut write, with nothing lost and nothing said."""
 
+import os
 from pathlib import Path as FilePath
 
 import pytest
@@ -90,37 +91,73 @@ def test_a_write_that_is_cut_is_done_again_and_says_nothing(
     assert all_settled(ben)
 
 
-def test_what_lies_half_written_at_a_journalled_path_is_put_aside_and_not_said(two: tuple[Device, Device]) -> None:
-    anna, ben = two
-    anna.put("a.txt", b"the version before")
+def journalled(anna: Device, ben: Device, *names: str) -> None:
+    """Ben's writes of these files may have been cut, by all that Ben knows."""
+    for name in names:
+        anna.put(name, b"the version before")
     anna.looks()
     settle(anna, ben)
     disconnect(anna, ben)
     with ben.replica.ledger.db.transaction():
-        ben.replica.places.journal([ben.place("a.txt").number])
-    ben.put("a.txt", b"")
+        ben.replica.places.journal(ben.place(name).number for name in names)
+
+
+def put_cut(device: Device, name: str, content: bytes) -> None:
+    """What a disk that keeps no order makes of a write of ours: it has its time already, and not its content."""
+    (head,) = device.replica.heads(device.place(name))
+    device.put(name, content)
+    os.utime(device.files / name, ns=(head.meta.mtime_ns, head.meta.mtime_ns))
+
+
+@pytest.mark.parametrize("left", [b"", b"the vers"])
+def test_what_lies_half_written_at_a_journalled_path_is_put_aside_and_not_said(
+    two: tuple[Device, Device], left: bytes
+) -> None:
+    anna, ben = two
+    journalled(anna, ben, "a.txt")
+    put_cut(ben, "a.txt", left)
     before = ben.replica.ledger.vector()
     ben.reopen(cleanly=False).rests()
     assert ben.replica.ledger.vector() == before
     connect(anna, ben)
     settle(anna, ben)
     assert ben.tree() == anna.tree() == {"a.txt": b"the version before"}
-    assert ben.trashed() == [b""]
+    assert ben.trashed() == [left]
+
+
+def test_an_empty_file_at_a_journalled_path_is_put_aside_whatever_its_time(two: tuple[Device, Device]) -> None:
+    anna, ben = two
+    journalled(anna, ben, "a.txt")
+    ben.put("a.txt", b"")
+    ben.reopen(cleanly=False).rests()
+    connect(anna, ben)
+    settle(anna, ben)
+    assert ben.tree() == anna.tree() == {"a.txt": b"the version before"}
+
+
+def test_what_a_person_wrote_at_a_journalled_path_after_the_crash_is_an_edit(two: tuple[Device, Device]) -> None:
+    anna, ben = two
+    journalled(anna, ben, "a.txt", "b.txt")
+    ben.put("a.txt", b"written while the daemon was down")
+    (ben.files / "b.txt").unlink()
+    ben.put("b.txt", b"written anew")
+    ben.reopen(cleanly=False).rests()
+    connect(anna, ben)
+    settle(anna, ben)
+    assert anna.tree() == {"a.txt": b"written while the daemon was down", "b.txt": b"written anew"}
+    assert ben.tree() == anna.tree()
+    assert all_settled(ben)
+    assert ben.trashed() == []
 
 
 def test_many_journalled_paths_are_all_looked_at_before_anything_is_written_there(
     two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna, ben = two
-    for number in range(8):
-        anna.put(f"{number}.txt", b"version before %d" % number)
-    anna.looks()
-    settle(anna, ben)
-    disconnect(anna, ben)
-    with ben.replica.ledger.db.transaction():
-        ben.replica.places.journal(ben.place(f"{number}.txt").number for number in range(8))
-    for number in range(8):
-        ben.put(f"{number}.txt", b"x")
+    names = [f"{number}.txt" for number in range(8)]
+    journalled(anna, ben, *names)
+    for name in names:
+        put_cut(ben, name, b"x")
     before = ben.replica.ledger.vector()
     # As large files are: hashed elsewhere, while the folder's thread goes on.
     monkeypatch.setattr(observer, "INLINE_HASH_BYTES", 0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The sentry and the decisions: mass deletions and trips back in time wait for a person, here and at others."""
 
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -110,6 +111,25 @@ def test_a_rejected_deletion_brings_the_files_back(tmp_path: FilePath) -> None:
     assert len(anna.tree()) == len(ben.tree()) == MANY
     assert anna.tree() == ben.tree()
     assert not anna.loop.sentry.held
+
+
+def test_what_is_put_back_is_not_held_again_by_a_second_look(tmp_path: FilePath) -> None:
+    anna, ben = two(tmp_path)
+    for number in range(MANY):
+        anna.put(f"{number:02}.txt", b"newer %d" % number)
+    anna.looks()
+    settle(anna, ben)
+    for number in range(MANY):
+        anna.put(f"{number:02}.txt", b"content %d" % number)
+    # What was hashed a moment after its last change is looked at again, whatever its times say.
+    with anna.replica.ledger.db.transaction():
+        anna.replica.places.put([replace(anna.place(f"{n:02}.txt"), is_racy=True) for n in range(MANY)])
+    anna.looks()
+    anna.decisions.reject(the_only(anna).id)
+    anna.loop.observer.look(place.path for place in anna.replica.places.racy())
+    settle(anna, ben)
+    assert not anna.loop.sentry.held
+    assert (anna.files / "07.txt").read_bytes() == b"newer 7"
 
 
 def test_moved_files_are_no_loss(tmp_path: FilePath) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 
 from harp.sync.model import Role
 from harp.sync.protocol.asks import Asked
-from harp.sync.service.courier import MAX_ASSEMBLIES
+from harp.sync.service.slots import MOST
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
 
@@ -29,7 +29,7 @@ def _told_without_content(anna: Device, ben: Device) -> None:
 
 def test_versions_that_nobody_has_any_more_do_not_hold_up_the_newest(tmp_path: FilePath) -> None:
     anna, ben = office(tmp_path, Role.READ_WRITE)
-    names = [f"file {number}" for number in range(MAX_ASSEMBLIES + 2)]
+    names = [f"file {number}" for number in range(MOST + 2)]
     for number, name in enumerate(names):
         anna.put(name, _content(number))
     _told_without_content(anna, ben)

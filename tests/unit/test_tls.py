@@ -287,3 +287,24 @@ def test_whoever_lacks_aes_decides(
     monkeypatch.setattr(tls, "prefers_aes", lambda: server_has_aes)
     converse(connection, TlsMachine(Identity.of(BOB), is_client=False, accepts=only(ALICE)))
     assert connection.get_cipher_name() == expected
+
+
+def test_what_was_written_in_several_pieces_leaves_in_one_and_arrives_whole() -> None:
+    client, server = pair()
+    shaken(client, server)
+    said = bytes(range(256)) * 8192
+    for start in range(0, len(said), 300_000):
+        client.write(said[start : start + 300_000])
+    server.receive(client.data_to_send())
+    assert client.data_to_send() == b""
+    buffer = memoryview(bytearray(len(said) + 1))
+    assert server.read_into(buffer) == len(said)
+    assert buffer[:-1] == said
+
+
+def test_bytes_behind_a_full_buffer_are_read_by_the_next_call() -> None:
+    client, server = pair()
+    shaken(client, server)
+    client.write(b"x" * 40_000)
+    server.receive(client.data_to_send())
+    assert [len(read(server, 25_000)) for _ in range(3)] == [25_000, 15_000, 0]

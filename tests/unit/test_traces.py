@@ -65,7 +65,7 @@ def test_a_directory_that_holds_what_is_ignored_stays_and_one_that_is_not_empty_
     anna: Device,
 ) -> None:
     anna.put(".harpignore", b"*.tmp\n")
-    anna.loop.learn_ignores()
+    anna.loop.observer.scan()
     anna.put("d/a.tmp", b"ignored")
     anna.put("d/b.txt", b"x")
     anna.looks()

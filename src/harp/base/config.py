@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harp.base.errors import ConfigError, UsageError
+from harp.base.timetable import Timetable, timetable
 
 FILE_NAME = "config.toml"
 DEFAULT_PORT = 8783
@@ -46,11 +47,17 @@ class Config:
     device_name: str
     lan_subnets: tuple[Network, ...]
     wan_subnets: tuple[Network, ...]
+    lan_round_trip_ms: float
+    lan_only: bool
+    office_cache: bool
+    receive_limit: Timetable
+    send_limit: Timetable
     scan_interval_s: float
     trash_days: float
     trash_share: float
     guard_files: int
     guard_share: float
+    guard_entries: int
     log_level: str
 
 
@@ -193,11 +200,25 @@ SETTINGS: Mapping[str, Setting] = {
     "device_name": Setting("what other devices call this one", _device_name, _host_name),
     "lan_subnets": Setting("networks that count as local, beside those of this device", _networks, _always("")),
     "wan_subnets": Setting("networks that count as far away, even if they look local", _networks, _always("")),
+    "lan_round_trip_ms": Setting(
+        "who answers within this many milliseconds is local, whatever its network; 0: only by networks",
+        _number(0, 100),
+        _always("1"),
+    ),
+    "lan_only": Setting("whether content is taken from local devices alone", _boolean, _always("false")),
+    "office_cache": Setting(
+        "whether local devices leave it to this one to fetch from afar", _boolean, _always("false")
+    ),
+    "receive_limit": Setting("the most that the line takes in: 8 Mbit/s, 18:00-07:00 none", timetable, _always("none")),
+    "send_limit": Setting("the most that is sent over the line, written alike", timetable, _always("none")),
     "scan_interval_s": Setting("seconds between two full scans", _number(10, 604_800), _always("3600")),
     "trash_days": Setting("days for which what was replaced or deleted is kept", _number(0, 3650), _always("30")),
     "trash_share": Setting("the most that the trash takes of the disk, as a share", _number(0, 0.9), _always("0.10")),
     "guard_files": Setting("deletions within ten minutes that need approval", _whole(1, 1_000_000_000), _always("100")),
     "guard_share": Setting("the same, as a share of the folder's files", _number(0, 1), _always("0.25")),
+    "guard_entries": Setting(
+        "entries of one device within an hour that need approval", _whole(1, 1_000_000_000), _always("1000000")
+    ),
     "log_level": Setting("how much is logged: " + ", ".join(_LOG_LEVELS), _log_level, _always("info")),
 }
 

@@ -65,6 +65,19 @@ class FolderState(Enum):
     STOPPED = "stopped"
 
 
+class Carried(Noun, frozen=True, kw_only=True):
+    """Bytes of content by where they came from: peers on the LAN, peers beyond the WAN, this device's own disk."""
+
+    lan: int = 0
+    wan: int = 0
+    local: int = 0
+
+
+class CarriedDay(Carried, frozen=True, kw_only=True):
+    day: str
+    """As in 2026-11-25, by this device's clock."""
+
+
 class FolderStatus(Noun, frozen=True, kw_only=True):
     """One folder on this device. ``location`` is where it lies; ``needed_*`` is what this device still lacks."""
 
@@ -87,6 +100,10 @@ class FolderStatus(Noun, frozen=True, kw_only=True):
     problem_count: int = 0
     error: str = ""
     """Why the folder is stopped, in one line."""
+    content: Carried = Carried()
+    """Since the daemon started."""
+    content_days: list[CarriedDay] = []
+    """The last seven days with any, the newest first."""
     last_scan_at: float | None = None
     scan_seconds: float | None = None
 
@@ -120,6 +137,9 @@ class PeerStatus(Noun, frozen=True, kw_only=True):
     """How far the peer's clock is ahead of this one's."""
     error: str = ""
     """Why the last attempt to connect failed."""
+    content: Carried = Carried()
+    """What it sent us since the daemon started."""
+    content_days: list[CarriedDay] = []
     folders: list[PeerFolder] = []
 
 
@@ -218,6 +238,26 @@ class Conflict(PathForm, frozen=True, kw_only=True):
 
 class ConflictList(Noun, frozen=True, kw_only=True):
     conflicts: list[Conflict]
+
+
+class WhyPiece(Noun, frozen=True, kw_only=True):
+    """A part of a file's content that is missing; ``peer`` is whom it is asked of, or left to."""
+
+    id: str
+    size: int
+    peer: str = ""
+    reach: str | None = None
+    why: str
+
+
+class Why(PathForm, frozen=True, kw_only=True):
+    """Why a path is not here yet. The first hundred pieces; ``missing_*`` count all."""
+
+    state: str
+    size: int = 0
+    missing_pieces: int = 0
+    missing_bytes: int = 0
+    pieces: list[WhyPiece] = []
 
 
 class HeldSet(Noun, frozen=True, kw_only=True):

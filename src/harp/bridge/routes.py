@@ -232,6 +232,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        f"{_FOLDER}/why",
+        requests.PathAsked,
+        model.Why,
+        Verb.READ,
+        "Why a path is not here yet: what it waits for, from whom that comes",
+        _one(lambda daemon, _, asked: daemon.why(asked.folder, _path(asked))),
+    ),
+    Route(
+        "GET",
         f"{_FOLDER}/conflicts",
         requests.FolderAsked,
         model.ConflictList,

@@ -32,6 +32,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "forget": ("members", "End another device's membership where this one is an owner."),
     "status": ("status", "Show everything at a glance."),
     "history": ("versions", "Show what happened to a file, by whom and when."),
+    "why": ("versions", "Show what a file waits for, and from whom it comes."),
     "conflicts": ("versions", "List the files in conflict."),
     "restore": ("versions", "Bring an older or deleted version back."),
     "resolve": ("versions", "Settle a conflict: keep one version, or both."),

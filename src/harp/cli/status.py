@@ -47,6 +47,7 @@ def _folder(folder: model.FolderStatus) -> Iterator[str]:
     yield f"  {folder.role}, {show.count(folder.files, 'file')}, {show.size(folder.bytes)}; {others}"
     if folder.needed_files:
         yield f"  lacks {show.count(folder.needed_files, 'file')}, {show.size(folder.needed_bytes)}"
+    yield from _content(folder.content, folder.content_days)
     if folder.error:
         yield f"  ! {folder.error}"
     if folder.held:
@@ -56,6 +57,20 @@ def _folder(folder: model.FolderStatus) -> Iterator[str]:
     if folder.local_only:
         yield f"  {show.count(folder.local_only, 'file')} changed here only (this device is read-only)"
     yield from _problems(folder)
+
+
+def _content(started: model.Carried, days: list[model.CarriedDay]) -> Iterator[str]:
+    """Where content came from since the start, and today if that is more."""
+    for when, carried in (("since the start", started), *((day.day, day) for day in days[:1])):
+        if (carried.lan, carried.wan, carried.local) != (0, 0, 0) and (
+            carried is started or _of(carried) != _of(started)
+        ):
+            parts = (f"{show.size(carried.lan)} from the LAN", f"{show.size(carried.wan)} over the WAN")
+            yield f"  {when}: {parts[0]}, {parts[1]}, {show.size(carried.local)} found here"
+
+
+def _of(carried: model.Carried) -> tuple[int, int, int]:
+    return carried.lan, carried.wan, carried.local
 
 
 def _problems(folder: model.FolderStatus) -> Iterator[str]:

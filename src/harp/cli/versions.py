@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""``harp history | conflicts | restore | resolve``: what a file was, and what it shall be."""
+"""``harp history | why | conflicts | restore | resolve``: what a file was, why it is not here, what it shall be."""
 
 import click
 
@@ -27,6 +27,31 @@ def history_command(client: Client, name: str, path: str, as_json: bool) -> None
         show.table(("ENTRY", "WHEN", "BY", "WHAT", ""), [_row(version) for version in history.versions])
     else:
         show.line("nothing is known of that path")
+
+
+@click.command("why")
+@options.folder_name
+@click.argument("path")
+@options.as_json
+@options.with_daemon
+def why_command(client: Client, name: str, path: str, as_json: bool) -> None:
+    """Show why PATH of the folder NAME is not here yet: what it waits for, and from whom that comes."""
+    found = client.get(at("folders", name, "why"), model.Why, _query(options.relative_path(path)))
+    if as_json:
+        show.json(found)
+        return
+    show.line(f"{found.path}: {found.state}")
+    if not found.pieces:
+        return
+    show.line(f"lacks {show.count(found.missing_pieces, 'piece')}, {show.size(found.missing_bytes)}")
+    rows = [(one.id[:_ENTRY_SHOWN], show.size(one.size), one.why, _whom(one)) for one in found.pieces]
+    show.table(("PIECE", "SIZE", "WHY", "WHO"), rows)
+    if found.missing_pieces > len(found.pieces):
+        show.line(f"… and {found.missing_pieces - len(found.pieces):,} more")
+
+
+def _whom(piece: model.WhyPiece) -> str:
+    return f"{piece.peer} ({piece.reach.upper()})" if piece.reach else piece.peer
 
 
 @click.command("conflicts")

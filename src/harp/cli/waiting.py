@@ -56,7 +56,7 @@ def _followed(lines: Iterator[model.Progress], *, print_findings: bool = False) 
             found += 1
             if print_findings:
                 bar.clear()
-                show.line(f"✗ {last.finding.path}: {last.finding.why}")
+                show.line("✗ " + ": ".join(filter(None, (last.finding.path, last.finding.why))))
     finally:
         bar.clear()
     if last is None:

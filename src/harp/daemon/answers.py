@@ -25,6 +25,7 @@ from harp.sync.model import Path as FolderPath
 from harp.sync.protocol.messages import Welcome
 from harp.sync.service import opening
 from harp.sync.service.decisions import Decisions
+from harp.sync.service.explanation import explained
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.inquiry import Checked, Finding, Inquiry
 from harp.sync.store import backup
@@ -83,7 +84,7 @@ class Answers:
         if loop is None:
             return portraits.closed_folder(self._daemon, folder)
         try:
-            return await self._on(loop, lambda: portraits.folder(folder, loop))
+            return await self._on(loop, lambda: portraits.folder(folder, loop, self._daemon.hub.content))
         except FolderError:
             return portraits.closed_folder(self._daemon, folder, loop.trouble)
 
@@ -269,6 +270,14 @@ class Answers:
         loop = self._loop(folder)
         found = await self._on(loop, lambda: Inquiry(loop.replica).history(FolderPath(path)))
         return [portraits.version(loop, one) for one in found]
+
+    async def why(self, folder: str, path: bytes) -> model.Why:
+        loop = self._loop(folder)
+        found = await self._on(
+            loop,
+            lambda: explained(loop.replica, loop.applier, loop.courier, FolderPath(path), now=time.monotonic()),
+        )
+        return portraits.why(self._daemon, FolderPath(path), found)
 
     async def conflicts(self, folder: str) -> list[model.Conflict]:
         loop = self._loop(folder)

@@ -27,12 +27,14 @@ from harp.proxy import settings as proxy_variables
 from harp.sync.engine.guard import Limits
 from harp.sync.model import FolderId
 from harp.sync.protocol.messages import CloseCode
-from harp.sync.service import opening
+from harp.sync.service import opening, traffic
 from harp.sync.service.dialler import Dialler
 from harp.sync.service.doors import Doors
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.hub import Hub
-from harp.sync.service.settings import FolderSettings
+from harp.sync.service.settings import FolderSettings, OfficeSettings
+from harp.sync.service.sites import Sites
+from harp.sync.service.traffic import Traffic
 from harp.sync.store.registry import Registry, SharedFolder
 from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.link import Link
@@ -90,7 +92,8 @@ class Daemon:
         self.survey = Survey(config)
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="harp work")
         self.diallers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="harp dial")
-        self.hub = Hub(self.key, self.registry, self.survey, self._wake)
+        content = Traffic(self.counters, config.home / traffic.FILE_NAME)
+        self.hub = Hub(self.key, self.registry, self.survey, self._wake, Sites(self.survey.limits), content)
         self.doors = Doors(self.key, self.registry, self.hub.loops)
         self.tasks = Tasks("harp")
         self.dialler: Dialler | None = None
@@ -133,6 +136,7 @@ class Daemon:
             self.listener.close()
         await self.tasks.close()
         self.hub.close_all(CloseCode.SHUTDOWN)
+        self.hub.content.keep()
         await asyncio.gather(*(asyncio.to_thread(loop.stop) for loop in self.hub.loops()))
         self.executor.shutdown(cancel_futures=True)
         self.diallers.shutdown(wait=False, cancel_futures=True)
@@ -162,7 +166,10 @@ class Daemon:
         """Opens a folder and starts its loop. Raises :class:`HarpError`."""
         config = self.config
         limits = Limits(files=config.guard_files, share=config.guard_share)
-        settings = FolderSettings(config.scan_interval_s, config.trash_days, config.trash_share, limits)
+        office = OfficeSettings(lan_only=config.lan_only, is_cache=config.office_cache)
+        settings = FolderSettings(
+            config.scan_interval_s, config.trash_days, config.trash_share, limits, config.guard_entries, office
+        )
         replica = opening.opened(config.home, self.key, shared)
         loop = FolderLoop(replica, settings, self.executor, self.hub)
         loop.is_paused = shared.is_paused

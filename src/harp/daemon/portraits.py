@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The state of the daemon's parts as the API's nouns."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from harp import __version__
@@ -9,11 +10,15 @@ from harp.bridge.selftest import DaemonFacts, PeerFacts
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
+from harp.sync.service.decisions import MARKER
+from harp.sync.service.explanation import Explanation, Piece
+from harp.sync.service.floods import Flood
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.forks import Fork
 from harp.sync.service.inquiry import Inquiry, Version
 from harp.sync.service.peer import Peer
 from harp.sync.service.sentry import LOCAL
+from harp.sync.service.traffic import Carried, Traffic
 from harp.sync.store.registry import SharedFolder
 from harp.sync.transport.addresses import address_text
 
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 100
 MOST_SAMPLES = 20
+SHOWN_DAYS = 7
 _ROLES = {Role.SEALED: "sealed", Role.READ_ONLY: "read-only", Role.READ_WRITE: "read-write", Role.OWNER: "owner"}
 
 
@@ -41,8 +47,9 @@ def device(daemon: "Daemon") -> model.DeviceInfo:
     )
 
 
-def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
+def folder(shared: SharedFolder, loop: FolderLoop, content: Traffic) -> model.FolderStatus:
     """On the folder's thread."""
+    content.found(shared.id, loop.courier.local_bytes)
     replica = loop.replica
     files, size = replica.places.totals()
     problems = _problems(loop)
@@ -65,9 +72,15 @@ def folder(shared: SharedFolder, loop: FolderLoop) -> model.FolderStatus:
         problems=problems[:MOST_PROBLEMS],
         problem_count=len(problems),
         error=loop.trouble,
+        content=model.Carried(**content.since_start(folder=shared.id)._asdict()),
+        content_days=_days(content.days(SHOWN_DAYS, folder=shared.id)),
         last_scan_at=loop.observer.last_scan_s,
         scan_seconds=loop.observer.scan_seconds,
     )
+
+
+def _days(days: Iterable[tuple[str, Carried]]) -> list[model.CarriedDay]:
+    return [model.CarriedDay(day=day, **carried._asdict()) for day, carried in days]
 
 
 def closed_folder(daemon: "Daemon", shared: SharedFolder, why: str = "") -> model.FolderStatus:
@@ -141,6 +154,7 @@ def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | N
             folders=folders,
         )
     rate_in, rate_out = peer.rates()
+    content = daemon.hub.content
     return model.PeerStatus(
         id=device_id.text(found),
         name=shown,
@@ -155,6 +169,8 @@ def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | N
         last_seen_at=daemon.clock.now(),
         clock_skew_s=peer.clock_skew_s,
         folders=folders,
+        content=model.Carried(**content.since_start(device=found)._asdict()),
+        content_days=_days(content.days(SHOWN_DAYS, device=found)),
     )
 
 
@@ -177,7 +193,9 @@ def progress(loop: FolderLoop) -> model.Progress:
     if loop.is_paused:
         return model.Progress(phase=model.Phase.FAILED, reason="the folder is paused", hint="`harp resume NAME`")
     if loop.held:
-        ids = ", ".join([holding.id for holding in loop.sentry.held] + [fork.id for fork in loop.open_forks])
+        held = [holding.id for holding in loop.sentry.held]
+        held += [fork.id for fork in loop.open_forks] + [flood.id for flood in loop.floods.held]
+        ids = ", ".join(held)
         return model.Progress(
             phase=model.Phase.FAILED,
             reason=f"changes are held until a person decides: {ids}",
@@ -186,7 +204,9 @@ def progress(loop: FolderLoop) -> model.Progress:
     if loop.observer.is_scanning:
         return model.Progress(phase=model.Phase.SCANNING)
     correspondents = loop.exchange.correspondents()
-    if not correspondents and loop.is_idle and loop.has_waited_for_peers:
+    # What waits for content that no peer is there to give would wait for ever.
+    is_at_rest = loop.is_idle or not (loop.observer.is_busy or loop.applier.can_step)
+    if not correspondents and is_at_rest and loop.has_waited_for_peers:
         return model.Progress(
             phase=model.Phase.FAILED,
             reason="no peer is connected",
@@ -201,7 +221,7 @@ def progress(loop: FolderLoop) -> model.Progress:
     if correspondents and loop.is_idle and loop.exchange.is_agreed(loop.replica.ledger.vector()):
         return model.Progress(phase=model.Phase.DONE)
     left = loop.applier.waiting + sum(known.waiting for known in correspondents)
-    files, size = loop.totals()
+    files, size = loop.census.totals()
     return model.Progress(
         phase=model.Phase.SYNCING,
         done_files=max(0, files - left),
@@ -243,6 +263,27 @@ def version(loop: FolderLoop, one: Version) -> model.Version:
     )
 
 
+def why(daemon: "Daemon", path: Path, found: Explanation) -> model.Why:
+    linked = {peer.device: peer for peer in daemon.hub.peers()}
+
+    def shown(piece: Piece) -> model.WhyPiece:
+        peer = None if piece.device is None else linked.get(piece.device)
+        name = "" if piece.device is None else daemon.hub.names.get(piece.device, device_id.short(piece.device))
+        reach = None if peer is None else peer.reach.value
+        return model.WhyPiece(
+            id=piece.id.hex(), size=piece.size, peer=naming.printable(name), reach=reach, why=piece.why
+        )
+
+    return model.Why(
+        **naming.path_fields(path),
+        state=naming.printable(found.state),
+        size=found.size,
+        missing_pieces=len(found.pieces),
+        missing_bytes=sum(piece.size for piece in found.pieces),
+        pieces=[shown(piece) for piece in found.pieces[:MOST_PROBLEMS]],
+    )
+
+
 def held(loop: FolderLoop) -> list[model.HeldSet]:
     """On the folder's thread."""
     found = [
@@ -257,10 +298,11 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
         for holding in loop.sentry.held
     ]
     found += [_fork(loop, fork) for fork in loop.open_forks]
+    found += [_flood(loop, flood) for flood in loop.floods.held]
     if loop.trouble:
         found.append(
             model.HeldSet(
-                id="marker",
+                id=MARKER,
                 kind="marker",
                 what=loop.trouble,
                 can_be_approved=False,
@@ -270,11 +312,28 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
     return found
 
 
+def _flood(loop: FolderLoop, flood: Flood) -> model.HeldSet:
+    """A device that writes more than anybody would, as a person decides on it."""
+    return model.HeldSet(
+        id=flood.id,
+        kind="rate",
+        what=(
+            f"{_member_name(loop, flood.author)} wrote more than {loop.settings.author_entries} entries within an hour:"
+            " what it writes further waits; to reject it ends its membership"
+        ),
+        author=device_id.text(flood.author),
+        since=flood.since_s,
+    )
+
+
+def _member_name(loop: FolderLoop, device: device_id.DeviceId) -> str:
+    return naming.printable(Inquiry(loop.replica).member_name(device) or device_id.short(device))
+
+
 def _fork(loop: FolderLoop, fork: Fork) -> model.HeldSet:
     """An identity that exists twice, as a person decides on it."""
     is_own = fork.author == loop.replica.device
-    member = loop.replica.membership.members.get(fork.author)
-    who = "this device" if is_own else naming.printable(member.name if member else device_id.short(fork.author))
+    who = "this device" if is_own else _member_name(loop, fork.author)
     return model.HeldSet(
         id=fork.id,
         kind="fork",
@@ -291,7 +350,7 @@ def verified(wrong: int, files: int, size: int) -> model.Progress:
             phase=model.Phase.FAILED,
             done_files=files,
             done_bytes=size,
-            reason=f"{wrong} things are wrong",
+            reason="1 thing is wrong" if wrong == 1 else f"{wrong} things are wrong",
             hint="`harp restore NAME PATH@ENTRY` brings a good version back",
         )
     return model.Progress(

@@ -9,6 +9,7 @@ from harp.base.config import Config
 from harp.base.errors import LinkError
 from harp.sync.engine.fetcher import Reach
 from harp.sync.protocol.messages import OLDEST_VERSION, PROTOCOL_VERSION, Hello
+from harp.sync.service.sites import Limits
 from harp.sync.transport import network
 from harp.sync.transport.addresses import address_text
 from harp.sync.transport.interfaces import Subnet
@@ -45,8 +46,17 @@ class Survey:
         except LinkError:
             self._subnets, self._addresses = (), [address_text(host, port)]
 
-    def reach(self, host: str) -> Reach:
-        return network.reach(host, self._subnets, self._config.lan_subnets, self._config.wan_subnets)
+    def reach(self, host: str, round_trip_s: float = 0.0) -> Reach:
+        """How a peer is reached; a round trip of 0 is one that is not known."""
+        config = self._config
+        is_close = 0 < round_trip_s * 1000 <= config.lan_round_trip_ms
+        return network.reach(host, self._subnets, config.lan_subnets, config.wan_subnets, is_close=is_close)
+
+    def limits(self) -> Limits:
+        """What the line may carry at this time of the day."""
+        now = time.localtime()
+        minute = now.tm_hour * 60 + now.tm_min
+        return Limits(self._config.receive_limit.rate_at(minute), self._config.send_limit.rate_at(minute))
 
     def own_addresses(self) -> Sequence[str]:
         return self._addresses

@@ -108,11 +108,13 @@ class Numbers:
     """
 
     SWEEP_AT = 5_000
+    """How many numbers are worth a look; twice as many as were left the last time, where that is more."""
 
     def __init__(self, first: int | None = None) -> None:
         # Where HAProxy outlived an earlier agent, its numbers must not meet new ones.
         self._next = random.randrange(1, 1 << 27) if first is None else first  # noqa: S311 - a start, not a secret
         self._of: dict[tuple[str, bool], tuple[int, float]] = {}
+        self._sweep_at = self.SWEEP_AT
 
     def number(self, identity: Identity, app: ExApp, strip: bool, until: float) -> tuple[int, str]:
         """The number, and the header's text that stands behind it."""
@@ -126,9 +128,10 @@ class Numbers:
 
     def sweep(self, now: float) -> dict[int, str] | None:
         """Forgets the numbers that nobody has any more; what then is left, by number; ``None`` where it was little."""
-        if len(self._of) < self.SWEEP_AT:
+        if len(self._of) < self._sweep_at:
             return None
         self._of = {key: value for key, value in self._of.items() if value[1] > now - 15.0}
+        self._sweep_at = max(self.SWEEP_AT, 2 * len(self._of))
         return {
             place * 8 + (4 if strip else 0) + int(key.partition(" ")[0]): key.partition(" ")[2]
             for (key, strip), (place, _until) in self._of.items()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The backends: one for each slot, where a route is looked up, and those for all that is no app's."""
 
+from harp.proxy.model import Refusal
 from harp.proxy.policy.shape import (
     ASK,
     ASKED_AGAIN,
@@ -26,9 +27,10 @@ def slot(shape: Shape, number: int) -> list[str]:
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_bare(),
         f"    http-request allow if {signed}",
-        f"    http-request set-var(txn.route) var(txn.target),map_reg({routes})",
-        "    http-request set-var(txn.lack) var(txn.route),field(1,:),sub(txn.ul)",
-        f"    http-request allow if {{ var(txn.lack) -m int le 0 }} !{pending}",
+        f"    http-request set-var(txn.route) path,map_reg({routes})",
+        f"    http-request allow if {{ var(txn.route) -m beg 0 }} !{pending}",
+        "    http-request set-var(txn.lack) var(txn.route),field(1,:),sub(txn.ul) if { var(txn.ul) -m found }",
+        "    http-request allow if { var(txn.lack) -m int le 0 }",
         f"    http-request set-var(txn.why) str(no-route) if {nobody}",
         f"    http-request set-var(txn.st) int(404) if {nobody}",
         f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }}",
@@ -37,7 +39,14 @@ def slot(shape: Shape, number: int) -> list[str]:
         "    http-request set-var(txn.st) int(403) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
         "    http-request set-var(txn.count) bool(true) if { var(txn.st) -m found }",
         *_ask("{ var(txn.ask) -m found }"),
-        *_without_answer(shape, "{ var(txn.route) -m beg 0 }"),
+        *_as_answered(shape, "{ var(txn.route) -m beg 0 }"),
+    ]
+
+
+def _as_answered(shape: Shape, is_public: str) -> list[str]:
+    """What follows the question to the agent, up to the app."""
+    return [
+        *_without_answer(shape, is_public),
         *_answered(shape),
         *_refusal(shape),
         *_watched(shape),
@@ -153,12 +162,7 @@ def unknown(shape: Shape) -> list[str]:
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_ask("TRUE"),
         *_bare(),
-        *_without_answer(shape, "FALSE"),
-        *_answered(shape),
-        *_refusal(shape),
-        *_watched(shape),
-        "    server app 0.0.0.0",
-        "",
+        *_as_answered(shape, "FALSE"),
     ]
 
 
@@ -166,6 +170,10 @@ def refuse(shape: Shape) -> list[str]:
     return [
         "backend refuse",
         "    http-request set-var(txn.count) bool(true)",
+        *(
+            f"    http-request set-var(txn.st) int({refusal.status}) if {{ var(txn.why) -m str {refusal.reason} }}"
+            for refusal in (Refusal.CLIMBS, Refusal.NO_APP_ID, Refusal.WRONG_KEY, Refusal.INTERNAL)
+        ),
         *_refusal(shape),
         "",
     ]

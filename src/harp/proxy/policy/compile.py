@@ -146,7 +146,7 @@ def files(state: State) -> dict[str, str]:
     shape = state.shape
     found = {
         "haproxy.cfg": haproxy_cfg(shape),
-        "spoe.conf": spoe_conf(),
+        "spoe.conf": spoe_conf(shape),
         "users.map": "",
         "apps.map": _lines(f"{name} {record_text(known, state.slots[name])}" for name, known in state.apps.items()),
     }

@@ -17,7 +17,7 @@ route is looked up. What is known ends there with ``allow``; only the rest asks 
 import functools
 
 from harp.proxy.policy import backends
-from harp.proxy.policy.frontend import frontend
+from harp.proxy.policy.frontend import client, frontend
 from harp.proxy.policy.shape import ASK_S, RING_MOST, Shape, quoted, ring_of
 
 
@@ -37,10 +37,10 @@ def haproxy_cfg(shape: Shape) -> str:
     return "\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def spoe_conf() -> str:
+def spoe_conf(shape: Shape) -> str:
     """The question to the agent, and how long it may take."""
     arguments = (
-        "app=var(txn.app) target=var(txn.target) ip=var(txn.ip) key=var(txn.key) signed=var(txn.signed) "
+        f"app=var(txn.app) target=path ip={client(shape)} key=var(txn.key) signed=var(txn.signed) "
         "cred=var(txn.cred) cookie=var(txn.cookie) auth=var(txn.auth) passphrase=var(txn.passphrase) "
         "agent=req.fhdr(user-agent) lang=req.fhdr(accept-language) "
         "host=req.fhdr(ex-app-host) port=req.fhdr(ex-app-port) version=req.fhdr(ex-app-version)"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The frontend: whose request it is, and what for. Nothing here depends on an app's routes."""
 
+from harp.proxy.model import CONTROL_ID, INTERNAL_PATHS
 from harp.proxy.policy.decide import CLIMBS
 from harp.proxy.policy.shape import (
     LIFETIME_MOST_MS,
@@ -18,6 +19,8 @@ from harp.proxy.policy.shape import (
 _NAMES = "oc_sessionPassphrase|nc_session_id|nc_token|nc_username|__Host-nc_sameSite[A-Za-z]*|oc[a-z0-9]{10}"
 OTHER_COOKIES = f"(?:^|;) *+(?!(?:{_NAMES})=)[^;]+"
 NEXTCLOUD_COOKIES = f"(?:^|;) *+(?:{_NAMES})=[^;]*"
+HOPS_MOST = 8
+"""How many proxies in a row are looked behind."""
 _SIGNED = ("ex-app-id", "ex-app-version", "ex-app-host", "ex-app-port", "authorization-app-api")
 
 
@@ -33,13 +36,13 @@ def frontend(shape: Shape) -> list[str]:
         *_log(shape),
         *_client(shape),
         *_banned(shape),
-        *_path(),
+        *_path(shape),
         *_signed(),
-        *_credentials(shape),
         *_to_app(shape),
-        "    use_backend refuse if { var(txn.st) -m found }",
+        *_credentials(shape),
+        "    use_backend refuse if { var(txn.why) -m found }",
+        "    use_backend slot%[var(txn.rec),field(1,|)] if { var(txn.rec) -m found }",
         *_to_control(shape),
-        "    use_backend slot%[var(txn.slot)] if { var(txn.slot) -m found }",
         "    default_backend unknown",
         "",
     ]
@@ -50,7 +53,7 @@ def _log(shape: Shape) -> list[str]:
         return []
     texts = {
         "time": "date,utime(%Y-%m-%dT%H:%M:%SZ)",
-        "client": "var(txn.ip)",
+        "client": client(shape),
         "method": "method",
         "path": "var(txn.path),json(utf8s)",
         "app": "var(txn.app),json(utf8s)",
@@ -63,26 +66,31 @@ def _log(shape: Shape) -> list[str]:
     return ["    log stdout format raw local0 info", f"    log-format {quoted(written)}"]
 
 
+def client(shape: Shape) -> str:
+    """What fetches the client's address."""
+    return "var(txn.ip)" if shape.trusted else "src"
+
+
 def _client(shape: Shape) -> list[str]:
     """The right-most address that is no trusted proxy's; else ``X-Real-IP``, else the peer (105–108)."""
     if not shape.trusted:
-        return ["    http-request set-var(txn.ip) src", "    http-request set-var(txn.net) src,ipmask(32,64)"]
+        return ["    http-request set-var(txn.net) src,ipmask(32,64)"]
     trusted = f"-f {quoted(shape.run + '/trusted.lst')}"
-    lines = [
+    hops = range(1, HOPS_MOST + 1)
+    return [
         f"    acl from_proxy src {trusted}",
         "    http-request set-var(txn.ip) src",
         "    http-request set-var(txn.ip) req.hdr_ip(x-real-ip) if from_proxy",
-    ]
-    for hop in range(1, 9):
-        still = f" {{ var(txn.hop) -m ip {trusted} }}" if hop > 1 else ""
-        lines += [
-            f"    http-request set-var(txn.hop) req.hdr_ip(x-forwarded-for,-{hop}) if from_proxy{still}",
-        ]
-    lines += [
-        "    http-request set-var(txn.ip) var(txn.hop) if { var(txn.hop) -m found }",
+        "    http-request set-var(txn.hop1) req.hdr_ip(x-forwarded-for,-1) if from_proxy",
+        # The next one counts only while this one is a proxy's; one that is no address ends it.
+        *(
+            f"    http-request set-var(txn.hop{hop + 1}) req.hdr_ip(x-forwarded-for,-{hop + 1})"
+            f" if {{ var(txn.hop{hop}) -m ip {trusted} }}"
+            for hop in hops[:-1]
+        ),
+        *(f"    http-request set-var(txn.ip) var(txn.hop{hop}) if {{ var(txn.hop{hop}) -m found }}" for hop in hops),
         "    http-request set-var(txn.net) var(txn.ip),ipmask(32,64)",
     ]
-    return lines
 
 
 def _banned(shape: Shape) -> list[str]:
@@ -91,11 +99,11 @@ def _banned(shape: Shape) -> list[str]:
     window = shape.ban_window_s * 1000
     lines = [f"    http-request set-var(txn.key) bool(true) if {has_key} {right}"]
     if shape.ban_count <= RING_MOST:
-        oldest = ring_of(shape) - 1
+        failed = f"var(txn.net),table_gpt({ring_of(shape) - 1},bans)"
         lines += [
-            f"    http-request set-var(txn.oldest) var(txn.net),table_gpt({oldest},bans)",
+            f"    http-request set-var(txn.oldest) {failed} if {{ {failed} gt 0 }}",
             f"    http-request set-var(txn.age) {NOW},sub(txn.oldest),add({MODULUS}),mod({MODULUS})"
-            " if { var(txn.oldest) -m int gt 0 }",
+            " if { var(txn.oldest) -m found }",
             "    http-request set-var(txn.why) str(banned) if"
             f" {{ var(txn.age) -m int lt {window} }} !{{ var(txn.key) -m found }}",
         ]
@@ -113,37 +121,29 @@ def _banned(shape: Shape) -> list[str]:
     ]
 
 
-def _path() -> list[str]:
-    climbs = quoted(CLIMBS)
+def _path(shape: Shape) -> list[str]:
+    """From here on ``path`` is what the app is asked for; who is refused here is looked at no further."""
+    as_it_came = ["    http-request set-var(txn.path) path"] if shape.access_log else []
     return [
-        "    http-request set-var(txn.path) path",
+        *as_it_came,
         "    http-request set-var(txn.app) path,field(3,/) if { path_beg /exapps/ }",
-        '    http-request set-var-fmt(txn.target) "/%[path,field(4,/,0)]"',
-        *_refused("parent-directory", 403, f"{{ path -m reg {climbs} }}"),
-        *_refused("no-app-id", 404, "!{ var(txn.app) -m len gt 0 } !{ var(txn.st) -m found }"),
-        "    acl control var(txn.app) -m str app_api",
-        *_refused("wrong-key", 401, "control !{ var(txn.key) -m found } !{ var(txn.st) -m found }"),
-    ]
-
-
-def _refused(why: str, status: int, condition: str) -> list[str]:
-    """A refusal before any app is looked at; it counts unless the key was right (2.10)."""
-    return [
-        f"    http-request set-var(txn.why) str({why}) if {condition}",
-        f"    http-request set-var(txn.st) int({status}) if {{ var(txn.why) -m str {why} }} {condition}",
+        # The search for two texts spares most requests the expression.
+        f"    http-request set-var(txn.why) str(parent-directory) if {{ path -m sub -i .. %2e }}"
+        f" {{ path -m reg {quoted(CLIMBS)} }}",
+        "    http-request set-var(txn.why) str(no-app-id) if !{ var(txn.app) -m len gt 0 } !{ var(txn.why) -m found }",
+        "    http-request allow if { var(txn.why) -m found }",
+        '    http-request set-path "/%[path,field(4,/,0)]"',
+        f"    acl control var(txn.app) -m str {CONTROL_ID}",
+        "    http-request set-var(txn.why) str(wrong-key) if control !{ var(txn.key) -m found }",
+        "    http-request allow if control",
     ]
 
 
 def _signed() -> list[str]:
     headers = " ".join(f"{{ req.fhdr({name}) -m found }}" for name in _SIGNED)
-    has_key = "{ req.fhdr(harp-shared-key) -m found }"
     return [
-        f"    http-request set-var(txn.signed) bool(true) if {has_key} !control {headers}",
-        *_refused(
-            "wrong-key",
-            401,
-            "{ var(txn.signed) -m found } !{ var(txn.key) -m found } !{ var(txn.st) -m found }",
-        ),
+        f"    http-request set-var(txn.signed) bool(true) if {{ req.fhdr(harp-shared-key) -m found }} {headers}",
+        "    http-request set-var(txn.why) str(wrong-key) if { var(txn.signed) -m found } !{ var(txn.key) -m found }",
     ]
 
 
@@ -162,7 +162,6 @@ def _credentials(shape: Shape) -> list[str]:
         f'    http-request set-var-fmt(txn.creds) "{creds}" if {unsigned} {{ var(txn.passphrase) -m found }}',
         f'    http-request set-var-fmt(txn.creds) "{creds}" if {unsigned} {authorization}',
         "    http-request set-var(txn.cred) var(txn.creds),sha2(256) if { var(txn.creds) -m found }",
-        "    http-request set-var(txn.ul) int(0)",
         f"    http-request set-var(txn.now) {NOW} if {asked}",
         f"    http-request set-var(txn.left) var(txn.cred),table_gpt(1,sessions),sub(txn.now) if {asked}",
         "    http-request set-var(txn.uid) var(txn.cred),table_gpt(0,sessions) if"
@@ -170,6 +169,7 @@ def _credentials(shape: Shape) -> list[str]:
         f"    http-request set-var(txn.text) var(txn.uid),map_str({quoted(users)}) if {{ var(txn.uid) -m found }}",
         f"    http-request set-var(txn.pending) bool(true) if {asked} !{{ var(txn.text) -m found }}",
         "    http-request set-var(txn.ul) var(txn.uid),mod(4) if { var(txn.text) -m found }",
+        "    http-request set-header AUTHORIZATION-APP-API %[var(txn.text)] if { var(txn.text) -m found }",
     ]
     if not shape.forward_credentials:
         lines += [
@@ -186,21 +186,18 @@ def _credentials(shape: Shape) -> list[str]:
 
 def _to_app(shape: Shape) -> list[str]:
     apps = map_file(shape, "apps")
-    known = "{ var(txn.rec) -m found }"
-    internal = "{ var(txn.target) -m str /heartbeat /init /enabled }"
+    known, signed = "{ var(txn.rec) -m found }", "{ var(txn.signed) -m found }"
     return [
-        f"    http-request set-var(txn.rec) var(txn.app),lower,map_str({quoted(apps)}) if !control",
-        "    http-request set-var(txn.slot) var(txn.rec),field(1,|)",
-        *_refused("internal-path", 403, f"{known} !{{ var(txn.signed) -m found }} {internal}"),
-        "    http-request set-header EX-APP-ID %[var(txn.app)] if !control",
-        "    http-request set-header AA-VERSION 32 if !control",
+        f"    http-request set-var(txn.rec) var(txn.app),lower,map_str({quoted(apps)})",
+        f"    http-request set-var(txn.why) str(internal-path) if {{ path -m str {' '.join(INTERNAL_PATHS)} }}"
+        f" {known} !{signed}",
+        "    http-request set-header EX-APP-ID %[var(txn.app)]",
+        "    http-request set-header AA-VERSION 32",
         f"    http-request set-header EX-APP-VERSION %[var(txn.rec),field(4,|),url_dec] if {known}",
-        f"    http-request set-header AUTHORIZATION-APP-API %[var(txn.rec),field(5,|)] if {known}"
-        " !{ var(txn.signed) -m found } !{ var(txn.text) -m found }",
-        "    http-request set-header AUTHORIZATION-APP-API %[var(txn.text)] if { var(txn.text) -m found }",
+        f"    http-request set-header AUTHORIZATION-APP-API %[var(txn.rec),field(5,|)] if {known} !{signed}",
         f"    http-request set-dst var(txn.rec),field(2,|) if {known}",
         f"    http-request set-dst-port var(txn.rec),field(3,|) if {known}",
-        "    http-request set-path %[var(txn.target)]",
+        "    http-request allow if !{ req.fhdr(cookie) -m found } !{ req.fhdr(authorization) -m found }",
     ]
 
 
@@ -215,6 +212,6 @@ def _to_control(shape: Shape) -> list[str]:
         )
     return [
         f"{through}    use_backend docker if control {{ req.hdr(docker-engine-port) -m len gt 0 }}"
-        " !{ var(txn.target) -m beg /docker/ }",
+        " !{ path_beg /docker/ }",
         "    use_backend control if control",
     ]

@@ -52,7 +52,7 @@ class Shape:
     slots: int = 16
     statuses: int = 16
     """How many statuses a route may name before the configuration has to grow."""
-    bufsize: int = 32_768
+    bufsize: int = 16_384
     access_log: bool = False
     forward_credentials: bool = False
     control_via_proxy: bool = False

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whom to ask for which chunk: a function of what is wanted, who has it, how they are reached and what others fetch.
+"""Whom to ask for which chunk: a function of what is wanted, who has it and how they are reached.
 
 Locality first. A chunk that a peer on the LAN holds is asked there and nowhere else, even if that peer's window is full
-just now; one that a peer on the LAN is fetching is waited for, until that peer is stalled; only then is the WAN asked.
-Within a class the peer with most room in its window is asked.
+just now. The WAN is asked only for what the neighbours leave to us (:mod:`harp.sync.engine.neighbours`). Within a class
+the peer with most room in its window is asked.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
 from harp.identity.device import DeviceId
 from harp.sync.model import MIN_CHUNK, ChunkId
 
-STALL_S: Final = 2.0
 FULL_BYTES: Final = MIN_CHUNK
 """A window with less room than this is full: nobody looks through thousands of wants for one that is small enough."""
 
@@ -41,7 +40,6 @@ class Want(NamedTuple):
 class Source:
     """A linked peer. ``free`` is the room in its window, in bytes; a whole window has at least ``MAX_CHUNK``.
 
-    ``fetching`` is what it said that it fetches itself, with the time when that was last heard to move.
     ``benched_until``: it failed to keep its word, and is neither asked nor waited for before then.
     """
 
@@ -49,7 +47,6 @@ class Source:
     reach: Reach
     free: int
     has: Callable[[ChunkId], bool]
-    fetching: Mapping[ChunkId, float] = field(default_factory=dict)
     benched_until: float = 0.0
 
 
@@ -75,13 +72,19 @@ class Why(Enum):
     ASKED = "asked for"
     READY = "about to be asked for"
     FULL = "waits for a peer that is busy"
-    NEIGHBOUR = "waits for a neighbour that fetches it"
+    NEIGHBOUR = "left to a neighbour"
     BENCHED = "waits for a peer that failed a moment ago"
     REFUSED = "no connected peer could serve it"
     NOBODY = "no connected peer has it"
 
 
 _NEVER_ASKED: Final = Asked()
+IsOurs = Callable[[ChunkId], bool]
+"""Whether the neighbours leave it to us to ask the WAN for a chunk."""
+
+
+def _always(_: ChunkId) -> bool:
+    return True
 
 
 def in_order(wants: Iterable[Want]) -> list[Want]:
@@ -90,7 +93,12 @@ def in_order(wants: Iterable[Want]) -> list[Want]:
 
 
 def assign(
-    wants: Iterable[Want], peers: Mapping[DeviceId, Source], asked: Mapping[ChunkId, Asked], *, now: float
+    wants: Iterable[Want],
+    peers: Mapping[DeviceId, Source],
+    asked: Mapping[ChunkId, Asked],
+    *,
+    now: float,
+    is_ours: IsOurs = _always,
 ) -> list[Ask]:
     """The questions to send now. ``wants`` are in the order in which they are to be asked for (:func:`in_order`).
 
@@ -115,8 +123,10 @@ def assign(
         if before.device is not None:
             continue
         holders = _holders(id, lan, before.refused)
-        if not holders and not _is_coming(id, lan, now):
+        if not holders:
             holders = _holders(id, wan, before.refused)
+            if holders and not is_ours(id):
+                continue
         device = _roomiest(holders, free)
         if device is None:
             continue
@@ -130,7 +140,14 @@ def assign(
     return asks
 
 
-def why(want: Want, peers: Mapping[DeviceId, Source], asked: Mapping[ChunkId, Asked], *, now: float) -> Why:
+def why(
+    want: Want,
+    peers: Mapping[DeviceId, Source],
+    asked: Mapping[ChunkId, Asked],
+    *,
+    now: float,
+    is_ours: IsOurs = _always,
+) -> Why:
     """Why ``want`` is not there yet; the answer that :func:`assign` acts upon."""
     before = asked.get(want.id, _NEVER_ASKED)
     if before.device is not None:
@@ -138,9 +155,10 @@ def why(want: Want, peers: Mapping[DeviceId, Source], asked: Mapping[ChunkId, As
     usable = [peer for peer in peers.values() if peer.benched_until <= now]
     lan = [peer for peer in usable if peer.reach is Reach.LAN]
     holders = _holders(want.id, lan, before.refused)
-    if not holders and _is_coming(want.id, lan, now):
-        return Why.NEIGHBOUR
-    holders = holders or _holders(want.id, usable, before.refused)
+    if not holders:
+        holders = _holders(want.id, usable, before.refused)
+        if holders and not is_ours(want.id):
+            return Why.NEIGHBOUR
     if holders:
         room = max(peer.free for peer in holders)
         return Why.READY if room >= max(want.size, FULL_BYTES) else Why.FULL
@@ -148,25 +166,12 @@ def why(want: Want, peers: Mapping[DeviceId, Source], asked: Mapping[ChunkId, As
 
 
 def next_deadline(peers: Mapping[DeviceId, Source], *, now: float) -> float | None:
-    """When time alone may change what :func:`assign` answers: a bench ends, a neighbour has stalled; None for never."""
-    times = [peer.benched_until for peer in peers.values()]
-    for peer in peers.values():
-        if peer.reach is Reach.LAN and peer.fetching:
-            times += [heard + STALL_S for heard in peer.fetching.values()]
-    return min((time for time in times if time > now), default=None)
+    """When time alone may change what :func:`assign` answers, ``is_ours`` apart: a bench ends; None for never."""
+    return min((peer.benched_until for peer in peers.values() if peer.benched_until > now), default=None)
 
 
 def _holders(id: ChunkId, peers: Iterable[Source], refused: frozenset[DeviceId]) -> list[Source]:
     return [peer for peer in peers if peer.has(id) and peer.device not in refused]
-
-
-def _is_coming(id: ChunkId, lan: Iterable[Source], now: float) -> bool:
-    """Whether a neighbour fetches it and has not stalled."""
-    for peer in lan:
-        heard = peer.fetching.get(id)
-        if heard is not None and now < heard + STALL_S:
-            return True
-    return False
 
 
 def _roomiest(holders: list[Source], free: Mapping[DeviceId, int]) -> DeviceId | None:

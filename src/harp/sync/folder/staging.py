@@ -67,6 +67,17 @@ class Temp:
         except OSError as error:
             raise _failed(error) from error
 
+    def reader(self) -> int | None:
+        """A descriptor to read the file by, for whoever asks to close; None once it is finished.
+
+        It is not one for writing: a file that somebody may still write to would not be looked at in its place.
+        """
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(self.name, flags, dir_fd=self._staging.directory.fd) if self._fd >= 0 else None
+        except OSError:
+            return None
+
     def truncate(self, size: int) -> None:
         """Set the length; what was not written below it reads as zeros."""
         try:
@@ -111,11 +122,15 @@ class Temp:
         except OSError as error:
             raise _failed(error) from error
 
-    def finish(self, mtime_ns: int, executable: bool) -> None:
-        """Set length, mode and mtime, and close. What the disk cannot hold of them shows in the read-back."""
+    def finish(self, mtime_ns: int, executable: bool, *, size: int | None = None) -> None:
+        """Set length, mode and mtime, and close. What the disk cannot hold of them shows in the read-back.
+
+        A ``size`` that is known counts: of a file that ends in a hole nothing may have been written there.
+        """
         try:
-            if os.fstat(self._fd).st_size < self._end:
-                os.ftruncate(self._fd, self._end)
+            wanted = max(self._end, os.fstat(self._fd).st_size) if size is None else size
+            if os.fstat(self._fd).st_size != wanted:
+                os.ftruncate(self._fd, wanted)
             with suppress(PermissionError):
                 os.fchmod(self._fd, self._staging.modes[executable])
             set_mtime(self._fd, mtime_ns)

@@ -32,14 +32,17 @@ from harp.sync.protocol.linkmessages import (
     Pong,
     Welcome,
 )
+from harp.sync.protocol.officemessages import Availability, Circle, Site
 
 __all__ = [
     "OLDEST_VERSION",
     "PROTOCOL_VERSION",
     "Addresses",
     "Ask",
+    "Availability",
     "Batches",
     "Cancel",
+    "Circle",
     "Close",
     "CloseCode",
     "Content",
@@ -55,6 +58,7 @@ __all__ = [
     "Ping",
     "Pong",
     "Proof",
+    "Site",
     "State",
     "Wanted",
     "Welcome",
@@ -63,8 +67,8 @@ __all__ = [
     "encode",
 ]
 
-LinkMessage = Hello | Addresses | Ping | Pong | Close | Join | Welcome | Cancel
-FolderMessage = State | Proof | Get | Batches | Content | Ask | Offer | OfferEnd | Forked
+LinkMessage = Hello | Addresses | Ping | Pong | Close | Join | Welcome | Cancel | Site
+FolderMessage = State | Proof | Get | Batches | Content | Ask | Offer | OfferEnd | Forked | Circle | Availability
 """Those that name a folder in their first field."""
 Message = LinkMessage | FolderMessage
 
@@ -89,6 +93,9 @@ _ALL: tuple[type[Message], ...] = (
     Join,
     Welcome,
     Forked,
+    Site,
+    Circle,
+    Availability,
 )
 MESSAGES: Mapping[int, type[Message]] = {message.TYPE: message for message in _ALL}
 """By type. An answer (8) is not here: it is no CBOR, see :mod:`harp.sync.protocol.frames`."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from harp.base.errors import FolderError, RemoteProtocolError, StoreError
+from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
 from harp.sync.engine import merge, planner
 from harp.sync.engine.planner import Move
 from harp.sync.folder.apply import Ready, Refused
@@ -22,6 +22,7 @@ from harp.sync.model import (
     Outcome,
     Path,
     RootId,
+    SetAttributes,
     Skipped,
     WriteFile,
     WriteSymlink,
@@ -55,6 +56,11 @@ class _Plan:
     heads: list[Entry]
     actions: list[Action]
     failed: bool = False
+    """Nothing of it is carried out in this turn."""
+    roots: set[RootId] = field(default_factory=set)
+    """The contents that it needs: what is here of them is kept until all are."""
+    lacks: bool = False
+    """Some of them are not here yet."""
 
 
 @dataclass(slots=True)
@@ -66,6 +72,8 @@ class _Turn:
     moves: list[Move] = field(default_factory=list)
     assemblies: list[Assembly] = field(default_factory=list)
     contents: list[RootId] = field(default_factory=list)
+    got: dict[int, Assembly | bytes] = field(default_factory=dict)
+    """By the id of its action: content that is here, to be staged once all that its path needs is."""
     bytes: int = 0
 
 
@@ -83,7 +91,7 @@ class Applier:
         self._work: OrderedDict[Path, Place] = OrderedDict()
         self._waiting: dict[Path, Place] = {}
         self._roots: dict[RootId, set[Path]] = {}
-        self._awaits: dict[Path, RootId] = {}
+        self.awaits: dict[Path, frozenset[RootId]] = {}
         """What a path waited for last: in ``_roots`` it stays under what it waited for before, too."""
         self._retry: dict[Path, tuple[float, float]] = {}
         self._names = itertools.count(1)
@@ -127,11 +135,21 @@ class Applier:
         self._work.update(self._waiting)
         self._waiting.clear()
         self._roots.clear()
-        self._awaits.clear()
+        self.awaits.clear()
 
     @property
     def can_step(self) -> bool:
-        return not self.is_stopped and bool(self._work or self._may_have_more or self._is_due())
+        return not self.is_stopped and bool(self._work or self._can_refill or self._is_due())
+
+    @property
+    def has_planned_all(self) -> bool:
+        """Every path that is pending has been planned: what none of them waits for is not wanted."""
+        return not (self._work or self._may_have_more or self._is_due())
+
+    @property
+    def _can_refill(self) -> bool:
+        """While a whole group waits for content no further paths are looked at."""
+        return self._may_have_more and len(self._waiting) < GROUP
 
     @property
     def is_busy(self) -> bool:
@@ -139,7 +157,8 @@ class Applier:
 
     @property
     def waiting(self) -> int:
-        return len(self._work) + len(self._waiting)
+        failed = sum(when != float("inf") for when, _ in self._retry.values())
+        return len(self._work) + len(self._waiting) + failed
 
     def next_deadline(self) -> float | None:
         """When (monotonic) a path that failed is tried again."""
@@ -151,7 +170,7 @@ class Applier:
 
     def wants(self, root: RootId) -> bool:
         """Whether a path still waits for this content, or is to be tried again with it."""
-        paths = [path for path in self._roots.get(root, ()) if self._awaits.get(path) == root]
+        paths = [path for path in self._roots.get(root, ()) if root in self.awaits.get(path, ())]
         return any(path in self._waiting or path in self._retry for path in paths)
 
     def step(self, *, now: float) -> bool:
@@ -176,7 +195,7 @@ class Applier:
                 self._work[path] = place
             else:
                 del self._retry[path]
-        if not self._work and self._may_have_more and len(self._waiting) < GROUP:
+        if not self._work and self._can_refill:
             found = self._replica.places.pending(PENDING, limit=GROUP + len(self._waiting) + len(self._retry))
             fresh = {
                 place.path: place
@@ -199,7 +218,11 @@ class Applier:
         owner = {id(action): plan for plan in plans.values() for action in plan.actions}
         turn.moves, rest = planner.moves(planner.ordered(a for plan in plans.values() for a in plan.actions))
         for action in rest:
-            self._prepare(action, owner[id(action)], turn, now)
+            self._get(action, owner[id(action)], turn, now)
+        for plan in plans.values():
+            self._await(plan)
+        for action in rest:
+            self._stage(action, owner[id(action)], turn, now)
         for item in turn.ready:
             if owner[id(item.action)].failed and item.temp is not None and item.temp.startswith("new-"):
                 self._replica.staging.discard(item.temp)
@@ -229,52 +252,76 @@ class Applier:
             actions += planner.plan_copies(place.path, view, shown, owned)
         return _Plan(place, heads, actions)
 
-    def _prepare(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
-        """Gets what an action needs; where that is not here yet, its path waits."""
-        if plan.failed:
+    def _get(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
+        """Gets the content that an action needs, or asks for it; where a path needs several, all are asked for."""
+        if plan.failed or not isinstance(action, WriteFile) or not action.entry.meta.size:
             return
-        if not isinstance(action, WriteFile) or not action.entry.meta.size:
-            turn.ready.append(Ready(action))
-            return
-        if turn.bytes >= GROUP_BYTES and action.entry.meta.size <= MIN_CHUNK:
-            plan.failed = True
-            self._work[plan.place.path] = plan.place
+        meta = action.entry.meta
+        plan.roots.add(meta.root)
+        is_large = meta.size > MIN_CHUNK
+        if turn.bytes >= GROUP_BYTES and not is_large:
+            self._put_back(plan)
             return
         try:
-            temp = self._content(action, turn)
+            entry, courier = action.entry, self._courier
+            found = courier.large(entry, now=now) if is_large else courier.small(entry)
         except (FolderError, RemoteProtocolError) as error:
-            plan.failed = True
-            if isinstance(error, FolderError) and is_full(error) and self._made_room(action.entry.meta.size):
-                self._work[plan.place.path] = plan.place
-            else:
-                self._fail(plan.place, error.message, now)
+            self._refused(action, plan, error, now)
             return
-        if temp is None:
+        if found is None:
+            plan.lacks = True
+        elif isinstance(found, Assembly) and found in turn.got.values():
+            # Another path takes it in this turn: in the next one it is copied from there.
+            self._put_back(plan)
+        else:
+            turn.got[id(action)] = found
+            turn.bytes += 0 if is_large else meta.size
+
+    def _await(self, plan: _Plan) -> None:
+        """A path whose content is not all here waits; so does what of it is here already."""
+        if not plan.lacks and not plan.failed:
+            return
+        for root in plan.roots:
+            self._roots.setdefault(root, set()).add(plan.place.path)
+        self.awaits[plan.place.path] = frozenset(plan.roots)
+        if not plan.failed:
             plan.failed = True
             self._waiting[plan.place.path] = plan.place
-            self._roots.setdefault(action.entry.meta.root, set()).add(plan.place.path)
-            self._awaits[plan.place.path] = action.entry.meta.root
-        else:
-            turn.ready.append(Ready(action, temp))
 
-    def _content(self, action: WriteFile, turn: _Turn) -> str | None:
-        """The name of a finished temporary file; None where content is still missing."""
+    def _stage(self, action: Action, plan: _Plan, turn: _Turn, now: float) -> None:
+        """Makes a finished temporary file of an action's content."""
+        if plan.failed:
+            return
+        found = turn.got.get(id(action))
+        if found is None or not isinstance(action, WriteFile):
+            turn.ready.append(Ready(action))
+            return
         meta = action.entry.meta
-        if meta.size > MIN_CHUNK:
-            assembly = self._courier.large(action.entry)
-            if assembly is None:
-                return None
-            assembly.temp.finish(meta.mtime_ns, meta.executable)
-            turn.assemblies.append(assembly)
-            return assembly.temp.name
-        data = self._courier.small(action.entry)
-        if data is None:
-            return None
-        name = f"new-{next(self._names)}"
-        self._replica.staging.write_small(name, data, meta.mtime_ns, meta.executable)
-        turn.contents.append(meta.root)
-        turn.bytes += len(data)
-        return name
+        try:
+            if isinstance(found, Assembly):
+                found.temp.finish(meta.mtime_ns, meta.executable, size=meta.size)
+                turn.assemblies.append(found)
+                name = found.temp.name
+            else:
+                name = f"new-{next(self._names)}"
+                self._replica.staging.write_small(name, found, meta.mtime_ns, meta.executable)
+                turn.contents.append(meta.root)
+        except FolderError as error:
+            self._refused(action, plan, error, now)
+        else:
+            turn.ready.append(Ready(action, name))
+
+    def _put_back(self, plan: _Plan) -> None:
+        plan.failed = True
+        self._work[plan.place.path] = plan.place
+
+    def _refused(self, action: WriteFile, plan: _Plan, error: HarpError, now: float) -> None:
+        """The disk, or the content, said no: tried again at once where room can be made, else later."""
+        if isinstance(error, FolderError) and is_full(error) and self._made_room(action.entry.meta.size):
+            self._put_back(plan)
+        else:
+            plan.failed = True
+            self._fail(plan.place, error.message, now)
 
     def _made_room(self, wanted_bytes: int) -> bool:
         """The trash yields before a file has to wait for a full disk."""
@@ -293,7 +340,7 @@ class Applier:
             self._sync_temps(turn, is_few=is_few)
         outcomes = self._moved(turn.moves) + replica.disk.commit(turn.ready, now=time.time())
         if outcomes:
-            self._sync_places(outcomes, is_few=is_few)
+            self._sync_places(outcomes, turn, is_few=is_few)
         self._note(turn, outcomes, now)
         done = {id(outcome.action) for outcome in outcomes if isinstance(outcome, Applied)}
         for item in turn.ready:
@@ -332,13 +379,19 @@ class Applier:
         else:
             self._replica.disk.sync_all()
 
-    def _sync_places(self, outcomes: Sequence[Outcome], *, is_few: bool) -> None:
-        if is_few:
-            self._replica.disk.sync_directories(
-                outcome.action.path for outcome in outcomes if isinstance(outcome, Applied)
-            )
-        else:
-            self._replica.disk.sync_all()
+    def _sync_places(self, outcomes: Sequence[Outcome], turn: _Turn, *, is_few: bool) -> None:
+        disk = self._replica.disk
+        if not is_few:
+            disk.sync_all()
+            return
+        done = [outcome.action for outcome in outcomes if isinstance(outcome, Applied)]
+        moved = {id(move.target) for move in turn.moves}
+        # What a temp brings was synced with it; times and modes that were set in place were not.
+        in_place = [action.path for action in done if isinstance(action, SetAttributes) or id(action) in moved]
+        if in_place:
+            disk.sync_files(in_place)
+        if len(in_place) < len(done):
+            disk.sync_directories(action.path for action in done if action.path not in in_place)
 
     def _moved(self, moves: Iterable[Move]) -> list[Outcome]:
         """Renames within the folder; one that the disk refuses is done the long way at the next turn."""
@@ -425,7 +478,7 @@ class Applier:
         ]
         if all(map(self._traces.stays, failed)):
             self._retry.pop(place.path, None)
-            self._awaits.pop(place.path, None)
+            self.awaits.pop(place.path, None)
             if place.on_disk is not None and plan.heads:
                 place = replace(place, on_disk=with_applied(place.on_disk, plan.heads))
             return replace(place, pending=SETTLED, problem=None)

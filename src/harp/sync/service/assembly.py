@@ -12,6 +12,7 @@ from harp.sync.engine.manifest import Builder, Keys
 from harp.sync.folder.fs import Root
 from harp.sync.folder.staging import Temp
 from harp.sync.model import MAX_CHUNK, ChunkId, ChunkRef, NodeId, Path, RootId, SegmentRef, Stat
+from harp.sync.service.shelf import Shelf
 from harp.sync.store.places import ChunkPlace
 
 MAX_RUN_BYTES = 64 * 1024 * 1024
@@ -43,8 +44,9 @@ class Run:
 class Deliveries:
     """Which temporary files wait for which chunk; links' threads write what arrives straight into them."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, shelf: Shelf) -> None:
         self._keys = keys
+        self._shelf = shelf
         self._lock = threading.Lock()
         self._expected: dict[ChunkId, list[tuple[Temp, int, int]]] = {}
 
@@ -52,8 +54,13 @@ class Deliveries:
         with self._lock:
             self._expected.setdefault(ref.id, []).append((temp, offset, ref.size))
 
+    def is_there(self, ref: ChunkRef, temp: Temp, offset: int) -> None:
+        """It lies in the file already, and was verified."""
+        self._shelf.put(ref.id, temp, offset, ref.size)
+
     def forget(self, temp: Temp) -> None:
         """The file is given up, or complete: nothing is written to it any more."""
+        self._shelf.forget(temp)
         with self._lock:
             kept = {id_: [one for one in waiting if one[0] is not temp] for id_, waiting in self._expected.items()}
             self._expected = {id_: waiting for id_, waiting in kept.items() if waiting}
@@ -71,8 +78,9 @@ class Deliveries:
                 return False
             self._expected.pop(chunk, None)
         try:
-            for temp, offset, _ in waiting:
+            for temp, offset, size in waiting:
                 temp.write_at(offset, payload)
+                self._shelf.put(chunk, temp, offset, size)
         except BaseException:
             with self._lock:
                 self._expected.setdefault(chunk, []).extend(waiting)

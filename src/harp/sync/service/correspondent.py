@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A linked peer as one folder knows it: how far it is, and what is on its way to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from harp.identity.device import DeviceId
@@ -59,3 +59,25 @@ class Correspondent:
     def lacks(self, vector: Vector) -> bool:
         """Whether something of ``vector`` neither is there nor on its way to it."""
         return not dag.covers(self.vector, vector)
+
+
+Holders = Callable[[Correspondent], bool]
+"""Who can be expected to have a content."""
+
+
+def holders_of(
+    entry: Entry, correspondents: Callable[[], Iterable[Correspondent]], tells: Container[DeviceId]
+) -> Holders:
+    """Those that certainly have an entry's content; where none does, those that know the entry.
+
+    Of ``tells`` only the former: they say what of it they have.
+    """
+
+    def holds(one: Correspondent) -> bool:
+        if one.has(entry):
+            return True
+        if one.device in tells or not one.may_have(entry):
+            return False
+        return not any(other.has(entry) for other in correspondents())
+
+    return holds

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Gets content: what lies on this disk already is copied, the rest is asked of those who have it."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,38 +8,34 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from harp.base.errors import FolderError, RemoteProtocolError
-from harp.identity.device import DeviceId, short
+from harp.identity.device import DEVICE_ID_BYTES, DeviceId
 from harp.sync.engine import fetcher, manifest
 from harp.sync.engine.fetcher import Want
 from harp.sync.folder import read
-from harp.sync.model import MAX_CHUNK, MIN_CHUNK, ChunkId, ChunkRef, Entry, FileKind, NodeId, Path, RootId, Stat
+from harp.sync.model import MIN_CHUNK, ChunkId, Entry, NodeId, RootId
 from harp.sync.protocol.asks import Asked as SessionAsked
-from harp.sync.protocol.foldermessages import Offer, OfferEnd, What
+from harp.sync.protocol.foldermessages import Content, Offer, OfferEnd, What
 from harp.sync.protocol.frames import Status
-from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
-from harp.sync.service.correspondent import Correspondent
+from harp.sync.protocol.officemessages import Availability, Circle
+from harp.sync.service.assembly import Assembly, Deliveries
+from harp.sync.service.correspondent import Correspondent, Holders, holders_of
 from harp.sync.service.inbox import Event, Woken
-from harp.sync.service.larder import MAX_BYTES, Larder
+from harp.sync.service.larder import MAX_BYTES
+from harp.sync.service.offered import OfferedFiles
+from harp.sync.service.office import Office
+from harp.sync.service.peer import Peer
+from harp.sync.service.placing import Placing
 from harp.sync.service.questions import Arrival, Questions
 from harp.sync.service.replica import Replica
-from harp.sync.store.places import ChunkPlace
+from harp.sync.service.slots import Slots
+from harp.sync.service.stock import Stock
 
 _log = logging.getLogger(__name__)
 
-MAX_ASSEMBLIES = 4
-"""Large files that are put together at the same time, offered ones apart."""
-MAX_OFFERED = 4
 PLACED_AHEAD = 2048
 """Chunks of one file that are known to be missing before further segments are looked at."""
 NODE_BYTES = 40 * 1024
 """What an ask for a manifest node counts in a window: its length is not known before."""
-VOID_OFFER_S = 60.0
-"""An offered file whose entry has not come by then is dropped."""
-
-_HOLE = ChunkPlace(Path(b""), 0, MAX_CHUNK, Stat(FileKind.FILE, 0, 0, 0, 0, False))
-"""Where zeros lie: everywhere, so they are neither copied nor asked for."""
-
-Holders = Callable[[Correspondent], bool]
 
 
 @dataclass(slots=True)
@@ -52,12 +47,6 @@ class _Wanted:
     holders: Holders
 
 
-@dataclass(slots=True)
-class _Offered:
-    assembly: Assembly
-    voided_s: float | None = None
-
-
 class Courier:
     """For the folder's thread, but for :meth:`deliver`, which links' threads call."""
 
@@ -66,38 +55,53 @@ class Courier:
         replica: Replica,
         executor: Executor,
         correspondents: Callable[[], Iterable[Correspondent]],
+        office: Office,
         post: Callable[[Event], None],
     ) -> None:
         self._replica = replica
-        self._executor = executor
         self._correspondents = correspondents
+        self._office = office
         self._post = post
-        self._deliveries = Deliveries(replica.keys)
-        self._zero = zero_id(replica.keys)
-        self.larder = Larder()
+        self.stock = Stock(replica.places)
+        self.larder = self.stock.larder
+        self._deliveries = Deliveries(replica.keys, self.stock.shelf)
+        self._placing = Placing(replica, executor, self._deliveries, post)
         self._small: dict[bytes, Holders] = {}
         self._nodes: dict[bytes, _Wanted] = {}
         self._assemblies: dict[RootId, Assembly] = {}
         self._holders: dict[RootId, Holders] = {}
-        self._offered: dict[tuple[DeviceId, int], _Offered] = {}
+        self._slots = Slots()
+        self._offered = OfferedFiles(replica, self._placing, self._drop)
         self._questions = Questions(replica.folder)
-        self._names = itertools.count(1)
         self._came: set[RootId] = set()
         self.has_freed = False
         """A large file is done with, so another can be begun: paths that wait for their turn are to be looked at."""
         self._unwritten: dict[bytes, FolderError] = {}
         """Chunks that came and that the disk did not take; links' threads put them in."""
-        self.local_bytes = 0
-        """Found on this disk and copied rather than transferred, since the start."""
+
+    def heard(self, peer: Peer, message: Content | Offer | OfferEnd | Circle | Availability, *, now: float) -> None:
+        """What a peer says about content: what it has, fetches, lacks, offers, or sends unasked."""
+        match message:
+            case Content():
+                self.hold(message.items, peer.device, now=now)
+            case Offer():
+                self._offered.heard(peer.device, message)
+            case OfferEnd():
+                self._offered.ended(peer.device, message, is_known=message.root in self._assemblies)
+            case Circle() | Availability():
+                held = self._office.heard(peer, message, self.stock.holds, now=now)
+                self._questions.heard_again(peer.device)
+                self._questions.hopeful(peer.device, held)
 
     # --- small content ------------------------------------------------------------------------------------------------
 
-    def hold(self, items: Iterable[tuple[ChunkId, bytes]]) -> None:
+    def hold(self, items: Iterable[tuple[ChunkId, bytes]], giver: DeviceId, *, now: float) -> None:
         """Keeps small content that came unasked, as long as there is room; what is not what its id says is dropped."""
         for id_, data in items:
             root = RootId(id_)
             has_room = self.larder.awaits(root) or self.larder.has_room(len(data))
             if has_room and manifest.chunk_id(data, self._replica.keys) == id_:
+                self._office.came_in(id_, giver, now=now)
                 self._forget_small(root)
                 self.larder.put(root, data)
 
@@ -128,13 +132,13 @@ class Courier:
             except FolderError:
                 continue
             if not isinstance(found, read.Gone) and manifest.root_of_small(found[1], replica.keys) == root:
-                self.local_bytes += size
+                self._placing.local_bytes += size
                 return found[1]
         return None
 
     # --- large content ------------------------------------------------------------------------------------------------
 
-    def large(self, entry: Entry) -> Assembly | None:
+    def large(self, entry: Entry, *, now: float) -> Assembly | None:
         """The assembly of an entry's content once it is complete; until then it is worked on, as there is room.
 
         Raises :class:`FolderError` where the disk takes no temporary file, or not all of it: what was got is dropped
@@ -147,9 +151,13 @@ class Courier:
             self._discard(assembly)
             raise assembly.trouble
         if assembly is None:
-            assembly = self._adopt_offered(root)
+            assembly = self._offered.adopted(root)
+            if assembly is not None:
+                self._assemblies[root] = assembly
         if assembly is None:
-            if sum(one.is_wanted for one in self._assemblies.values()) >= MAX_ASSEMBLIES:
+            # One that is complete only waits for what else its path needs.
+            taken = sum(one.is_wanted and not one.is_complete for one in self._assemblies.values())
+            if not self._slots.admits(root, taken, now=now):
                 return None
             assembly = self._assemblies[root] = self._begun(root, entry.meta.size)
         assembly.is_wanted = True
@@ -160,7 +168,7 @@ class Courier:
 
     def _begun(self, root: RootId, size: int) -> Assembly:
         """A new assembly, or one that an earlier run of the daemon began: what is right of it is kept."""
-        staging, name = self._replica.staging, f"file-{root.hex()}"
+        staging, name = self._replica.staging, _temp_name(root)
         earlier = staging.reopen(name)
         temp = staging.temp(name) if earlier is None else earlier
         return Assembly(temp, size, self._replica.keys, root, is_resumed=earlier is not None)
@@ -174,6 +182,10 @@ class Courier:
             if assembly.is_wanted and not wanted(root):
                 self.finish(assembly)
                 self._discard(assembly)
+        for root in self._slots.parked:
+            if root not in self._assemblies and not wanted(root):
+                self._slots.forget(root)
+                self._replica.staging.discard(_temp_name(root))
         if not is_all_done:
             return
         awaited, there = self.larder.unwanted(wanted)
@@ -188,7 +200,13 @@ class Courier:
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._small or self._nodes or any(one.is_wanted for one in self._assemblies.values()))
+        is_putting_together = any(one.is_wanted for one in self._assemblies.values())
+        return bool(self._small or self._nodes or self._slots.parked or is_putting_together)
+
+    @property
+    def local_bytes(self) -> int:
+        """Found on this disk and copied rather than transferred, since the start."""
+        return self._placing.local_bytes
 
     @property
     def needed_bytes(self) -> int:
@@ -198,6 +216,11 @@ class Courier:
 
     def finish(self, assembly: Assembly) -> None:
         """The content lies on the disk now, or nobody wants it any more."""
+        self._take_out(assembly)
+        if assembly.root is not None:
+            self._slots.forget(assembly.root)
+
+    def _take_out(self, assembly: Assembly) -> None:
         self.has_freed = True
         self._deliveries.forget(assembly.temp)
         for id_ in assembly.missing:
@@ -206,9 +229,40 @@ class Courier:
             self._assemblies.pop(assembly.root, None)
             self._holders.pop(assembly.root, None)
 
+    def _make_way(self, now: float) -> None:
+        """A file of which nothing comes gives up its place to those that wait; what is here of it is kept."""
+        for root, assembly in list(self._assemblies.items()):
+            done = assembly.placed + assembly.done_bytes + assembly.placed_segments
+            is_under_way = assembly.is_wanted and not assembly.is_complete
+            if not is_under_way or not self._slots.is_stuck(root, done, now=now):
+                continue
+            if self._slots.others_wait and not self._is_served(assembly, now):
+                self._take_out(assembly)
+                for _, future in assembly.copies:
+                    future.cancel()
+                assembly.temp.close()
+                self._slots.park(root, now=now)
+        if self._slots.has_returning(now=now):
+            self.has_freed = True
+
+    def _is_served(self, assembly: Assembly, now: float) -> bool:
+        """Whether somebody is asked, or can be, for what the file lacks first."""
+        if assembly.copies or assembly.root is None:
+            return True
+        lacking = assembly.next_segment.id if assembly.next_segment is not None else NodeId(assembly.root)
+        asked = self._questions.asked.get(next(iter(assembly.missing), ChunkId(lacking))) or fetcher.Asked()
+        holders = self._holders[assembly.root]
+        return asked.device is not None or any(
+            one.can_serve
+            and holders(one)
+            and one.device not in asked.refused
+            and not self._questions.is_benched(one.device, now=now)
+            for one in self._correspondents()
+        )
+
     def _advance(self, assembly: Assembly) -> None:
         """Collects finished copies, and places further segments while not too much is missing."""
-        self._collect_copies(assembly)
+        self._placing.collect(assembly)
         if assembly.placed == assembly.size or len(assembly.missing) > PLACED_AHEAD or assembly.root is None:
             return
         if assembly.segments is None:
@@ -223,7 +277,7 @@ class Courier:
             listed = self._node(segment.id, assembly)
             if listed is None:
                 return
-            self._place(assembly, manifest.parse_segment(listed, segment))
+            self._placing.place(assembly, manifest.parse_segment(listed, segment))
             assembly.placed_segments += 1
 
     def _node(self, node: NodeId, assembly: Assembly) -> bytes | None:
@@ -232,112 +286,12 @@ class Courier:
             self._nodes.setdefault(node, _Wanted(What.NODE, NODE_BYTES, self._holders[assembly.root]))
         return data
 
-    def _place(self, assembly: Assembly, refs: Iterable[ChunkRef]) -> None:
-        """Finds the next chunks of a file on this disk, or notes that they are missing."""
-        refs = tuple(refs)
-        for found in runs(refs, assembly.placed, self._locate):
-            if isinstance(found, Run):
-                self._copy(assembly, found)
-            else:
-                self._miss(assembly, *found)
-        assembly.placed += sum(ref.size for ref in refs)
-
-    def _copy(self, assembly: Assembly, run: Run) -> None:
-        if not run.source:
-            assembly.done_bytes += run.size
-            return
-
-        def copy() -> list[tuple[ChunkRef, int]]:
-            try:
-                return copied(self._replica.root, assembly.temp, run)
-            except FolderError:
-                return run.refs
-
-        future = self._executor.submit(copy)
-        future.add_done_callback(lambda _: self._post(Woken()))
-        assembly.copies.append((run, future))
-        assembly.done_bytes += run.size
-        self.local_bytes += run.size
-
-    def _miss(self, assembly: Assembly, ref: ChunkRef, offset: int) -> None:
-        if assembly.is_resumed and self._is_there(assembly, ref, offset):
-            assembly.done_bytes += ref.size
-            return
-        assembly.missing[ref.id] = ref
-        self._deliveries.expect(ref, assembly.temp, offset)
-
-    def _is_there(self, assembly: Assembly, ref: ChunkRef, offset: int) -> bool:
-        buffer = memoryview(bytearray(ref.size))
-        return (
-            assembly.temp.read_at(offset, buffer) == ref.size
-            and manifest.chunk_id(buffer, self._replica.keys) == ref.id
-        )
-
-    def _collect_copies(self, assembly: Assembly) -> None:
-        copies, assembly.copies = assembly.copies, []
-        for run, future in copies:
-            if not future.done():
-                assembly.copies.append((run, future))
-                continue
-            for ref, offset in future.result():
-                assembly.done_bytes -= ref.size
-                self._find_again(assembly, run, ref, offset)
-
-    def _find_again(self, assembly: Assembly, run: Run, ref: ChunkRef, offset: int) -> None:
-        """The source of a copy went away under it: mostly to the trash, or to another name, where it still is."""
-        place = self._locate(ref)
-        if place is None or (place.path, place.stat) == (run.source, run.stat):
-            self._miss(assembly, ref, offset)
-        else:
-            self._copy(assembly, Run(place.path, place.stat, place.offset, offset, ref.size, [(ref, offset)]))
-
-    def _locate(self, ref: ChunkRef) -> ChunkPlace | None:
-        if ref.id == self._zero:
-            return _HOLE
-        for place in self._replica.places.locate(ref.id):
-            if place.size == ref.size:
-                return place
-        return None
-
-    # --- offered files ------------------------------------------------------------------------------------------------
-
-    def offered(self, peer: DeviceId, offer: Offer) -> None:
-        """Chunks of a file that a peer is still reading: what of them is missing here is asked for at once."""
-        key = (peer, offer.offer)
-        known = self._offered.get(key)
-        if known is None:
-            if len(self._offered) >= MAX_OFFERED or offer.size_hint > self._replica.root.free_bytes() // 2:
-                return
-            temp = self._replica.staging.temp(f"offer-{short(peer)}-{next(self._names)}")
-            known = self._offered[key] = _Offered(Assembly(temp, offer.size_hint, self._replica.keys, None))
-        assembly = known.assembly
-        assembly.learn(offer.chunks)
-        self._place(assembly, offer.chunks)
-
-    def offer_ended(self, peer: DeviceId, end: OfferEnd) -> None:
-        """The offered file has this root; its entry follows, or came already."""
-        known = self._offered.get((peer, end.offer))
-        if known is None:
-            return
-        if not end.root or not known.assembly.conclude(end.root) or end.root in self._assemblies:
-            self._void((peer, end.offer))
-        else:
-            known.voided_s = time.monotonic() + VOID_OFFER_S
-
-    def _adopt_offered(self, root: RootId) -> Assembly | None:
-        for key, known in self._offered.items():
-            if known.assembly.root == root:
-                del self._offered[key]
-                self._assemblies[root] = known.assembly
-                return known.assembly
-        return None
-
-    def _void(self, key: tuple[DeviceId, int]) -> None:
-        known = self._offered.pop(key)
-        self._deliveries.forget(known.assembly.temp)
-        for id_ in known.assembly.missing:
+    def _drop(self, assembly: Assembly) -> None:
+        """An offered file that nobody will want."""
+        self._deliveries.forget(assembly.temp)
+        for id_ in assembly.missing:
             self._questions.close(id_)
-        self._discard(known.assembly)
+        self._discard(assembly)
 
     def _discard(self, assembly: Assembly) -> None:
         """Copies that are under way hold the file; they end by themselves."""
@@ -351,10 +305,7 @@ class Courier:
     def step(self, *, now: float) -> set[RootId]:
         """Goes on with what is under way and asks for what is missing; the roots whose content has come, or failed."""
         self.collect(now=now)
-        for key in [key for key, known in self._offered.items() if known.voided_s is not None and known.voided_s < now]:
-            self._void(key)
-        for known in self._offered.values():
-            self._collect_copies(known.assembly)
+        self._offered.step(now=now)
         came, self._came = self._came, set()
         for root, assembly in self._assemblies.items():
             if assembly.trouble is not None:
@@ -368,24 +319,62 @@ class Courier:
             if assembly.is_complete:
                 came.add(root)
         self._ask_around(now)
+        self._make_way(now)
         return came
 
     def _ask_around(self, now: float) -> None:
         correspondents = {one.device: one for one in self._correspondents() if one.can_serve}
-        if not correspondents:
-            return
+        self._office.follow(correspondents.values(), members=len(self._replica.membership.members), now=now)
+        if correspondents:
+            self._ask(correspondents, now)
+        self._office.tell(now=now)
+
+    def _ask(self, correspondents: dict[DeviceId, Correspondent], now: float) -> None:
         wanted: dict[bytes, _Wanted] = {}
-
-        def has(one: Correspondent, id_: ChunkId) -> bool:
-            return id_ in wanted and wanted[id_].holders(one)
-
-        sources = self._questions.sources(correspondents.values(), has, now=now)
+        hood = self._office.hood
+        wants: Iterable[Want] = self._wants(wanted)
+        if self._office.is_waited_for:
+            wants = list(wants)
+            self._office.want(
+                (want.id for want in wants),
+                lambda id_: frozenset(one.device for one in correspondents.values() if wanted[id_].holders(one)),
+                now=now,
+            )
+        may_serve = (one for one in correspondents.values() if self._office.may_ask(one))
+        sources = self._questions.sources(may_serve, lambda one, id_: self._has(one, id_, wanted), now=now)
         asks: dict[DeviceId, list[fetcher.Ask]] = {}
-        for ask in fetcher.assign(self._wants(wanted), sources, self._questions.asked, now=now) if sources else ():
+        is_ours = self._office.is_ours(now)
+        asked = self._questions.asked
+        for ask in fetcher.assign(wants, sources, asked, now=now, is_ours=is_ours) if sources else ():
             asks.setdefault(ask.device, []).append(ask)
         for device, its in asks.items():
             whats: dict[bytes, What] = {ask.id: wanted[ask.id].what for ask in its}
-            self._questions.put(correspondents[device], its, whats, now=now)
+            made = self._questions.put(correspondents[device], its, whats, now=now)
+            if device in hood.sources:
+                for ask in its[:made]:
+                    hood.asked(ask.id, device, now=now)
+
+    def explained(self, root: RootId, *, now: float) -> list[tuple[bytes, int, DeviceId | None, str]]:
+        """Of a content that is being got: id and size of what is missing, whom it is asked of or left to, and why."""
+        assembly = self._assemblies.get(root)
+        ids: set[bytes] = {root}
+        if assembly is not None:
+            ids.update(assembly.missing, [assembly.next_segment.id] if assembly.next_segment is not None else [])
+        wanted: dict[bytes, _Wanted] = {}
+        wants = [want for want in self._wants(wanted) if want.id in ids]
+        linked = [one for one in self._correspondents() if one.can_serve and self._office.may_ask(one)]
+        sources = self._questions.windows(linked, lambda one, id_: self._has(one, id_, wanted))
+        is_ours = self._office.is_ours(now)
+        told = []
+        for want in wants:
+            why = fetcher.why(want, sources, self._questions.asked, now=now, is_ours=is_ours)
+            asked = self._questions.asked.get(want.id) or fetcher.Asked()
+            left_to = self._office.verdict(want.id, now=now).awaited if why is fetcher.Why.NEIGHBOUR else None
+            told.append((bytes(want.id), want.size, asked.device or left_to, why.value))
+        return told
+
+    def _has(self, one: Correspondent, id_: ChunkId, wanted: dict[bytes, _Wanted]) -> bool:
+        return id_ in wanted and (self._office.hood.holds(one.device, id_) or wanted[id_].holders(one))
 
     def _wants(self, wanted: dict[bytes, _Wanted]) -> Iterator[Want]:
         """Everything that may be asked for, the most urgent first; noted in ``wanted`` as it is given out."""
@@ -395,8 +384,8 @@ class Courier:
         for chunk, size in self.larder.awaited:
             wanted[chunk] = _Wanted(What.CHUNK, size, self._small[chunk])
             yield Want(chunk, size)
-        for (device, _), known in self._offered.items():
-            yield from self._wants_of(known.assembly, _only(device), wanted)
+        for device, assembly in self._offered:
+            yield from self._wants_of(assembly, _only(device), wanted)
         for root, assembly in self._assemblies.items():
             yield from self._wants_of(assembly, self._holders[root], wanted)
 
@@ -421,17 +410,26 @@ class Courier:
                 except FolderError as error:
                     self._unwritten[asked.id] = error
                     status = Status.GONE
-        if self._questions.answered(Arrival(device, asked, status, is_good, data), len(payload)):
+        elif status is Status.ELSEWHERE:
+            data = bytes(payload)
+        is_time = self._questions.answered(Arrival(device, asked, status, is_good, data), len(payload))
+        if is_time or (self._office.is_waited_for and device in self._office.hood.sources):
             self._post(Woken())
 
     def collect(self, *, now: float) -> None:
         """The folder's thread learns what became of its asks: some at a time, since each turn costs the links time."""
         for arrival in self._questions.taken():
+            id_ = ChunkId(arrival.asked.id)
             if arrival.is_good:
+                self._office.came_in(id_, arrival.device, now=now)
                 self._keep(arrival)
+            elif arrival.status is Status.ELSEWHERE and len(arrival.data) == DEVICE_ID_BYTES:
+                if self._questions.released(id_, arrival.device):
+                    self._office.hood.elsewhere(id_, DeviceId(arrival.data), now=now)
             else:
                 self._questions.refused(arrival, now=now)
-                self._note_unwritten(arrival.asked.id)
+                self._office.hood.refused(id_, arrival.device, now=now)
+                self._note_unwritten(id_)
 
     def _keep(self, arrival: Arrival) -> None:
         id_ = arrival.asked.id
@@ -449,12 +447,13 @@ class Courier:
     def lost(self, device: DeviceId) -> None:
         """The peer is gone: what it was asked for is open again."""
         self._questions.lost(device)
-        for key in [key for key in self._offered if key[0] == device]:
-            self._void(key)
+        self._office.hood.lost(device, now=time.monotonic())
+        self._offered.lost(device)
 
     def hopeful(self, device: DeviceId) -> None:
         """The peer's state changed: what it could not serve before it may have now."""
         self._questions.hopeful(device)
+        self._slots.hopeful()
 
     def _keep_node(self, node: NodeId, data: bytes) -> None:
         self._nodes.pop(node, None)
@@ -468,14 +467,7 @@ class Courier:
             places.add_nodes([(node, data)])
 
     def _holders_of(self, entry: Entry) -> Holders:
-        """Those that certainly have an entry's content; where none does, those that know the entry."""
-
-        def holds(one: Correspondent) -> bool:
-            if one.has(entry):
-                return True
-            return one.may_have(entry) and not any(other.has(entry) for other in self._correspondents())
-
-        return holds
+        return holders_of(entry, self._correspondents, self._office)
 
     def _note_unwritten(self, chunk: bytes) -> None:
         error = self._unwritten.pop(chunk, None)
@@ -484,11 +476,10 @@ class Courier:
         for assembly in self._assemblies.values():
             if chunk in assembly.missing:
                 assembly.trouble = error
-        for key in [key for key, known in self._offered.items() if chunk in known.assembly.missing]:
-            self._void(key)
+        self._offered.unwritten(chunk)
 
     def _note_written(self, chunk: ChunkId) -> None:
-        for assembly in (*self._assemblies.values(), *(known.assembly for known in self._offered.values())):
+        for assembly in (*self._assemblies.values(), *(assembly for _, assembly in self._offered)):
             ref = assembly.missing.pop(chunk, None)
             if ref is not None:
                 assembly.done_bytes += ref.size
@@ -496,3 +487,7 @@ class Courier:
 
 def _only(device: DeviceId) -> Holders:
     return lambda one: one.device == device
+
+
+def _temp_name(root: RootId) -> str:
+    return f"file-{root.hex()}"

@@ -5,17 +5,21 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harp.base.errors import FolderError, UsageError
-from harp.sync.engine import details, merge
+from harp.base.errors import FolderError, TrustError, UsageError
+from harp.sync.engine import dag, details, merge
 from harp.sync.engine.chain import Draft
-from harp.sync.model import Entry, Kind, Path, RootId
+from harp.sync.model import Entry, Kind, Path, Role, RootId, Vector
 from harp.sync.service.author import Seen
+from harp.sync.service.floods import Flood
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.inquiry import Inquiry
 from harp.sync.service.observer import Group
 from harp.sync.service.sentry import LOCAL
 from harp.sync.store.holdings import Holding
 from harp.sync.store.places import PENDING, Place
+
+MARKER = "marker"
+"""What a folder whose marker is gone is listed as; nobody can decide on that."""
 
 
 class Decisions:
@@ -31,7 +35,11 @@ class Decisions:
         if fork is not None:
             self._loop.published(self._loop.governor.approve(self._loop.forks.approval(fork)))
             return "approved: the device goes on anew, with what each of its copies has"
-        holding = self._loop.sentry.find(held_id)
+        flood = self._loop.floods.find(held_id)
+        if flood is not None:
+            self._let_go_on(flood)
+            return "approved: what the device has written so far is taken in, and its hour begins anew"
+        holding = self._holding(held_id)
         if holding.origin == LOCAL:
             self._approve_local(holding)
         else:
@@ -43,13 +51,17 @@ class Decisions:
         """Puts the files back: for everyone where the change was a peer's, here where it was ours."""
         if self._loop.forks.find(held_id) is not None:
             raise UsageError("a fork cannot be rejected: it is stopped", hint="`harp forget` the device, or approve it")
-        holding = self._loop.sentry.find(held_id)
+        flood = self._loop.floods.find(held_id)
+        if flood is not None:
+            self._end_membership(flood)
+            return "rejected: the device is no member any more; nothing counts that it wrote beyond what is here"
+        holding = self._holding(held_id)
         self._loop.sentry.release(holding, approved=False)
         if holding.origin == LOCAL:
             self._put_back_here(holding.paths)
         else:
             self._put_back_for_all(holding)
-        return f"rejected; {len(holding.paths)} files are put back"
+        return f"rejected; {len(holding.paths)} files are being put back"
 
     def restore(self, path: Path, prefix: str) -> str:
         """Makes an older version the current one. Raises :class:`FolderError` where its content is nowhere here."""
@@ -94,6 +106,38 @@ class Decisions:
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
+    def _holding(self, held_id: str) -> Holding:
+        if held_id == MARKER and self._loop.trouble:
+            raise UsageError(
+                "a folder that is not there cannot be decided on: nothing of it is taken for deleted",
+                hint="mount the disk, or `harp share` the folder's new place",
+            )
+        return self._loop.sentry.find(held_id)
+
+    def _let_go_on(self, flood: Flood) -> None:
+        """All that is known of the author by now is let in."""
+        loop = self._loop
+        known: Vector = {}
+        for correspondent in loop.exchange.correspondents():
+            known = dag.joined(known, correspondent.said)
+        with self._replica.ledger.db.transaction():
+            loop.floods.release(flood.author, known)
+        loop.take([])
+        loop.exchange.ask_anew()
+
+    def _end_membership(self, flood: Flood) -> None:
+        if self._replica.role is not Role.OWNER:
+            raise TrustError(
+                "only an owner can reject this: it ends the device's membership",
+                hint="reject it on a device that owns the folder, or leave it held",
+            )
+        loop = self._loop
+        written = loop.governor.cut(flood.author)
+        with self._replica.ledger.db.transaction():
+            loop.floods.release(flood.author)
+        loop.published(written)
+        loop.take([])
+
     def _approve_local(self, holding: Holding) -> None:
         """The losses are authored now, and signed for."""
         loop = self._loop
@@ -123,7 +167,8 @@ class Decisions:
             on_disk = (
                 None if stat is None or place.on_disk is None else replace(place.on_disk, stat=stat, root=RootId(b""))
             )
-            places.append(replace(place, on_disk=on_disk, pending=PENDING))
+            # Not to be looked at again before it is put back: it would be found, and held, once more.
+            places.append(replace(place, on_disk=on_disk, pending=PENDING, is_racy=False))
         with self._replica.ledger.db.transaction():
             self._replica.places.put(places)
         self._loop.applier.queue(places)

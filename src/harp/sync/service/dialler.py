@@ -2,6 +2,7 @@
 """Finds the members we are not linked to: addresses that worked, addresses we were told, and who answers the beacon."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -57,8 +58,12 @@ class Dialler:
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        """Something changed: look again who is missing; from any thread."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        """Something changed: look again who is missing; from any thread.
+
+        To no effect once the event loop is closed: the last links may end after it.
+        """
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     def error_of(self, device: DeviceId) -> str:
         """Why the last attempt to reach a device failed; empty where it did not."""

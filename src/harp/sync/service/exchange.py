@@ -2,7 +2,7 @@
 """Keeps one folder's history the same as its linked members': who is how far, what is pushed, asked and passed on."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from harp.identity.device import DeviceId, short
 from harp.sync.engine import dag
@@ -38,7 +38,9 @@ STATE_EVERY_S = 0.02
 class Exchange:
     """For the folder's thread, but for :meth:`broadcast`."""
 
-    def __init__(self, folder: FolderId, ledger: Ledger) -> None:
+    def __init__(self, folder: FolderId, ledger: Ledger, is_unwanted: Callable[[ChainId], bool]) -> None:
+        """``is_unwanted``: whether more of a chain is not to be asked for, whoever has it."""
+        self._is_unwanted = is_unwanted
         self._folder = folder
         self._ledger = ledger
         self._peers: dict[DeviceId, Correspondent] = {}
@@ -56,11 +58,13 @@ class Exchange:
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
-    def came(self, peer: Peer) -> None:
-        """A member is linked: it is told how far we are."""
+    def came(self, peer: Peer) -> bool:
+        """A member is linked, and is told how far we are; whether this link takes the place of another."""
+        is_instead = peer.device in self._peers
         self._peers[peer.device] = Correspondent(peer, self._folder)
         if self.last_state is not None:
             peer.send(self.last_state)
+        return is_instead
 
     def greet_again(self, peer: Peer) -> None:
         """A linked member begins to speak of the folder: what was said before has not reached it."""
@@ -112,7 +116,9 @@ class Exchange:
 
     def ask(self, known: Correspondent) -> None:
         """Asks a peer for its batches if it has some that we lack, one question at a time."""
-        ours = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
+        merged = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
+        unwanted = {id_: sequence for id_, sequence in known.said.items() if self._is_unwanted(id_)}
+        ours = dag.joined(merged, unwanted)
         question = (ours, known.said)
         if not known.is_getting and known.asked != question and not dag.covers(ours, known.said):
             known.asked = question
@@ -245,7 +251,7 @@ class Exchange:
             if known.held:
                 return f"{who} holds changes until a person decides there"
             if not self._is_agreed(known, vector):
-                return f"{who} is still working, {known.waiting} paths to go"
+                return f"{who} is still working, or paused: {known.waiting} to go"
         return ""
 
 

@@ -6,22 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from harp.base.errors import FolderError, HarpError, RemoteProtocolError, StoreError
 from harp.identity.device import DeviceId
 from harp.sync.engine import dag
 from harp.sync.folder.watch import Changes, Watcher
-from harp.sync.model import FolderId
 from harp.sync.protocol.asks import Asked
 from harp.sync.protocol.foldermessages import Ask, Batches, Content, Forked, Get, Offer, OfferEnd, Proof, State
 from harp.sync.protocol.frames import Status
 from harp.sync.protocol.linkmessages import CloseCode
 from harp.sync.protocol.messages import FolderMessage
+from harp.sync.protocol.officemessages import Availability, Circle
 from harp.sync.service.applier import Applier
 from harp.sync.service.author import Author, Written
+from harp.sync.service.census import Census
 from harp.sync.service.courier import Courier
+from harp.sync.service.departures import Departures
 from harp.sync.service.exchange import Exchange
+from harp.sync.service.floods import Floods
 from harp.sync.service.forks import Forks
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import (
@@ -33,6 +36,7 @@ from harp.sync.service.inbox import (
     PeerCame,
     PeerWent,
     Said,
+    Sayable,
     SegmentsRead,
     Stop,
     Woken,
@@ -41,12 +45,14 @@ from harp.sync.service.inbox import (
 from harp.sync.service.merger import Merged, Merger
 from harp.sync.service.observer import Group, Observer
 from harp.sync.service.offers import Offering
+from harp.sync.service.office import Office
 from harp.sync.service.peer import Peer
 from harp.sync.service.replica import Replica
 from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
+from harp.sync.service.surroundings import Surroundings
 from harp.sync.store.places import JOURNALLED
 
 _log = logging.getLogger(__name__)
@@ -57,16 +63,6 @@ HEAR_FIRST_S = 2.0
 AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
-
-
-class Surroundings(Protocol):
-    """What a folder's loop tells the rest of the daemon; called on its thread."""
-
-    def members_changed(self, folder: FolderId) -> None:
-        """Grants or cuts were merged: who is admitted, and who may find us, may have changed."""
-
-    def stopped(self, folder: FolderId, error: HarpError) -> None:
-        """The loop ended by an error: the folder stands still, the daemon goes on."""
 
 
 class FolderLoop:
@@ -82,21 +78,25 @@ class FolderLoop:
         """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
         self._surroundings = surroundings
         self._inbox = Inbox()
-        self.exchange = Exchange(replica.folder, replica.ledger)
+        self.floods = Floods(replica, settings.author_entries)
+        self.merger = Merger(replica, self.floods)
+        self.exchange = Exchange(replica.folder, replica.ledger, self.merger.is_unwanted)
         self.offering = Offering(replica.root, replica.keys, replica.folder, self.exchange.broadcast, self.post)
         self.sentry = Sentry(replica, settings.guard)
-        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held)
-        self.courier = Courier(replica, executor, self.exchange.correspondents, self.post)
+        self.departures = Departures(replica, self.sentry, self._marker_is_there)
+        self.observer = Observer(replica, executor, self.offering, self.sentry.is_held, self.departures)
+        self.office = Office(replica.folder, replica.device, settings.office)
+        self.courier = Courier(replica, executor, self.exchange.correspondents, self.office, self.post)
         self.applier = Applier(replica, self.courier, self.sentry, self.observer.look)
         self.author = Author(replica)
         self.governor = Governor(replica, self.author)
-        self.merger = Merger(replica)
         self.forks = Forks(replica)
         self.open_forks = self.forks.open()
         self.server = Server(
             replica.ledger.db.path,
             replica.root,
             self.offering,
+            self.courier.stock,
             lambda path: self.post(DiskChanged(Changes(frozenset({path})))),
         )
         self.watch_problem = ""
@@ -106,9 +106,11 @@ class FolderLoop:
         self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
         self._rounds = Rounds(replica, settings, self.observer, self._marker_is_there)
         self._is_stopping = False
+        self._followed = b""
+        """The digest of the ignore rules that have been acted upon."""
         self._scans_awaited: list[Future[None]] = []
         self._started_s = time.monotonic()
-        self._totals, self._totals_s = (0, 0), 0.0
+        self.census = Census(replica.places)
         self._is_new = replica.ledger.fact("is_new") is not None
         """Joined, and not yet agreed with a peer on the history: what lies here is not looked at before that."""
 
@@ -150,9 +152,8 @@ class FolderLoop:
         """A member's message, on its link's thread: asks are served at once, the rest waits its turn."""
         if isinstance(message, Ask):
             for request, what, id_ in message.wanted:
-                read_into = self.server.reader(what, id_)
-                peer.serve(request, read_into)
-        elif isinstance(message, State | Get | Batches | Content | Offer | OfferEnd | Forked):
+                self._surroundings.serve(peer, request, id_, self.server.reader(what, id_))
+        elif isinstance(message, Sayable):
             self.post(Said(peer, message))
 
     def answered(self, device: DeviceId, asked: Asked, status: Status, payload: memoryview) -> None:
@@ -170,7 +171,6 @@ class FolderLoop:
     def _run(self) -> None:
         try:
             self._watcher.start()
-            self._follow_rules()
             if not self._is_new:
                 self.observer.scan()
             timeout: float | None = 0.0
@@ -208,8 +208,7 @@ class FolderLoop:
             case DiskChanged():
                 self._disk_changed(event.changes)
             case PeerCame():
-                event.peer.send(Proof(self.replica.folder, tuple(self.governor.proof(self.replica.device))))
-                self.exchange.came(event.peer)
+                self._came(event.peer)
             case PeerWent():
                 if self.exchange.went(event.peer):
                     self.courier.lost(event.peer.device)
@@ -227,6 +226,12 @@ class FolderLoop:
             case Stop():
                 self._is_stopping = True
 
+    def _came(self, peer: Peer) -> None:
+        peer.send(Proof(self.replica.folder, tuple(self.governor.proof(self.replica.device))))
+        if self.exchange.came(peer):
+            # What it was asked by the other link is not answered any more.
+            self.courier.lost(peer.device)
+
     def _disk_changed(self, changes: Changes) -> None:
         if changes.overflow:
             self.observer.scan()
@@ -234,26 +239,22 @@ class FolderLoop:
             self.observer.scan(subtree)
         self.observer.look(changes.paths)
         if changes.rules:
-            self.learn_ignores()
-
-    def learn_ignores(self) -> None:
-        """The rules changed: what they hid or hide now is looked at, and what peers said of it."""
-        self.replica.ignore.learn()
-        self._watcher.renew(self.replica.ignore)
-        self._follow_rules()
-        self.observer.scan()
+            # What the rules hid or hide now is looked at; a scan reads them first.
+            self.observer.scan()
 
     def _follow_rules(self) -> None:
         """What other rules hid was not planned, and is now; also where they changed while the folder was closed."""
         replica = self.replica
-        if replica.ledger.fact("rules") == replica.ignore.digest:
+        self._followed = replica.ignore.digest
+        if replica.ledger.fact("rules") == self._followed:
             return
+        self._watcher.renew(replica.ignore)
         with replica.ledger.db.transaction():
             replica.places.unsettle()
             replica.ledger.set_fact("rules", replica.ignore.digest)
         self.applier.resume()
 
-    def _heard(self, peer: Peer, message: State | Get | Batches | Content | Offer | OfferEnd | Forked) -> None:
+    def _heard(self, peer: Peer, message: Sayable) -> None:
         try:
             match message:
                 case State():
@@ -266,12 +267,8 @@ class FolderLoop:
                     if message.batches:
                         self.take(message.batches)
                     self.exchange.ask_all()
-                case Content():
-                    self.courier.hold(message.items)
-                case Offer():
-                    self.courier.offered(peer.device, message)
-                case OfferEnd():
-                    self.courier.offer_ended(peer.device, message)
+                case Content() | Offer() | OfferEnd() | Circle() | Availability():
+                    self.courier.heard(peer, message, now=time.monotonic())
                 case Forked():
                     self.take((message.one, message.other))
         except RemoteProtocolError as error:
@@ -282,7 +279,7 @@ class FolderLoop:
 
     def take(self, batches: Iterable[bytes]) -> None:
         """Merges batches that a peer sent, or that came with a welcome."""
-        self.note_merged(self.merger.take(batches))
+        self.note_merged(self.merger.take(batches, is_catching_up=self._is_new))
 
     def note_merged(self, merged: Merged) -> None:
         self.applier.queue(merged.places)
@@ -293,6 +290,7 @@ class FolderLoop:
         self.exchange.suspects -= {ours.chain for ours, _ in merged.forked}
         if merged.members_changed:
             self.governor.learn_epochs()
+            self._marker_is_there()
             for holding in self.sentry.reconsidered():
                 _log.info("folder %s: the author approved what was held as %s", self.replica.name, holding.id)
                 self.applier.resume()
@@ -304,6 +302,8 @@ class FolderLoop:
         """Does a bounded amount of what there is to do; how long (s) the inbox may be waited for then."""
         now = time.monotonic()
         self._rounds.go(now)
+        if self._followed != self.replica.ignore.digest:
+            self._follow_rules()
         more = False
         if not self.is_paused and not self.trouble:
             try:
@@ -331,23 +331,26 @@ class FolderLoop:
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
             return False
+        if self.governor.owes_secret and not self._may_have_gone_back():
+            self.published(self.governor.renewed())
         if self.observer.can_step and not self._may_have_gone_back():
             self._author(self.observer.step())
-        if self.applier.can_step:
+        if self._may_apply:
             self.applier.step(now=now)
-            self._give_up_unwanted()
+            if self.applier.has_planned_all:
+                self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
         came = self.courier.step(now=now)
         if came:
             self.applier.content_came(came)
-        return (self.observer.can_step and not self._may_have_gone_back()) or self.applier.can_step
-
-    def _give_up_unwanted(self) -> None:
-        """Once every path has been planned, content that none of them asked for is not waited for any more."""
-        if not self.applier.can_step:
-            self.courier.give_up(self.applier.wants, is_all_done=not self.applier.is_busy)
         if self.courier.has_freed:
             self.courier.has_freed = False
             self.applier.look_again()
+        return (self.observer.can_step and not self._may_have_gone_back()) or self._may_apply
+
+    @property
+    def _may_apply(self) -> bool:
+        """After a join, what lies here already is found before anything is fetched or written."""
+        return self.applier.can_step and not self.observer.adopts
 
     def _has_caught_up(self) -> bool:
         """Whether history is here as far as a peer has told it; then what lies here is adopted or added to it."""
@@ -418,13 +421,6 @@ class FolderLoop:
         """Whether peers had the time to be found since the loop started."""
         return time.monotonic() - self._started_s > PEERS_WITHIN_S
 
-    def totals(self) -> tuple[int, int]:
-        """(files, bytes) of the folder here, not counted more often than every second: it is a walk of the ledger."""
-        now = time.monotonic()
-        if now - self._totals_s > 1.0:
-            self._totals, self._totals_s = self.replica.places.totals(), now
-        return self._totals
-
     def learn_forks(self) -> None:
         """Which forks wait for an owner; should ours be approved, this device goes on anew."""
         self.open_forks = self.forks.open()
@@ -436,7 +432,7 @@ class FolderLoop:
     @property
     def held(self) -> int:
         """How much waits for a person."""
-        return len(self.sentry.held) + len(self.open_forks)
+        return len(self.sentry.held) + len(self.open_forks) + len(self.floods.held)
 
     def published(self, written: Sequence[Written]) -> None:
         """Sends what this device said about members to all of them; who they are may have changed."""
@@ -471,6 +467,7 @@ class FolderLoop:
             state_at,
             *([] if self._stands_still else [self.applier.next_deadline(), self.observer.next_deadline()]),
             now + 1.0 if self.courier.is_busy else None,
+            None if self._stands_still else self.office.next_deadline(),
             self._started_s + HEAR_FIRST_S if now < self._started_s + HEAR_FIRST_S else None,
         ]
         return max(0.0, min(deadline for deadline in deadlines if deadline is not None) - now)
@@ -487,7 +484,8 @@ class FolderLoop:
             self.trouble = ""
             self.observer.scan()
             self.applier.resume()
-        self.applier.is_stopped = not is_there
+        # Whoever is no member any more keeps its disk as it is: what was taken back is not taken from it.
+        self.applier.is_stopped = not is_there or self.replica.role is None
         return is_there
 
     def _begin_again(self, error: StoreError | FolderError) -> None:

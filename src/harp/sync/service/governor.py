@@ -3,7 +3,7 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import nacl.bindings
 import nacl.exceptions
@@ -14,13 +14,15 @@ from harp.identity.device import DeviceId, short
 from harp.sync.engine import chain, details, facts, members, merge
 from harp.sync.engine.chain import Draft
 from harp.sync.engine.details import Approval, ForkBranches
-from harp.sync.model import Entry, EntryId, FolderKeys, Hlc, Kind, Path, Role
+from harp.sync.model import Entry, EntryId, FolderKeys, Hlc, Incarnation, Kind, Path, Role
 from harp.sync.protocol import batchform
 from harp.sync.protocol.linkmessages import SECRET_BYTES
 from harp.sync.service.author import Author, Written
 from harp.sync.service.replica import Replica
 
 MAX_EPOCHS = 32
+NOBODY = DeviceId(bytes(32))
+"""Whom a cut is about that only brings a new secret: no key, so it ends no membership, also not a new one."""
 
 
 class Governor:
@@ -29,6 +31,8 @@ class Governor:
     def __init__(self, replica: Replica, author: Author) -> None:
         self._replica = replica
         self._author = author
+        self.owes_secret = self._has_left_since()
+        """Whether a member left by itself, and still knows the newest secret: an owner makes another."""
 
     def grant(self, device: DeviceId, role: Role, name: str) -> list[Written]:
         """Makes a device a member. Raises :class:`TrustError` where this device is no owner."""
@@ -45,10 +49,19 @@ class Governor:
         if replica.membership.role(device) is None:
             raise TrustError(f"{short(device)} is no member of {replica.name}")
         last = {known.id.incarnation: known.upheld for known in replica.ledger.chains() if known.id.author == device}
+        return self._cut(device, {chain_: sequence for chain_, sequence in last.items() if sequence})
+
+    def renewed(self) -> list[Written]:
+        """A new secret for those that remain. Several owners may each make one: the newest counts everywhere."""
+        self._demand_owner()
+        return self._cut(NOBODY, {})
+
+    def _cut(self, device: DeviceId, last: Mapping[Incarnation, int]) -> list[Written]:
+        replica = self._replica
         epoch = secrets.token_bytes(SECRET_BYTES)
         remaining = [member for member in replica.membership.members if member != device]
         sealed = {member: sealed_for(member, epoch) for member in remaining}
-        detail = details.cut_detail(device, {chain_: seq for chain_, seq in last.items() if seq}, sealed)
+        detail = details.cut_detail(device, last, sealed)
         written = self._say(Draft(kind=Kind.CUT, hlc=self._hlc(), detail=detail))
         self.learn_epochs()
         return written
@@ -70,22 +83,42 @@ class Governor:
         return self.approve(details.HeldSet(details.held_digest(said))) if said else []
 
     def learn_epochs(self) -> bool:
-        """Opens the knocking secrets of all cuts that count; whether there was a new one."""
+        """Opens the knocking secrets of all cuts that count; whether there was a new one.
+
+        What came with the welcome is older than all of them; of two owners' cuts the later is the newer on each device.
+        """
         replica = self._replica
-        epochs = list(replica.secrets.epochs)
+        opened: dict[bytes, None] = {}
         for entry, batch in sorted(replica.ledger.governance(), key=lambda one: (one[0].meta.hlc, one[0].id)):
             if entry.meta.kind is not Kind.CUT or not replica.membership.counts(entry.meta, batch.vector):
                 continue
             sealed = details.parse_cut(entry.meta.detail).sealed_secrets.get(replica.device)
             secret = None if sealed is None else opened_by(replica.key.seed + replica.device, sealed)
-            if secret is not None and secret not in epochs:
-                epochs.append(secret)
-        if len(epochs) == len(replica.secrets.epochs):
+            if secret is not None:
+                opened[secret] = None
+        self.owes_secret = self._has_left_since()
+        known = tuple(replica.secrets.epochs)
+        epochs = (*(secret for secret in known if secret not in opened), *opened)[-MAX_EPOCHS:]
+        if epochs == known:
             return False
-        replica.secrets = FolderKeys(replica.secrets.content, tuple(epochs[-MAX_EPOCHS:]))
+        replica.secrets = FolderKeys(replica.secrets.content, epochs)
         with replica.ledger.db.transaction():
             replica.ledger.set_keys(replica.secrets)
         return True
+
+    def _has_left_since(self) -> bool:
+        """Whether there is a leave that no cut was made upon, for an owner to see to."""
+        if self._replica.role is not Role.OWNER:
+            return False
+        counting = [
+            fact
+            for entry, batch in self._replica.ledger.governance()
+            if self._replica.membership.counts(entry.meta, batch.vector)
+            and (fact := facts.fact(entry, batch.vector)) is not None
+        ]
+        cuts = [fact for fact in counting if isinstance(fact, facts.CutFact)]
+        leaves = [fact for fact in counting if isinstance(fact, facts.LeaveFact)]
+        return any(not any(facts.precedes(leave, cut) for cut in cuts) for leave in leaves)
 
     # --- proofs -------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,19 +22,24 @@ from harp.sync.protocol.frames import Status
 from harp.sync.protocol.messages import CloseCode, Hello, Message
 from harp.sync.protocol.session import Session
 from harp.sync.protocol.transitions import Mode, is_preferred
+from harp.sync.service.directory import Directory
 from harp.sync.service.doors import ByTicket
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.governor import Governor
 from harp.sync.service.inbox import PeerCame, PeerWent
 from harp.sync.service.peer import Peer
+from harp.sync.service.sites import Sites
+from harp.sync.service.traffic import Traffic
 from harp.sync.store.registry import OpenTicket, Registry
-from harp.sync.transport.addresses import address_text
 from harp.sync.transport.link import Link
+from harp.sync.transport.outflow import ReadInto
 
 _log = logging.getLogger(__name__)
 
 UNADMITTED_S = 30.0
 """A link on which no folder came to be shared ends after this."""
+NEAR_DEAD_S = 6.0
+"""A neighbour that acknowledges nothing for so long is dialled anew: TCP would take long to notice that it is back."""
 MAX_CLAIMS = 64
 """States of folders that are not admitted, kept for a link."""
 _TICKET_FAULTS = {
@@ -47,7 +52,7 @@ _TICKET_FAULTS = {
 class Surveyor(Protocol):
     """Knows how an address is reached, and what this device says of itself."""
 
-    def reach(self, host: str) -> Reach: ...
+    def reach(self, host: str, round_trip_s: float) -> Reach: ...
 
     def hello(self) -> Hello: ...
 
@@ -61,8 +66,6 @@ class _Linked:
     peer: Peer
     admitted: set[FolderId] = field(default_factory=set)
     claims: dict[FolderId, messages.State] = field(default_factory=dict)
-    told: messages.Addresses | None = None
-    """Where it said that others are found: some may be members that history has not told us of yet."""
     joining: "Joining | None" = None
 
 
@@ -78,11 +81,22 @@ class Joining:
 class Hub:
     """Implements :class:`Switchboard` and :class:`Surroundings`; for every thread."""
 
-    def __init__(self, key: DeviceKey, registry: Registry, surveyor: Surveyor, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        key: DeviceKey,
+        registry: Registry,
+        surveyor: Surveyor,
+        on_change: Callable[[], None],
+        sites: Sites | None = None,
+        traffic: Traffic | None = None,
+    ) -> None:
         self.key = key
         self.registry = registry
         self._surveyor = surveyor
         self._on_change = on_change
+        self.sites = sites or Sites()
+        self.content = traffic or Traffic()
+        self.directory = Directory(key.device_id, registry, surveyor.own_addresses)
         self._lock = threading.RLock()
         self._loops: dict[FolderId, FolderLoop] = {}
         self._linked: dict[DeviceId, _Linked] = {}
@@ -129,7 +143,7 @@ class Hub:
         """A link from the listener or a dialler; it is started."""
         mode = Mode.JOINER if joining else Mode.INVITER if isinstance(link.admitted, ByTicket) else Mode.MEMBER
         session = Session(self._surveyor.hello(), is_dialler=link.is_dialler, mode=mode, now=time.monotonic())
-        peer = Peer(link, session, self._surveyor.reach(link.remote[0]), self)
+        peer = Peer(link, session, self._surveyor.reach(link.remote[0], link.flow().round_trip_s), self)
         with self._lock:
             self._all[peer] = _Linked(peer, joining=joining)
         peer.start()
@@ -157,8 +171,14 @@ class Hub:
         """Keeps links alive and ends those that serve for nothing."""
         with self._lock:
             linked = list(self._all.values())
+        self.sites.tick()
+        for loop in self.loops():
+            self.content.found(loop.replica.folder, loop.courier.local_bytes)
+        self.content.keep()
         for one in linked:
             one.peer.tick()
+            if one.peer.reach is Reach.LAN and one.peer.link.flow().unheard_s > NEAR_DEAD_S:
+                one.peer.close(CloseCode.TIMEOUT, "nothing arrives there")
             is_idle = not one.admitted and one.joining is None and time.time() - one.peer.since_s > UNADMITTED_S
             if is_idle:
                 one.peer.close(CloseCode.NOT_MEMBER)
@@ -204,7 +224,9 @@ class Hub:
         if loser is not None:
             loser.peer.close(CloseCode.DUPLICATE)
         if loser is not one:
-            is_new_address = self._note_address(peer)
+            self.sites.linked(peer)
+            self.last_seen_s[peer.device] = time.time()
+            is_new_address = self.directory.note(peer)
             self._admit_all(one)
             if is_new_address:
                 self._spread_addresses()
@@ -215,17 +237,6 @@ class Hub:
         if old.link.is_dialler == new.link.is_dialler:
             return False
         return is_preferred(self.key.device_id, old.device, is_dialler=old.link.is_dialler)
-
-    def _note_address(self, peer: Peer) -> bool:
-        """Whether it is one that others may not know yet."""
-        host, port = peer.link.remote
-        known = set(self.registry.addresses(peer.device))
-        self.last_seen_s[peer.device] = time.time()
-        if peer.link.is_dialler:
-            self.registry.add_addresses(peer.device, [address_text(host, port)], worked_s=time.time())
-        elif peer.session.peer is not None and peer.session.peer.listen_port:
-            self.registry.add_addresses(peer.device, [address_text(host, peer.session.peer.listen_port)])
-        return not known.issuperset(self.registry.addresses(peer.device))
 
     def claimed(self, peer: Peer, message: messages.State | messages.Proof) -> None:
         loop = self._loops.get(message.folder)
@@ -258,8 +269,11 @@ class Hub:
                 self._redeem(peer, message)
             case messages.Welcome():
                 self._welcomed(peer, message)
+            case messages.Site():
+                self.sites.heard(peer, message)
             case messages.Addresses():
-                self._learn_addresses(peer, message)
+                self.directory.hear(peer, message, self._members() | {peer.device})
+                self._on_change()
             case messages.Proof():
                 # It speaks of the folder for the first time, or has opened it anew and heard nothing of ours since.
                 loop = self._loops.get(message.folder)
@@ -274,6 +288,8 @@ class Hub:
                 | messages.Offer()
                 | messages.OfferEnd()
                 | messages.Forked()
+                | messages.Circle()
+                | messages.Availability()
             ):
                 loop = self._loops.get(message.folder)
                 if loop is not None:
@@ -282,7 +298,19 @@ class Hub:
                 # The session keeps these to itself.
                 pass
 
+    def serve(self, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> None:
+        """On a LAN in the order of asking; over the WAN as the peer's site can take it in."""
+        if peer.reach is Reach.LAN:
+            peer.serve(request, read_into)
+        else:
+            self.sites.ask(peer, request, id_, read_into)
+
+    def cancelled(self, peer: Peer, requests: Sequence[int]) -> None:
+        self.sites.cancel(peer, requests)
+
     def answered(self, peer: Peer, asked: Asked, status: Status, payload: memoryview) -> None:
+        if status is Status.OK:
+            self.content.received(asked.folder, peer.device, peer.reach, len(payload))
         loop = self._loops.get(asked.folder)
         if loop is not None:
             loop.answered(peer.device, asked, status, payload)
@@ -294,6 +322,8 @@ class Hub:
             if current is not None and current.peer is peer:
                 del self._linked[peer.device]
                 self.last_seen_s[peer.device] = time.time()
+        self.sites.ended(peer)
+        self.directory.ended(peer)
         self.bytes_in.add(peer.link.bytes_in)
         self.bytes_out.add(peer.link.bytes_out)
         _log.debug("%r ended: %s", peer, why)
@@ -317,9 +347,7 @@ class Hub:
             for one in linked:
                 self._review(one, loop)
             self._spread_addresses()
-            for one in linked:
-                if one.told is not None:
-                    self._learn_addresses(one.peer, one.told)
+            self.directory.members_changed(self._members())
         self._on_change()
 
     def stopped(self, folder: FolderId, error: HarpError) -> None:
@@ -332,7 +360,7 @@ class Hub:
     def _admit_all(self, one: _Linked) -> None:
         for loop in self.loops():
             self._review(one, loop)
-        self._tell_addresses(one)
+        self.directory.tell(one.peer, self._members(one.admitted))
 
     def _review(self, one: _Linked, loop: FolderLoop) -> None:
         """Admits a link to a folder, or takes that back, by what history says now."""
@@ -431,36 +459,17 @@ class Hub:
 
     # --- addresses ----------------------------------------------------------------------------------------------------
 
-    def _tell_addresses(self, one: _Linked) -> None:
-        """Where this device, and the members of folders that both are in, can be found."""
-        devices = {
-            device
-            for folder in one.admitted
-            if (loop := self._loops.get(folder)) is not None
-            for device in loop.replica.membership.members
-        } - {one.peer.device, self.key.device_id}
-        known = [(self.key.device_id, tuple(self._surveyor.own_addresses())[:16])]
-        known += [(device, tuple(found)) for device in sorted(devices) if (found := self.registry.addresses(device))]
-        one.peer.send(messages.Addresses(tuple(known[:256])))
+    def _members(self, folders: Iterable[FolderId] | None = None) -> set[DeviceId]:
+        """Of these folders, or of all."""
+        loops = self.loops() if folders is None else [self._loops[id_] for id_ in tuple(folders) if id_ in self._loops]
+        return {device for loop in loops for device in loop.replica.membership.members}
 
     def _spread_addresses(self) -> None:
         """Members came, or one was found at a new address: all who share a folder with it are told."""
         with self._lock:
-            linked = [one for one in self._linked.values() if one.admitted]
-        for one in linked:
-            self._tell_addresses(one)
-
-    def _learn_addresses(self, peer: Peer, message: messages.Addresses) -> None:
-        with self._lock:
-            one = self._all.get(peer)
-        if one is not None:
-            one.told = message
-        members = {device for loop in self.loops() for device in loop.replica.membership.members}
-        members.add(peer.device)
-        for device, addresses in message.known:
-            if device in members and device != self.key.device_id:
-                self.registry.add_addresses(device, addresses)
-        self._on_change()
+            linked = [(one.peer, tuple(one.admitted)) for one in self._linked.values() if one.admitted]
+        for peer, folders in linked:
+            self.directory.tell(peer, self._members(folders))
 
 
 def _join_error(code: int | None, why: str) -> HarpError:

@@ -12,6 +12,7 @@ from harp.base.errors import HarpError
 from harp.sync.folder.watch import Changes
 from harp.sync.model import NodeId, Path
 from harp.sync.protocol.foldermessages import Batches, Content, Forked, Get, Offer, OfferEnd, State
+from harp.sync.protocol.officemessages import Availability, Circle
 from harp.sync.service.peer import Peer
 
 MAX_EVENTS = 4096
@@ -41,12 +42,16 @@ class PeerWent:
     peer: Peer
 
 
+Sayable = State | Get | Batches | Content | Offer | OfferEnd | Forked | Circle | Availability
+"""What a member says about the folder that has to wait for the folder's thread."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """A member said something about the folder."""
 
     peer: Peer
-    message: State | Get | Batches | Content | Offer | OfferEnd | Forked
+    message: Sayable
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Takes batches in from peers: checked, kept until their causes are there, then merged path by path."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from harp.base.errors import RemoteProtocolError, StoreError
@@ -10,12 +10,15 @@ from harp.sync.engine import chain, dag, details
 from harp.sync.folder import names
 from harp.sync.model import Batch, ChainId, Entry
 from harp.sync.protocol import batchform
+from harp.sync.service.floods import Floods
 from harp.sync.service.record import Record
 from harp.sync.service.replica import Replica
 from harp.sync.store.places import Place
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Batches whose causes are missing; what is beyond that is dropped and asked for again later."""
+MAX_BARRED_BYTES = 4 * 1024 * 1024
+"""The same for an author who waits for a person: enough for what its readers differ by, and out of others' way."""
 
 
 @dataclass(slots=True)
@@ -38,10 +41,12 @@ class Merged:
 class Merger:
     """Batches that wait are in the ledger and here; a peer's lie is a RemoteProtocolError and changes nothing."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, floods: Floods) -> None:
         self._replica = replica
+        self._floods = floods
+        self._vouched: Mapping[ChainId, tuple[int, DeviceId]] = {}
         self._waiting: dict[tuple[ChainId, int], tuple[int, Batch]] = {}
-        self._waiting_bytes = 0
+        self._waiting_bytes: dict[DeviceId, int] = {}
         for batch_no, batch in replica.ledger.waiting():
             self._waiting[batch.chain, batch.first_sequence] = (batch_no, batch)
         if self._waiting:
@@ -49,7 +54,11 @@ class Merger:
 
     @property
     def waits(self) -> bool:
-        return bool(self._waiting)
+        return any(not self._floods.is_barred(batch.author) for _, batch in self._waiting.values())
+
+    def is_unwanted(self, chain_id: ChainId) -> bool:
+        """Whether more of a chain is not to be asked for: its author is held, and nobody's work stands on it."""
+        return self._floods.is_barred(chain_id.author) and chain_id not in self._vouched
 
     def checked(self, data: bytes) -> Batch:
         """The batch that ``data`` writes; raises :class:`RemoteProtocolError` for any that is not wholly right."""
@@ -62,8 +71,11 @@ class Merger:
                 names.check(entry.meta.path)
         return batch
 
-    def take(self, delivered: Iterable[bytes]) -> Merged:
-        """Merges what can be merged, of these and of what waited, in one transaction."""
+    def take(self, delivered: Iterable[bytes], *, is_catching_up: bool = False) -> Merged:
+        """Merges what can be merged, of these and of what waited, in one transaction.
+
+        What there was before this device came (``is_catching_up``) counts towards nobody's hour.
+        """
         replica = self._replica
         checked = [(self.checked(data), data) for data in delivered]
         merged = Merged()
@@ -73,11 +85,12 @@ class Merger:
             with replica.ledger.db.transaction():
                 for batch, data in checked:
                     self._keep(batch, data, merged)
-                self._merge_ready(record, merged)
+                self._merge_ready(record, merged, is_catching_up=is_catching_up)
                 changed = record.flush()
         except StoreError:
             self._waiting = waiting
             replica.ledger.refresh()
+            self._floods.refresh()
             raise
         merged.places = [place for place in changed if place.path in record.touched]
         return merged
@@ -97,16 +110,21 @@ class Merger:
             raise RemoteProtocolError("a batch overlaps another of its chain without being it")
         if batch.chain == replica.own_chain:
             merged.own_chain_ran_ahead = True
-        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES and not dag.covers(
-            replica.ledger.vector(), batch.vector
-        ):
+        if not self._has_room(batch, len(data)):
             return
         if batch.first_sequence == known.merged + 1 and batch.entries[0].prev != known.merged_id:
             merged.suspects.add(batch.chain)
             return
         batch_no = replica.ledger.add_batch(batch, data)
         self._waiting[batch.chain, batch.first_sequence] = (batch_no, batch)
-        self._waiting_bytes += len(data)
+        self._waiting_bytes[batch.author] = self._waiting_bytes.get(batch.author, 0) + len(data)
+
+    def _has_room(self, batch: Batch, size: int) -> bool:
+        """Whether one more batch may wait."""
+        if self._floods.is_barred(batch.author):
+            return self._waiting_bytes.get(batch.author, 0) + size <= MAX_BARRED_BYTES
+        waiting = sum(held for author, held in self._waiting_bytes.items() if not self._floods.is_barred(author))
+        return waiting + size <= MAX_WAITING_BYTES or dag.covers(self._replica.ledger.vector(), batch.vector)
 
     def _compare(self, batch: Batch, merged: Merged) -> bool:
         """Whether a batch of sequences that we have proves a fork of its author's chain."""
@@ -131,15 +149,19 @@ class Merger:
         ledger.stop_chain(ours.chain, last_common)
         merged.forked.append((ours, theirs))
 
-    def _merge_ready(self, record: Record, merged: Merged) -> None:
+    def _merge_ready(self, record: Record, merged: Merged, *, is_catching_up: bool) -> None:
         ledger = self._replica.ledger
         self._drop_dead(merged)
         while ready := self._ready():
             for batch in ready:
+                if not is_catching_up and not self._is_admitted(batch):
+                    # Its author is barred now: what is ready without it is another list.
+                    break
                 batch_no, _ = self._waiting.pop((batch.chain, batch.first_sequence))
                 self._merge(batch_no, batch, record, merged)
             self._drop_dead(merged)
-        self._waiting_bytes = ledger.waiting_bytes() if self._waiting else 0
+        self._waiting_bytes = ledger.waiting_bytes() if self._waiting else {}
+        self._trim()
         if merged.forked:
             before = self._replica.learn_members()
             changed = self._replica.membership.recounted(before)
@@ -153,7 +175,29 @@ class Merger:
         reached = dict(self._replica.ledger.vector())
         ended = [known.id for known in chains if known.stopped_at is not None and known.merged >= known.stopped_at]
         reached.update(dict.fromkeys(ended, details.MAX_NUMBER))
-        return dag.mergeable(reached, [batch for _, batch in self._waiting.values()], tips=tips)
+        self._vouched = self._floods.vouched((batch for _, batch in self._waiting.values()), reached)
+        candidates = [batch for _, batch in self._waiting.values() if self._is_wanted(batch)]
+        return dag.mergeable(reached, candidates, tips=tips)
+
+    def _trim(self) -> None:
+        """Of who is barred only the beginning of what waits is kept: others may stand on that."""
+        of_barred = [key for key in self._waiting if self._floods.is_barred(key[0].author)]
+        for key in sorted(of_barred, key=lambda key: key[1], reverse=True):
+            author = key[0].author
+            if self._waiting_bytes.get(author, 0) > MAX_BARRED_BYTES:
+                self._waiting_bytes[author] -= self._replica.ledger.drop_waiting(self._waiting.pop(key)[0])
+
+    def _is_wanted(self, batch: Batch) -> bool:
+        """Whether it need not wait for a person: its author is not held, or another stands on it."""
+        if not self._floods.is_barred(batch.author):
+            return True
+        return batch.first_sequence <= self._vouched.get(batch.chain, (0, None))[0]
+
+    def _is_admitted(self, batch: Batch) -> bool:
+        vouched = self._vouched.get(batch.chain)
+        if not self._floods.is_barred(batch.author):
+            return self._floods.admits(batch)
+        return vouched is not None and self._floods.answers_for(vouched[1], batch)
 
     def _drop_dead(self, merged: Merged) -> None:
         """Waiting batches that never can be merged: beyond a fork, known by now, or on another branch than ours."""
@@ -187,6 +231,9 @@ class Merger:
             merged.members_changed = True
             before = self._replica.learn_members()
             affected = self._replica.membership.recounted(before)
+            for author in affected:
+                if self._floods.is_barred(author) and self._replica.membership.role(author) is None:
+                    self._floods.release(author)
             if affected:
                 self._recount(record, affected)
 

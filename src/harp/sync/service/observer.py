@@ -16,6 +16,7 @@ from harp.sync.folder.names import TOP
 from harp.sync.folder.walk import Noted, Unreadable, walk
 from harp.sync.model import MIN_CHUNK, Entry, FileKind, NodeId, OnDisk, Path, RootId, Stat
 from harp.sync.service.author import Seen
+from harp.sync.service.departures import Departures
 from harp.sync.service.offers import Offering
 from harp.sync.service.replica import Replica, is_internal
 from harp.sync.store.places import JOURNALLED, Glance, Place
@@ -85,7 +86,12 @@ class Observer:
     """The queue of what to look at, and the looking. ``offering`` makes chunks of a file known as it is read."""
 
     def __init__(
-        self, replica: Replica, executor: Executor, offering: Offering, is_held: Callable[[Path], bool]
+        self,
+        replica: Replica,
+        executor: Executor,
+        offering: Offering,
+        is_held: Callable[[Path], bool],
+        departures: Departures,
     ) -> None:
         self._replica = replica
         self._is_held = is_held
@@ -94,7 +100,7 @@ class Observer:
         # Ordered: taking the first of a plain dict looks at all that were taken before.
         journalled = replica.places.pending(JOURNALLED, 1 << 30)
         self._paths: OrderedDict[Path, None] = OrderedDict((place.path, None) for place in journalled)
-        self._gone: OrderedDict[Path, None] = OrderedDict()
+        self._gone = departures
         self._scans: deque[Scan] = deque()
         self._hashing: dict[Path, Future[read.Hashed | read.Gone]] = {}
         self._read_through: set[Path] = set()
@@ -102,6 +108,7 @@ class Observer:
         self._approved: set[Path] = set()
         self.adopts = False
         """Until the first scan after a join is done: what lay there is authored with HLC 0, or adopted where equal."""
+        self._is_walked = False
         self.notes: dict[Path, str] = {}
         """Paths that cannot be synced, and why."""
         self.last_scan_s: float | None = None
@@ -122,7 +129,7 @@ class Observer:
     @property
     def can_step(self) -> bool:
         """Whether a step would do something now; files being hashed elsewhere announce themselves."""
-        if self._paths or self._scans or (self._gone and not self._hashing):
+        if self._paths or self._scans or (self._gone.is_ripe and not self._hashing):
             return True
         is_due = bool(self._open) and min(self._open.values()) <= time.monotonic()
         return is_due or bool(self._read_through)
@@ -139,7 +146,12 @@ class Observer:
                 self._paths[path] = None
 
     def scan(self, under: Path = TOP) -> None:
-        """Queues a whole directory; one that a queued scan covers is not queued twice."""
+        """Queues a whole directory; one that a queued scan covers is not queued twice.
+
+        A scan of the whole folder reads the ignore rules anew.
+        """
+        if not under:
+            self._replica.ignore.learn()
         if is_internal(under) or any(not scan.under and not scan.seen for scan in self._scans):
             return
         self._scans.append(
@@ -156,18 +168,22 @@ class Observer:
             self._look_at(path, None, group)
         while self._scans and not group.is_full:
             self._go_on(self._scans[0], group)
-        if self._gone:
+        # What was moved is said first: it is no loss then.
+        if group.is_empty and self._gone.is_ripe and not self._paths and not self._hashing:
             # A directory that was renamed a moment ago must not stand for its old name.
             self._replica.root.forget()
-        while self._gone and not group.is_full and not self._paths and not self._hashing:
-            gone, _ = self._gone.popitem(last=False)
-            self._look_at_gone(gone, group)
+            while not group.is_full and (gone := self._gone.next()) is not None:
+                self._look_at_gone(gone, group)
         self._paths.update(group.again)
+        if self.adopts and self._is_walked and not (self._paths or self._scans or self._hashing):
+            self.adopts = False
         return group
 
     def next_deadline(self) -> float | None:
-        """When (monotonic) a file that was open for writing is to be looked at again."""
-        return min(self._open.values(), default=None)
+        """When (monotonic) a file that was open for writing, or what has gone, is to be looked at."""
+        ripe_at = self._gone.ripe_at()
+        is_to_come = ripe_at is not None and ripe_at > time.monotonic()
+        return min([*self._open.values(), *([ripe_at] if ripe_at is not None and is_to_come else [])], default=None)
 
     def _reopen(self) -> None:
         now = time.monotonic()
@@ -191,7 +207,9 @@ class Observer:
                     glance = self._replica.places.glance(path)
                     self._mark_seen(scan, glance)
                     if glance is None or not glance.shows(stat):
-                        self._look_at(path, stat, group)
+                        self._look_at(path, stat, group, has_row=glance is not None)
+                        if path in group.places:
+                            scan.seen.add(group.places[path].number)
                     group.looked += 1
             if group.is_full:
                 return
@@ -200,7 +218,7 @@ class Observer:
         if not scan.under:
             self.last_scan_s = time.time()
             self.scan_seconds = time.monotonic() - scan.started_s
-            self.adopts = False
+            self._is_walked = True
 
     def _mark_seen(self, scan: Scan, glance: Glance | None) -> None:
         if glance is not None and glance.stat is not None:
@@ -211,13 +229,13 @@ class Observer:
             if number in scan.seen or self._is_held(path):
                 continue
             if not any(path.startswith(part + b"/") or not part for part in scan.unreadable):
-                self._gone[path] = None
+                self._gone.add(path)
         if scan.under:
             self.look([scan.under])
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def _look_at(self, path: Path, stat: Stat | None, group: Group) -> None:
+    def _look_at(self, path: Path, stat: Stat | None, group: Group, *, has_row: bool = True) -> None:
         replica = self._replica
         if self._is_held(path) or group.has(path):
             return
@@ -232,11 +250,11 @@ class Observer:
         except FolderError as error:
             self.notes[path] = error.message
             return
-        place = replica.places.get_or_new(path)
+        place = replica.places.get_or_new(path) if has_row else replica.places.new(path)
         before = place.on_disk
         if stat is None:
             if before is not None:
-                self._gone[path] = None
+                self._gone.add(path)
             elif place.pending == JOURNALLED:
                 group.seen[path] = Seen(None, is_recovered=True)
             return
@@ -332,8 +350,8 @@ class Observer:
         on_disk = OnDisk(after.stat, () if before is None else before.applied, after.root, after.target)
         age_ns = time.time_ns() - after.stat.ctime_ns
         is_racy = after.stat.kind is FileKind.FILE and age_ns < replica.racy_ns
-        if place.pending == JOURNALLED:
-            self._found_after_crash(place, on_disk, heads, group, tuple(nodes))
+        is_recovered = place.pending == JOURNALLED
+        if is_recovered and self._found_after_crash(place, on_disk, heads, group, tuple(nodes)):
             return
         equal = authoring.adoptable(after, heads) if before is None else ()
         if equal:
@@ -355,7 +373,7 @@ class Observer:
                 group.approved.append(place.path)
             elif self._goes_back(place, after):
                 group.reverted[place.path] = drafts
-        group.seen[place.path] = Seen(on_disk, is_racy, tuple(nodes))
+        group.seen[place.path] = Seen(on_disk, is_racy, tuple(nodes), is_recovered)
 
     def _found_after_crash(
         self,
@@ -364,8 +382,8 @@ class Observer:
         heads: list[Entry],
         group: Group,
         nodes: tuple[tuple[NodeId, bytes], ...],
-    ) -> None:
-        """A write of ours may have been cut here: what is not what we meant to write is not an edit (file-plane.md)."""
+    ) -> bool:
+        """Whether this is what a write of ours, cut here, may have left; if not, somebody changed it since."""
         equal = authoring.adoptable(Observed(place.path, on_disk.stat, on_disk.root, on_disk.target), heads)
         before = place.on_disk
         found: OnDisk | None = None
@@ -373,11 +391,25 @@ class Observer:
             found = replace(on_disk, applied=equal)
         elif before is not None and before.root == on_disk.root and before.stat.kind is on_disk.stat.kind:
             found = replace(before, stat=on_disk.stat)
-        else:
+        elif self._may_be_ours(on_disk.stat, heads):
             self._replica.put_aside(place.path, on_disk)
+        else:
+            return False
         group.seen[place.path] = Seen(found, nodes=nodes, is_recovered=True)
+        return True
+
+    def _may_be_ours(self, stat: Stat, heads: list[Entry]) -> bool:
+        """Whether a power cut may have made this of a write of ours: those are given their mtime before their name.
+
+        An empty file counts as such whatever its time: that is what most disks leave (ADR 0010).
+        """
+        step_ns = self._replica.capabilities.mtime_granularity_ns
+        is_timed = any(abs(head.meta.mtime_ns - stat.mtime_ns) < step_ns for head in heads)
+        return is_timed or not heads or not stat.size
 
     def _look_at_gone(self, path: Path, group: Group) -> None:
+        if group.has(path):
+            return
         replica = self._replica
         place = replica.places.get(path)
         if place is None or place.on_disk is None:

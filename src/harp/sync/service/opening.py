@@ -181,7 +181,13 @@ def _demand_unmarked(root: Root, path: FilePath) -> None:
 
 
 def demand_apart(path: FilePath, others: list[SharedFolder]) -> None:
-    """Raises :class:`UsageError` where ``path`` lies in a shared folder, or one in it."""
+    """Raises :class:`UsageError` where ``path`` lies in a shared folder, also of another home, or one of ours in it."""
+    above = next(filter(_is_marked, path.resolve().parents), None)
+    if above is not None and all(above != other.path for other in others):
+        raise UsageError(
+            f"{path} lies in {above}, which another home or device shares",
+            hint="choose a place outside, or remove the .harp folder there if it is shared no more",
+        )
     for other in others:
         if path == other.path:
             raise UsageError(f"{path} is shared already, as {other.name}", hint="`harp folders` lists what is shared")
@@ -190,6 +196,12 @@ def demand_apart(path: FilePath, others: list[SharedFolder]) -> None:
                 f"{path} and the shared folder {other.name} ({other.path}) lie one in the other",
                 hint="share one of them only",
             )
+
+
+def _is_marked(path: FilePath) -> bool:
+    with contextlib.suppress(HarpError):
+        return marker_at(path) is not None
+    return False
 
 
 def abandon(home: FilePath, shared: SharedFolder) -> None:

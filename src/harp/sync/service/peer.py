@@ -47,6 +47,9 @@ class Switchboard(Protocol):
     def received(self, peer: "Peer", message: Message) -> None:
         """A message that is allowed."""
 
+    def cancelled(self, peer: "Peer", requests: Sequence[int]) -> None:
+        """The peer does not want these any more, or may not have them."""
+
     def answered(self, peer: "Peer", asked: Asked, status: Status, payload: memoryview) -> None:
         """``payload`` is valid during the call only."""
 
@@ -158,6 +161,15 @@ class Peer:
 
         self.link.serve(request, answer)
 
+    def answer(self, request: int, status: Status, payload: bytes = b"") -> None:
+        """Answers an ask at once, before all bulk."""
+
+        def say() -> list[Event]:
+            self.session.answer(request, status, payload)
+            return []
+
+        self._act(say)
+
     def settle(self, request: int) -> bool:
         return self.session.settle(request)
 
@@ -203,10 +215,12 @@ class Peer:
                 self._switchboard.claimed(self, event.message)
             case Received(messages.Cancel() as cancelled):
                 self.link.cancel(frozenset(cancelled.requests))
+                self._switchboard.cancelled(self, cancelled.requests)
             case Received():
                 self._switchboard.received(self, event.message)
             case FolderWithdrawn():
                 self.link.cancel(frozenset(event.owed))
+                self._switchboard.cancelled(self, event.owed)
             case Closed():
                 self._lost = event.asked
                 self._close_code, self._close_text = event.code, event.text

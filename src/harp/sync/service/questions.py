@@ -3,11 +3,14 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from harp.identity.device import DeviceId, short
+from harp.sync.engine.claims import STALL_S
 from harp.sync.engine.fetcher import Ask, Asked, Reach, Source
+from harp.sync.engine.neighbours import FORGIVEN
 from harp.sync.model import ChunkId, FolderId
 from harp.sync.protocol.asks import Asked as SessionAsked
 from harp.sync.protocol.foldermessages import What
@@ -24,6 +27,8 @@ WAKE_ANSWERS = 256
 REFUSED_AGAIN_S = 5.0
 """What a peer had not is asked for again after this: it may have been between two versions of a file."""
 BENCH_S = 60.0
+STALLS = 2
+"""A neighbour that sends nothing for STALL_S so often is benched, if there are others to ask."""
 BAD_ANSWERS = 2
 
 
@@ -43,6 +48,7 @@ class _Question:
     device: DeviceId | None = None
     size: int = 0
     asked_s: float = 0.0
+    is_near: bool = False
     refused: set[DeviceId] = field(default_factory=set)
 
 
@@ -55,6 +61,10 @@ class Questions:
         self._in_flight: dict[DeviceId, int] = {}
         self._bad: dict[DeviceId, int] = {}
         self._benched: dict[DeviceId, float] = {}
+        self._answered_s: dict[DeviceId, float] = {}
+        self._stalls: dict[DeviceId, int] = {}
+        self._stalled: set[DeviceId] = set()
+        """Those that are benched for having sent nothing."""
         self._lock = threading.Lock()
         self._arrivals: list[Arrival] = []
         self._arrived_bytes = 0
@@ -69,28 +79,38 @@ class Questions:
         self, correspondents: Iterable[Correspondent], has: Callable[[Correspondent, ChunkId], bool], *, now: float
     ) -> dict[DeviceId, Source]:
         """Whom to ask; empty while no window has much room, since asking for little at a time costs links time."""
-        self._reclaim(now)
-        sources = {one.device: self._source(one, has) for one in correspondents}
+        correspondents = tuple(correspondents)
+        self._reclaim(now, has_others=len(correspondents) > 1)
+        sources = self.windows(correspondents, has)
         is_open = any(source.free >= WINDOW_BYTES[source.reach] // 4 for source in sources.values())
         return sources if is_open else {}
+
+    def windows(
+        self, correspondents: Iterable[Correspondent], has: Callable[[Correspondent, ChunkId], bool]
+    ) -> dict[DeviceId, Source]:
+        """All peers as the fetcher reads them."""
+        return {one.device: self._source(one, has) for one in correspondents}
 
     def _source(self, one: Correspondent, has: Callable[[Correspondent, ChunkId], bool]) -> Source:
         free = WINDOW_BYTES[one.reach] - self._in_flight.get(one.device, 0)
         benched_until = self._benched.get(one.device, 0.0)
         return Source(one.device, one.reach, max(0, free), lambda id_: has(one, id_), benched_until=benched_until)
 
-    def put(self, one: Correspondent, asks: list[Ask], whats: Mapping[bytes, What], *, now: float) -> None:
-        """Asks a peer, as far as its session has room."""
+    def put(self, one: Correspondent, asks: list[Ask], whats: Mapping[bytes, What], *, now: float) -> int:
+        """Asks a peer, as far as its session has room; how many of the asks were made."""
         made = one.peer.ask(self._folder, [(whats[ask.id], ask.id) for ask in asks])
         for _, ask in zip(made, asks, strict=False):
             question = self._open.setdefault(ask.id, _Question())
             question.device, question.size, question.asked_s = one.device, ask.size, now
+            question.is_near = one.reach is Reach.LAN
             self._in_flight[one.device] = self._in_flight.get(one.device, 0) + ask.size
         with self._lock:
             self._awaited += len(made)
+        return len(made)
 
     def answered(self, arrival: Arrival, size: int) -> bool:
         """Keeps an answer of ``size`` bytes for the folder's thread; whether that is to be woken now."""
+        self._answered_s[arrival.device] = time.monotonic()
         with self._lock:
             self._arrivals.append(arrival)
             self._arrived_bytes += size
@@ -112,6 +132,14 @@ class Questions:
         if question is not None:
             self._release(question)
 
+    def released(self, id_: bytes, device: DeviceId) -> bool:
+        """The peer will not send it, for no fault of its own; whether it was the one that was asked."""
+        question = self._open.get(id_)
+        if question is None or question.device != device:
+            return False
+        self._release(question)
+        return True
+
     def refused(self, arrival: Arrival, *, now: float) -> None:
         """The peer had it not, or sent something else: that is asked for once more, then the peer is benched."""
         question = self._open.get(arrival.asked.id)
@@ -127,8 +155,8 @@ class Questions:
             else:
                 question.refused.discard(arrival.device)
 
-    def is_benched(self, device: DeviceId) -> bool:
-        return device in self._benched
+    def is_benched(self, device: DeviceId, *, now: float) -> bool:
+        return now < self._benched.get(device, 0.0)
 
     def lost(self, device: DeviceId) -> None:
         """The peer is gone: what it was asked for is open again."""
@@ -140,9 +168,16 @@ class Questions:
             question.refused.discard(device)
         self._in_flight.pop(device, None)
 
-    def hopeful(self, device: DeviceId) -> None:
-        """The peer's state changed: what it could not serve before it may have now."""
-        for question in self._open.values():
+    def heard_again(self, device: DeviceId) -> None:
+        """A neighbour says something: it is not out of reach any more, if that was all; a few times."""
+        if device in self._stalled and self._stalls[device] <= STALLS + FORGIVEN:
+            self._stalled.discard(device)
+            self._benched.pop(device, None)
+
+    def hopeful(self, device: DeviceId, ids: Iterable[bytes] | None = None) -> None:
+        """The peer's state changed: what it could not serve before (all, or these) it may have now."""
+        some = self._open.values() if ids is None else [self._open[id_] for id_ in ids if id_ in self._open]
+        for question in some:
             question.refused.discard(device)
 
     def _release(self, question: _Question) -> None:
@@ -151,15 +186,28 @@ class Questions:
             self._in_flight[question.device] = max(0, left)
             question.device = None
 
-    def _reclaim(self, now: float) -> None:
+    def _reclaim(self, now: float, *, has_others: bool) -> None:
         """An ask that was not answered for long is asked of somebody else, what nobody had of all again."""
+        stalled = set[DeviceId]()
         for question in self._open.values():
             if question.device is None and question.refused and now - question.asked_s > REFUSED_AGAIN_S:
                 question.refused.clear()
-            if question.device is not None and now - question.asked_s > ANSWER_TIMEOUT_S:
+            if question.device is None:
+                continue
+            silent_s = now - max(question.asked_s, self._answered_s.get(question.device, 0.0))
+            if silent_s > ANSWER_TIMEOUT_S:
                 self._benched[question.device] = now + BENCH_S
                 question.refused.add(question.device)
                 self._release(question)
+            elif question.is_near and has_others and silent_s > STALL_S:
+                stalled.add(question.device)
+                question.refused.add(question.device)
+                self._release(question)
+        for device in stalled:
+            self._stalls[device] = self._stalls.get(device, 0) + 1
+            if self._stalls[device] >= STALLS:
+                self._benched[device] = now + BENCH_S
+                self._stalled.add(device)
 
 
 class _AsAsked(dict[ChunkId, Asked]):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from harp.base.errors import UsageError
 from harp.sync.engine import details, guard, merge
 from harp.sync.engine.details import HeldSet
-from harp.sync.engine.guard import Guard, Hold, Losses
+from harp.sync.engine.guard import Guard, Hold, Losses, Pass, Verdict
 from harp.sync.model import (
     Action,
     ChainId,
@@ -151,6 +151,22 @@ class Sentry:
         self._hold(LOCAL, self._reason, [*(place.path for place in lost), *reverted], [])
         return False
 
+    def may_hold(self, most: int) -> bool:
+        """Whether the loss of ``most`` files here would be held; where not, they need not be looked at one by one."""
+        return isinstance(self._verdict(LOCAL, Losses(removed=most), now=time.time()), Hold)
+
+    def holds_burst(self, lost: Sequence[Path]) -> bool:
+        """Whether all that went away here together is held; where not, it is no loss yet, and asked for again."""
+        gone = [path for path in lost if self._is_file(path) and not self._lies_elsewhere(path, set())]
+        verdict = self._verdict(LOCAL, Losses(removed=len(gone)), now=time.time())
+        if isinstance(verdict, Hold):
+            self._hold(LOCAL, verdict.reason, lost, [])
+        return isinstance(verdict, Hold)
+
+    def _is_file(self, path: Path) -> bool:
+        place = self._replica.places.get(path)
+        return place is not None and place.on_disk is not None and place.on_disk.stat.kind is not FileKind.DIRECTORY
+
     def _lies_elsewhere(self, path: Path, came: set[RootId]) -> bool:
         """Whether the content of ``path`` appeared, or lies, under another name: then it was moved, not lost."""
         place = self._replica.places.get(path)
@@ -162,24 +178,31 @@ class Sentry:
 
     def _passes(self, origin: str, losses: Losses) -> bool:
         """Takes the losses into account, and what is held already; ``_reason`` says why they do not pass."""
-        if losses.count == 0:
-            return True
         now = time.time()
+        verdict = self._verdict(origin, losses, now=now)
+        if isinstance(verdict, Hold):
+            self._reason = verdict.reason
+            return False
+        if losses.count:
+            with self._holdings.db.transaction():
+                self._holdings.add_loss(losses.count, now=now)
+        return True
+
+    def _verdict(self, origin: str, losses: Losses, *, now: float) -> Verdict:
+        """What the guard says to losses, together with those of its window and with what is held."""
+        if losses.count == 0:
+            return Pass()
         with self._holdings.db.transaction():
             history = self._holdings.losses(since_s=now - self._guard.limits.window_s)
-            so_far = sum(count for _, count in history)
-            if not so_far:
-                self._let_pass.clear()
-            # The tail of a mass deletion is a part of it.
-            held = [(held.since_s, len(held.paths)) for held in self._held.values() if held.origin == origin]
-            if so_far + losses.count >= FEWEST or held:
-                files = self._replica.places.totals()[0] + so_far
-                verdict = self._guard.verdict([*history, *held], files, losses, now=now)
-                if isinstance(verdict, Hold):
-                    self._reason = verdict.reason
-                    return False
-            self._holdings.add_loss(losses.count, now=now)
-        return True
+        so_far = sum(count for _, count in history)
+        if not so_far:
+            self._let_pass.clear()
+        # The tail of a mass deletion is a part of it.
+        held = [(held.since_s, len(held.paths)) for held in self._held.values() if held.origin == origin]
+        if so_far + losses.count < FEWEST and not held:
+            return Pass()
+        files = self._replica.places.totals()[0] + so_far
+        return self._guard.verdict([*history, *held], files, losses, now=now)
 
     def _hold(self, origin: str, reason: str, paths: Sequence[Path], entries: Sequence[EntryId]) -> None:
         """A set that is held already and grows becomes another, with another id."""

@@ -4,6 +4,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path as FilePath
+from typing import Protocol
 
 from harp.base.errors import FolderError, StoreError
 from harp.sync.folder import read
@@ -16,13 +17,23 @@ from harp.sync.store.database import Database
 from harp.sync.store.places import ChunkPlace, Places
 
 
+class Store(Protocol):
+    """Content that is here, and not in the folder yet; for every thread."""
+
+    def read_into(self, chunk: ChunkId, buffer: memoryview) -> int:
+        """Puts the chunk into ``buffer``; its size, 0 where it is not here."""
+
+
 class Server:
     """Thread-safe. ``on_gone`` is told the path of a file that is not what the ledger says any more."""
 
-    def __init__(self, ledger: FilePath, root: Root, offering: Offering, on_gone: Callable[[Path], None]) -> None:
+    def __init__(
+        self, ledger: FilePath, root: Root, offering: Offering, store: Store, on_gone: Callable[[Path], None]
+    ) -> None:
         self._ledger = ledger
         self._root = root
         self._offering = offering
+        self._store = store
         self._on_gone = on_gone
         self._local = threading.local()
         self.served_bytes = 0
@@ -44,6 +55,10 @@ class Server:
         return Status.OK, len(data)
 
     def _chunk(self, chunk: ChunkId, buffer: memoryview) -> tuple[int, int]:
+        length = self._store.read_into(chunk, buffer)
+        if length:
+            self.served_bytes += length
+            return Status.OK, length
         offered = self._offering.locate(chunk)
         try:
             found = [offered] if offered is not None else self._places().locate(chunk)

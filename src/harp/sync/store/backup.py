@@ -29,7 +29,7 @@ def make(home: Path, target: Path) -> int:
     except FileExistsError as error:
         raise UsageError(f"{target} is there already", hint="name a file that is not") from error
     except OSError as error:
-        raise FolderError(f"{target} cannot be written: {error.strerror}") from error
+        raise FolderError(f"{target} cannot be written: {error.strerror}", hint="name another place") from error
     try:
         with (
             os.fdopen(handle, "wb") as file,

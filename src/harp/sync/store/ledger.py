@@ -204,12 +204,18 @@ class Ledger:
         rows = self.db.execute("SELECT batch_no, data FROM batch WHERE merge_no IS NULL ORDER BY batch_no")
         return [(row[0], batchform.decode_batch(row[1])) for row in rows.fetchall()]
 
-    def waiting_bytes(self) -> int:
-        row = self.db.execute("SELECT coalesce(sum(length(data)), 0) FROM batch WHERE merge_no IS NULL").fetchone()
-        return int(row[0])
+    def waiting_bytes(self) -> dict[DeviceId, int]:
+        """How much of each author is stored and not yet merged."""
+        rows = self.db.execute(
+            "SELECT author, sum(length(data)) FROM batch JOIN chain USING (chain_no) WHERE merge_no IS NULL"
+            " GROUP BY author"
+        )
+        return {DeviceId(author): size for author, size in rows.fetchall()}
 
-    def drop_waiting(self, batch_no: int) -> None:
-        self.db.execute("DELETE FROM batch WHERE batch_no = ? AND merge_no IS NULL", (batch_no,))
+    def drop_waiting(self, batch_no: int) -> int:
+        """How many bytes that gave back."""
+        gone = "DELETE FROM batch WHERE batch_no = ? AND merge_no IS NULL RETURNING length(data)"
+        return sum(row[0] for row in self.db.execute(gone, (batch_no,)).fetchall())
 
     def holds_batch(self, batch: Batch) -> bool:
         """Whether a batch of that chain with that first sequence is stored, merged or waiting."""

@@ -119,11 +119,13 @@ class Places:
 
     def get_or_new(self, path: Path) -> Place:
         """The row, or one with a fresh number that is not written until :meth:`put`."""
-        found = self.get(path)
-        if found is None:
-            found = Place(self._next_number, path)
-            self._next_number += 1
-        return found
+        return self.get(path) or self.new(path)
+
+    def new(self, path: Path) -> Place:
+        """A row for a path that has none, with a fresh number."""
+        place = Place(self._next_number, path)
+        self._next_number += 1
+        return place
 
     def numbered(self, path_no: int) -> Place | None:
         row = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE path_no = ?", (path_no,)).fetchone()
@@ -184,15 +186,18 @@ class Places:
 
     def pending(self, state: int | None = None, limit: int = 10_000) -> list[Place]:
         """Rows whose disk does not yet show what it should."""
-        where = "pending > 0" if state is None else f"pending = {int(state)}"
-        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE {where} ORDER BY path_no LIMIT ?", (limit,))
+        # Only with the index's own condition does SQLite use an index that has one (Partial Indexes, section 3).
+        where = "pending > 0" if state is None else f"pending > 0 AND pending = {int(state)}"
+        rows = self.db.execute(
+            f"SELECT {_COLUMNS} FROM path INDEXED BY path_pending WHERE {where} ORDER BY path_no LIMIT ?", (limit,)
+        )
         return [_place(row) for row in rows.fetchall()]
 
     def count_pending(self) -> int:
         return int(self.db.execute("SELECT count(*) FROM path WHERE pending > 0").fetchone()[0])
 
     def racy(self, limit: int = 1000) -> list[Place]:
-        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE is_racy = 1 LIMIT ?", (limit,)).fetchall()
+        rows = self.db.execute(f"SELECT {_COLUMNS} FROM path WHERE is_racy > 0 LIMIT ?", (limit,)).fetchall()
         return [_place(row) for row in rows]
 
     def problems(self, limit: int = 1000) -> list[Place]:

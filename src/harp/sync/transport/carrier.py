@@ -3,12 +3,24 @@
 
 import contextlib
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from harp.base.errors import HarpError, LinkError
 from harp.sync.transport.tls import TlsMachine
 
 _FLIGHT_BYTES = 16 * 1024
+
+
+class Flow(NamedTuple):
+    """How far what was sent has come: bytes the other end has, bytes it has not, and the shortest round trip.
+
+    ``unheard_s`` is how long the other end has acknowledged nothing of what it has not; it is 0 where it has all.
+    """
+
+    acked: int
+    unacked: int
+    round_trip_s: float
+    unheard_s: float = 0.0
 
 
 class Carrier(Protocol):
@@ -21,8 +33,11 @@ class Carrier(Protocol):
     def recv_into(self, buffer: memoryview) -> int:
         """Wait for bytes; how many came, 0 at the end."""
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes | memoryview) -> None:
         """Send all of it, as slowly as the other end takes it."""
+
+    def flow(self) -> Flow:
+        """How far what was sent has come. Never blocks, never raises."""
 
     def set_timeout(self, timeout_s: float | None) -> None:
         """How long a later call may block before it raises TimeoutError; None for as long as it takes."""

@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One secured session with one device: a thread that reads, a thread that writes, and buffers that stay.
+"""One secured session with one device: a thread that reads, one that writes, one for large answers that came.
 
 The TLS machine is used under a lock that is never held while a socket is waited for. Only the writer takes ciphertext
 out of it, so that the records leave in the order they were made; what the machine has to say on its own (an alert, an
 answer to a key update) leaves with the writer's next piece.
 """
 
+import contextlib
+import functools
 import logging
 import threading
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Protocol
 
 from harp.base.errors import HarpError, RemoteProtocolError
 from harp.identity.device import DeviceId, short
 from harp.sync.protocol.frames import ANSWER_HEADER, ANSWER_TYPE, HEADER, MAX_PAYLOAD
-from harp.sync.transport.carrier import Carrier
-from harp.sync.transport.inflow import READ_BYTES, Inflow, reserved
+from harp.sync.transport.carrier import Carrier, Flow
+from harp.sync.transport.inflow import READ_BYTES, Inflow
 from harp.sync.transport.outflow import Bulk, Outflow, ReadInto
+from harp.sync.transport.pacer import Pacer
+from harp.sync.transport.records import reserved
 from harp.sync.transport.tls import TlsMachine
+from harp.sync.transport.unloading import Unloading
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +32,17 @@ FLUSH_S = 1.0
 
 _WRITE_BYTES = 256 * 1024
 """How much is encrypted and sent at once: small enough for the processor's cache and for a short hold of the lock."""
+_UNLOAD_BYTES = 64 * 1024
+"""From here on an answer is handed on by another thread; a smaller one costs less than the change of threads, and goes
+there only to stay behind one that went before it."""
 _ANSWER_START = HEADER.size + ANSWER_HEADER.size
 _THREADS = 2
 
 
 class Receiver(Protocol):
-    """Who is told what a link brings: on the link's reader thread, in the order received.
+    """Who is told what a link brings: frames in the order received, and answers in theirs, on two threads of the link.
 
-    As long as a call takes, nothing more is read: that is the back-pressure.
+    As long as a call takes, nothing more is read, or not much more of answers: that is the back-pressure.
     """
 
     def on_frame(self, link: "Link", type: int, body: bytes) -> None:
@@ -62,6 +70,8 @@ class Link:
         self.bytes_in = 0
         self.bytes_out = 0
         self.heard_at = time.monotonic()
+        self.pacer: Pacer | None = None
+        """Keeps the limits of the line that the link goes over."""
         self._carrier = carrier
         self._machine = machine
         self._machine_lock = threading.Lock()
@@ -86,6 +96,10 @@ class Link:
     def waiting_answers(self) -> int:
         """How many answers wait to be sent."""
         return self._outflow.waiting_answers
+
+    def flow(self) -> Flow:
+        """How far what was sent has come."""
+        return self._carrier.flow()
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read and to write; to be called once, also on a link that was closed meanwhile."""
@@ -131,20 +145,32 @@ class Link:
     # --- the reader ---------------------------------------------------------------------------------------------------
 
     def _read(self, receiver: Receiver) -> None:
+        unloading = Unloading(functools.partial(self._unload, receiver), f"harp {short(self.peer)} answers")
+        with self._broken_by_errors():
+            self._break(self._received(receiver, unloading))
+        unloading.finish()
+        self._leave()
+        receiver.on_closed(self, self._why or "closed")
+
+    def _unload(self, receiver: Receiver, request: int, status: int, payload: memoryview) -> None:
+        if self._why is None:
+            with self._broken_by_errors():
+                receiver.on_answer(self, request, status, payload)
+
+    @contextlib.contextmanager
+    def _broken_by_errors(self) -> Iterator[None]:
+        """Whatever goes wrong within ends the link, and is its reason."""
         try:
-            self._break(self._received(receiver))
+            yield
         except HarpError as error:
             self._break(error.message)
         except OSError as error:
             self._break(f"the connection broke: {error.strerror or type(error).__name__}")
         except Exception:
-            log.exception("the receiver of %r failed", self)
+            log.exception("a thread of %r failed", self)
             self._break("a defect of Harp; its log says more")
-        finally:
-            self._leave()
-            receiver.on_closed(self, self._why or "closed")
 
-    def _received(self, receiver: Receiver) -> str:
+    def _received(self, receiver: Receiver, unloading: Unloading) -> str:
         """Read until the end and say what ended it."""
         inflow = Inflow()
         ciphertext = reserved(READ_BYTES)
@@ -152,7 +178,7 @@ class Link:
             # First what came in one piece with the end of the handshake.
             while length := self._decrypted(inflow):
                 inflow.filled(length)
-                self._deliver(inflow, receiver)
+                self._deliver(inflow, receiver, unloading)
             if self._machine.has_ended:
                 return "the peer closed the link"
             length = self._carrier.recv_into(ciphertext)
@@ -167,7 +193,7 @@ class Link:
         with self._machine_lock:
             return self._machine.read_into(inflow.space())
 
-    def _deliver(self, inflow: Inflow, receiver: Receiver) -> None:
+    def _deliver(self, inflow: Inflow, receiver: Receiver, unloading: Unloading) -> None:
         """Hand on each whole frame; those behind a close are read, since the peer may still be writing, and dropped."""
         while (frame := inflow.next_frame()) is not None:
             if self._why is not None:
@@ -179,22 +205,18 @@ class Link:
             if len(body) < ANSWER_HEADER.size:
                 raise RemoteProtocolError("an answer is shorter than its header")
             request, status = ANSWER_HEADER.unpack_from(body)
-            receiver.on_answer(self, request, status, body[ANSWER_HEADER.size :])
+            payload = body[ANSWER_HEADER.size :]
+            if len(payload) < _UNLOAD_BYTES and unloading.is_idle:
+                receiver.on_answer(self, request, status, payload)
+            else:
+                unloading.put(request, status, payload, inflow.room.keep())
 
     # --- the writer ---------------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        try:
+        with self._broken_by_errors():
             self._sent()
-        except HarpError as error:
-            self._break(error.message)
-        except OSError as error:
-            self._break(f"the connection broke: {error.strerror or type(error).__name__}")
-        except Exception:
-            log.exception("an answer on %r could not be read", self)
-            self._break("a defect of Harp; its log says more")
-        finally:
-            self._leave()
+        self._leave()
 
     def _sent(self) -> None:
         """Send until the outflow ends, then say goodbye."""
@@ -216,10 +238,14 @@ class Link:
         self._carrier.end_writing()
 
     def _encrypt_and_send(self, plaintext: memoryview) -> None:
-        for start in range(0, len(plaintext), _WRITE_BYTES):
+        record_bytes = None if self.pacer is None else self.pacer.record_bytes
+        step = record_bytes or _WRITE_BYTES
+        for start in range(0, len(plaintext), step):
             with self._machine_lock:
-                self._machine.write(plaintext[start : start + _WRITE_BYTES])
+                self._machine.write(plaintext[start : start + step])
                 data = self._machine.data_to_send()
+            if self.pacer is not None and record_bytes:
+                self.pacer.wait(len(data))
             self._carrier.sendall(data)
             self.bytes_out += len(data)
 

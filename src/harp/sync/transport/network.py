@@ -25,11 +25,19 @@ def advertised_addresses(port: int) -> list[str]:
     return _advertised(interfaces(), port)
 
 
-def reach(remote: str, local: Sequence[Subnet], lan: Sequence[Subnet], wan: Sequence[Subnet]) -> Reach:
+def reach(
+    remote: str,
+    local: Sequence[Subnet],
+    lan: Sequence[Subnet],
+    wan: Sequence[Subnet],
+    *,
+    is_close: bool = False,
+) -> Reach:
     """How the peer at address ``remote`` is reached, given the subnets of this machine.
 
     ``lan`` and ``wan`` come from the configuration and go first; where both hold the address the narrower one counts,
-    ``wan`` if they are equally narrow. What is no address is WAN.
+    ``wan`` if they are equally narrow. Else the subnets of this machine are LAN, and whoever ``is_close`` by the time
+    that an answer takes. What is no address is WAN.
     """
     address = _parsed(remote)
     if address is None:
@@ -37,7 +45,7 @@ def reach(remote: str, local: Sequence[Subnet], lan: Sequence[Subnet], wan: Sequ
     named_lan, named_wan = _narrowest(address, lan), _narrowest(address, wan)
     if named_lan >= 0 or named_wan >= 0:
         return Reach.LAN if named_lan > named_wan else Reach.WAN
-    is_near = address.is_loopback or address.is_link_local or _narrowest(address, local) >= 0
+    is_near = is_close or address.is_loopback or address.is_link_local or _narrowest(address, local) >= 0
     return Reach.LAN if is_near else Reach.WAN
 
 

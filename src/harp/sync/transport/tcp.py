@@ -2,20 +2,26 @@
 """Links over TCP: dial a device, or listen for those whose knock a doorman knows."""
 
 import contextlib
+import fcntl
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable
 
 from harp.base.errors import LinkError
 from harp.identity.device import DeviceId
 from harp.sync.transport.addresses import address_text, plain_address
-from harp.sync.transport.carrier import shake_hands
+from harp.sync.transport.carrier import Flow, shake_hands
 from harp.sync.transport.link import Link
 from harp.sync.transport.tls import Identity, TlsMachine
 
 _UNSENT_BYTES = 256 * 1024
 """What the kernel keeps beyond what is on its way: a control frame waits behind no more than this (and one answer)."""
 _DEAD_AFTER_MS = 60_000
+_TCP_INFO_BYTES = 152
+_ACKED, _ACKED_AT = struct.Struct("=Q"), 120
+_NUMBER, _MIN_RTT_AT, _LAST_ACK_AT = struct.Struct("=I"), 148, 56
 
 
 class TcpCarrier:
@@ -35,6 +41,20 @@ class TcpCarrier:
 
     def recv_into(self, buffer: memoryview) -> int:
         return self._socket.recv_into(buffer)
+
+    def flow(self) -> Flow:
+        """From the kernel: struct tcp_info of linux/tcp.h (bytes_acked, min_rtt, last_ack_recv), SIOCOUTQ of tcp(7)."""
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            waiting = bytearray(4)
+            fcntl.ioctl(self._socket, termios.TIOCOUTQ, waiting)
+            (acked,) = _ACKED.unpack_from(info, _ACKED_AT)
+            (round_trip_us,) = _NUMBER.unpack_from(info, _MIN_RTT_AT)
+            (last_ack_ms,) = _NUMBER.unpack_from(info, _LAST_ACK_AT)
+            (unacked,) = _NUMBER.unpack(waiting)
+            return Flow(acked, unacked, round_trip_us / 1e6, last_ack_ms / 1000 if unacked else 0.0)
+        except (OSError, AttributeError, struct.error):  # closed meanwhile, or not Linux
+            return Flow(0, 0, 0.0)
 
     def end_writing(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)

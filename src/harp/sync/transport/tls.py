@@ -17,11 +17,10 @@ from OpenSSL import SSL, crypto
 
 from harp.base.errors import LinkError, LocalProtocolError, TrustError
 from harp.identity.device import DeviceId, DeviceKey
+from harp.sync.transport.records import Bytes, Records, reserved
 from harp.sync.transport.suites import prefers_aes, suites
 
 ALPN = b"harp/1"
-
-Bytes = bytes | bytearray | memoryview
 
 _RECORD_BYTES = 16 * 1024
 _RECORD_OVERHEAD = 5 + 1 + 16
@@ -84,10 +83,10 @@ class TlsMachine:
         self._accepts = accepts
         self._refused = ""
         self._peer: DeviceId | None = None
+        self._flow = Records(self._connection)
+        self._ciphertext = memoryview(b"")
         self._unsent_bytes = 0
         self._records = 0
-        self.has_ended = False
-        """The peer has said that nothing more will come (close_notify)."""
 
     @property
     def peer(self) -> DeviceId:
@@ -95,6 +94,11 @@ class TlsMachine:
         if self._peer is None:
             raise LocalProtocolError("the peer is not known before the handshake is done")
         return self._peer
+
+    @property
+    def has_ended(self) -> bool:
+        """The peer has said that nothing more will come (close_notify)."""
+        return self._flow.has_ended
 
     @property
     def is_spent(self) -> bool:
@@ -122,9 +126,7 @@ class TlsMachine:
 
     def receive(self, data: Bytes) -> None:
         """Take ciphertext that came from the peer, all of it."""
-        view = memoryview(data)
-        while view:
-            view = view[self._connection.bio_write(view) :]
+        self._flow.receive(data)
 
     def read_into(self, buffer: memoryview) -> int:
         """Decrypt what was received into ``buffer`` until it is full or nothing is left; the number of bytes.
@@ -132,18 +134,10 @@ class TlsMachine:
         0 for a non-empty buffer means: receive more, unless :attr:`has_ended`. Raises :class:`LinkError` for what was
         altered on the way.
         """
-        filled, size = 0, len(buffer)
-        recv_into = self._connection.recv_into
         try:
-            while filled < size:
-                filled += recv_into(buffer[filled:], _RECORD_BYTES)
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            self.has_ended = True
+            return self._flow.read_into(buffer)
         except SSL.Error as error:
             raise LinkError("the secured session broke") from error
-        return filled
 
     def write(self, plaintext: Bytes) -> None:
         """Encrypt all of ``plaintext``. Raises :class:`LinkError` where the session has ended."""
@@ -151,27 +145,28 @@ class TlsMachine:
         if not size:
             return
         try:
-            self._connection.sendall(plaintext)
+            self._flow.write(plaintext)
         except SSL.Error as error:
             raise LinkError("the secured session broke") from error
         records = -(-size // _RECORD_BYTES)
         self._records += records
         self._unsent_bytes += size + records * _RECORD_OVERHEAD
 
-    def data_to_send(self) -> bytes:
-        """All ciphertext that is to go to the peer now, empty if there is none."""
-        limit = self._unsent_bytes + _SLACK_BYTES
-        self._unsent_bytes = 0
-        pieces: list[bytes] = []
-        while True:
-            try:
-                piece = self._connection.bio_read(limit)
-            except SSL.WantReadError:
-                break
-            pieces.append(piece)
-            if len(piece) < limit:
-                break
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def data_to_send(self) -> memoryview:
+        """All ciphertext that is to go to the peer now, empty if there is none; valid until this is called again."""
+        self._make_room(self._unsent_bytes + _SLACK_BYTES)
+        self._unsent_bytes = filled = 0
+        while drained := self._flow.drain_into(self._ciphertext[filled:]):
+            filled += drained
+            self._make_room(filled + 1)
+        return self._ciphertext[:filled]
+
+    def _make_room(self, size: int) -> None:
+        """What is in the buffer stays; a session that once sent much keeps the room for it."""
+        if size > len(self._ciphertext):
+            room = reserved(max(size, 2 * len(self._ciphertext)))
+            room[: len(self._ciphertext)] = self._ciphertext
+            self._ciphertext = room
 
     def close(self) -> None:
         """Say to the peer that nothing more will come; the alert is then among the data to send."""

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a source still has to send to the devices of one site: one queue for all of them, since they share one line.
+
+Only so much is on its way at once that the line is kept busy (:meth:`SiteQueue.room`): what is not on its way can still
+go to another device, and control messages do not wait behind it. A second device that asks for what another one of its
+site was given, or is about to be, is told so; if it asks again at once, it gets it.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from harp.identity.device import DeviceId
+
+R = TypeVar("R", bound=Hashable)
+
+CHUNK_BYTES: Final = 256 * 1024
+"""What an answer is taken for before it was read."""
+MIN_CHUNKS: Final = 2
+CUSHION_S: Final = 0.25
+"""The line is given so much more than a round trip's worth: the kernel's queues are not looked at all the time."""
+STUCK_S: Final = 2.0
+"""A device that has taken in nothing of what is on its way for so long, and for what the line needs for all that is,
+holds nobody up."""
+INSIST_S: Final = 1.0
+"""Who asks again within this time after it was named another device does not know that device."""
+IN_VAIN_S: Final = 5.0
+"""Who asks again within this time, when that device has it all by now, has waited for it in vain."""
+GIVEN_S: Final = 10.0
+"""How long it is remembered who was given what."""
+_RATE_EVERY_S: Final = 0.2
+_RATE_WEIGHT: Final = 0.4
+
+
+class Line(NamedTuple):
+    """The link to one device as the kernel shows it: bytes not acknowledged yet, all that were, and the round trip."""
+
+    unacked: int
+    acked: int
+    round_trip_s: float
+
+
+class Request(NamedTuple, Generic[R]):
+    """A device asked for ``id`` under a number of its own."""
+
+    device: DeviceId
+    number: R
+    id: bytes
+
+
+@dataclass(slots=True)
+class _Device:
+    acked: int = 0
+    moved_at: float = 0.0
+    is_stuck: bool = False
+    on_way: deque[tuple[int, bytes]] = field(default_factory=deque)
+    """Ids that were sent, each with what ``Line.acked`` is once it has arrived."""
+
+
+@dataclass(slots=True)
+class _Given:
+    device: DeviceId
+    arrived_at: float | None = None
+    """None while it waits or is on its way."""
+
+
+class SiteQueue(Generic[R]):
+    """Requests leave in the order of their arrival, those of a device that is stuck excepted."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[tuple[DeviceId, R], Request[R]] = OrderedDict()
+        self._devices: dict[DeviceId, _Device] = {}
+        self._given: dict[bytes, _Given] = {}
+        self._told: dict[tuple[DeviceId, bytes], float] = {}
+        self._expire_at = 0.0
+        self.displaced: list[Request[R]] = []
+        """What another device got in place of the one that waited for it; whoever takes them answers them so."""
+        self.rate = 0.0
+        """Bytes a second that the site takes in, as far as was seen."""
+        self._rate_at = 0.0
+        self._rate_acked = 0
+        self._was_busy = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def ask(self, request: Request[R], *, now: float) -> DeviceId | None:
+        """Queues a request; or the device that gets it instead, and is to be asked, by what was seen last."""
+        device, number, id_ = request
+        given = self._given.get(id_)
+        patience_s = IN_VAIN_S if given is not None and given.arrived_at is not None else INSIST_S
+        insists = now < self._told.pop((device, id_), -IN_VAIN_S) + patience_s
+        if given is not None and given.device != device and not insists:
+            other = self._devices.get(given.device)
+            is_fresh = given.arrived_at is None or now < given.arrived_at + STUCK_S
+            if other is not None and not other.is_stuck and is_fresh:
+                self._told[device, id_] = now
+                return given.device
+        self._devices.setdefault(device, _Device(moved_at=now))
+        if given is not None and given.device != device:
+            self._displace(given.device, id_)
+        self._given[id_] = _Given(device)
+        self._waiting[device, number] = request
+        return None
+
+    def _displace(self, device: DeviceId, id_: bytes) -> None:
+        """What waits for a device that is stuck goes to another one, and is not sent to it as well when it is back."""
+        known = self._devices.get(device)
+        if known is None or not known.is_stuck:
+            return
+        for key, request in list(self._waiting.items()):
+            if request.device == device and request.id == id_:
+                del self._waiting[key]
+                self.displaced.append(request)
+
+    def cancel(self, device: DeviceId, number: R) -> bool:
+        """Whether the request was still waiting; it no longer is."""
+        request = self._waiting.pop((device, number), None)
+        if request is None:
+            return False
+        self._forget_given(request)
+        return True
+
+    def left(self, device: DeviceId) -> None:
+        """The device's link is gone, and with it what it asked for and was sent."""
+        self._devices.pop(device, None)
+        for key in [key for key in self._waiting if key[0] == device]:
+            del self._waiting[key]
+        self._given = {id_: given for id_, given in self._given.items() if given.device != device}
+        self._told = {told: at for told, at in self._told.items() if told[0] != device}
+
+    def position(self, device: DeviceId, number: R) -> int | None:
+        """How many stand before it; None where it does not wait."""
+        return next((n for n, key in enumerate(self._waiting) if key == (device, number)), None)
+
+    def _forget_given(self, request: Request[R]) -> None:
+        given = self._given.get(request.id)
+        if given is not None and given.device == request.device and given.arrived_at is None:
+            del self._given[request.id]
+
+    def failed(self, request: Request[R]) -> None:
+        """The device was told that it does not get it here."""
+        self._forget_given(request)
+
+    def waiting(self, device: DeviceId) -> list[Request[R]]:
+        """What a device waits for, in order."""
+        return [request for request in self._waiting.values() if request.device == device]
+
+    def sent(self, device: DeviceId, id_: bytes, line: Line) -> None:
+        """The answer was handed to the kernel, which shows ``line`` since."""
+        known = self._devices.get(device)
+        if known is not None:
+            known.on_way.append((line.acked + line.unacked, id_))
+
+    # --- letting go ---------------------------------------------------------------------------------------------------
+
+    def take(self, lines: Mapping[DeviceId, Line], *, now: float) -> list[Request[R]]:
+        """What is to be sent now; each counts as ``CHUNK_BYTES`` on its way until the lines show otherwise."""
+        self.look(lines, now=now)
+        self._expire(now)
+        room = self.room(lines)
+        taken: list[Request[R]] = []
+        for request in self._waiting.values() if room > 0 else ():
+            device = self._devices.get(request.device)
+            if device is None or device.is_stuck or request.device not in lines:
+                continue
+            taken.append(request)
+            room -= CHUNK_BYTES
+            if room <= 0:
+                break
+        for request in taken:
+            del self._waiting[request.device, request.number]
+        self._was_busy = bool(taken) or any(line.unacked for line in lines.values())
+        return taken
+
+    def room(self, lines: Mapping[DeviceId, Line]) -> int:
+        """How many bytes more may be on their way for the whole site: 2 chunks, or rate × (round trip + 0.25 s)."""
+        moving = [line for device, line in lines.items() if not self._is_stuck(device)]
+        round_trip_s = max((line.round_trip_s for line in moving), default=0.0)
+        window = max(MIN_CHUNKS * CHUNK_BYTES, int(self.rate * (round_trip_s + CUSHION_S)))
+        return window - sum(line.unacked for line in moving)
+
+    def _is_stuck(self, device: DeviceId) -> bool:
+        known = self._devices.get(device)
+        return known is not None and known.is_stuck
+
+    def look(self, lines: Mapping[DeviceId, Line], *, now: float) -> None:
+        """Sees which devices have taken something in, and how fast all of them do."""
+        on_way = sum(line.unacked for device, line in lines.items() if not self._is_stuck(device))
+        patience_s = STUCK_S + (on_way / self.rate if self.rate else 0.0)
+        for device, line in lines.items():
+            known = self._devices.setdefault(device, _Device(moved_at=now))
+            if line.acked != known.acked or not line.unacked:
+                known.acked, known.moved_at = line.acked, now
+            known.is_stuck = now - known.moved_at >= patience_s
+            while known.on_way and known.on_way[0][0] <= line.acked:
+                given = self._given.get(known.on_way.popleft()[1])
+                if given is not None and given.device == device:
+                    given.arrived_at = now
+        acked = sum(line.acked for line in lines.values())
+        passed = now - self._rate_at
+        if not self._was_busy or acked < self._rate_acked or passed > 10 * _RATE_EVERY_S:
+            self._rate_at, self._rate_acked = now, acked
+        elif passed >= _RATE_EVERY_S and acked > self._rate_acked:
+            # While nobody takes anything in, the line may be as fast as it was: silence is not slowness.
+            rate = (acked - self._rate_acked) / passed
+            self.rate = rate if not self.rate else self.rate + _RATE_WEIGHT * (rate - self.rate)
+            self._rate_at, self._rate_acked = now, acked
+
+    def _expire(self, now: float) -> None:
+        if now < self._expire_at:
+            return
+        self._expire_at = now + GIVEN_S
+        self._given = {
+            id_: given
+            for id_, given in self._given.items()
+            if given.arrived_at is None or now < given.arrived_at + GIVEN_S
+        }
+        self._told = {told: at for told, at in self._told.items() if now < at + IN_VAIN_S}

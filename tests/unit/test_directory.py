@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Where devices are found: each link is told what is news to it, and what was heard counts once it may."""
+
+from pathlib import Path
+
+import pytest
+
+from harp.identity.device import DeviceId
+from harp.sync.protocol.linkmessages import Addresses
+from harp.sync.service.directory import Directory
+from harp.sync.store.registry import Registry
+from tests.fakes.peers import FakePeer
+
+OWN, ANNA, BEN = (DeviceId(bytes([number]) * 32) for number in (1, 2, 3))
+HERE = ["192.0.2.1:8783"]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry.db")
+
+
+@pytest.fixture
+def directory(registry: Registry) -> Directory:
+    return Directory(OWN, registry, lambda: HERE)
+
+
+def test_each_link_is_told_what_is_news_to_it(directory: Directory, registry: Registry) -> None:
+    anna, ben = FakePeer(ANNA), FakePeer(BEN)
+    registry.add_addresses(ANNA, ["192.0.2.2:8783"])
+    directory.tell(ben.as_peer, [OWN, ANNA, BEN])
+    directory.tell(ben.as_peer, [OWN, ANNA, BEN])
+    assert ben.sent == [Addresses(((OWN, ("192.0.2.1:8783",)), (ANNA, ("192.0.2.2:8783",))))]
+    registry.add_addresses(ANNA, ["192.0.2.9:8783"], worked_s=1.0)
+    directory.tell(ben.as_peer, [OWN, ANNA, BEN])
+    assert ben.sent[1:] == [Addresses(((ANNA, ("192.0.2.9:8783", "192.0.2.2:8783")),))]
+    directory.tell(anna.as_peer, [OWN, ANNA, BEN])
+    assert anna.sent == [Addresses(((OWN, ("192.0.2.1:8783",)),))], "nobody is told of themselves"
+    directory.ended(ben.as_peer)
+    directory.tell(ben.as_peer, [ANNA])
+    assert len(ben.sent) == 3, "a new link has heard nothing"
+
+
+def test_what_is_heard_of_members_counts_and_of_others_once_they_are(directory: Directory, registry: Registry) -> None:
+    anna = FakePeer(ANNA)
+    known = Addresses(((BEN, ("192.0.2.3:8783",)), (OWN, ("192.0.2.66:1",))))
+    directory.hear(anna.as_peer, known, {ANNA})
+    assert registry.addresses(BEN) == registry.addresses(OWN) == []
+    directory.members_changed({ANNA, BEN, OWN})
+    assert registry.addresses(BEN) == ["192.0.2.3:8783"]
+    assert registry.addresses(OWN) == []
