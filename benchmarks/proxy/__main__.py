@@ -114,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit(f"the bench itself failed: {error}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    conclude(run, about, asked.json)
+        if run.loads or run.figures:  # a run that was ended says what it has
+            conclude(run, about, asked.json)
     broken = [load for load in run.loads if load.peer == HARP and load.errors]
     return 1 if broken or any(failure.peer == HARP for failure in run.failures) else 0
 

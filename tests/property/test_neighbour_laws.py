@@ -115,6 +115,8 @@ def test_a_claim_that_is_not_kept_delays_a_chunk_by_two_seconds_and_is_punished(
     assert not one.verdict(id_, now=0.1 + STALL_S - 0.01).is_ours
     assert one.verdict(id_, now=0.1 + STALL_S).is_ours
     one.asked(id_, CLOUD, now=2.2)
+    for liar in liars:
+        one.heard(liar, Tidings(), now=2.9)
     one.came_in(id_, CLOUD, now=3.0)
     assert all(one.benched_until(liar) == 63.0 for liar in liars)
     other = CHUNKS[0] if id_ != CHUNKS[0] else CHUNKS[1]
@@ -205,3 +207,24 @@ def test_the_order_is_a_matter_of_chunk_and_device_alone(devices: list[DeviceId]
     )
     assert firsts == again
     assert len(firsts) > 1
+
+
+@given(st.sampled_from(CHUNKS), st.sampled_from(DEVICES))
+def test_who_was_out_of_reach_is_taken_back_when_it_is_heard_a_few_times(id_: ChunkId, device: DeviceId) -> None:
+    one = hood(device)
+    one.want(id_, now=0.0)
+    now = 0.0
+    for offence in range(5):
+        one.heard(device, Tidings(missing={id_: None}), now=now)
+        now += STALL_S
+        one.bench(device, now=now)
+        now += 1.0
+        one.heard(device, Tidings(missing={id_: None}), now=now)
+        is_benched = one.benched_until(device) > now
+        assert is_benched == (offence >= 3)
+        now += 10_000.0
+    talking = hood(device)
+    talking.heard(device, Tidings(missing={id_: None}), now=1.9)
+    talking.bench(device, now=2.0)
+    talking.heard(device, Tidings(missing={id_: None}), now=2.1)
+    assert talking.benched_until(device) == 62.0, "who lies while it talks is benched"

@@ -49,6 +49,10 @@ def ask(questions: Questions, *ids: ChunkId, of: Correspondent = ANNA, size: int
     questions.put(of, [Ask(of.device, id_, size) for id_ in ids], whats, now=now)
 
 
+def question(questions: Questions, id_: ChunkId = ONE) -> Asked | None:
+    return questions.asked.get(id_)
+
+
 def arrival(id_: ChunkId, of: Correspondent = ANNA, status: Status = Status.OK, *, is_good: bool = False) -> Arrival:
     return Arrival(of.device, SessionAsked(1, FOLDER, What.CHUNK, id_, 0.0), status, is_good)
 
@@ -209,3 +213,38 @@ def test_the_thread_is_woken_once_many_have_come(questions: Questions) -> None:
     woken = [questions.answered(arrival(chunk(number)), 1) for number in range(WAKE_ANSWERS)]
     assert woken == [False] * (WAKE_ANSWERS - 1) + [True]
     assert len(questions.taken()) == WAKE_ANSWERS
+
+
+def test_a_neighbour_that_sends_nothing_is_passed_over_and_benched_the_second_time_unless_it_is_alone() -> None:
+    questions = Questions(FOLDER)
+
+    def at(now: float, *linked: Correspondent) -> None:
+        questions.sources(linked, lambda *_: True, now=now)
+
+    ask(questions, ONE, now=0.0)
+    at(2.1, ANNA)
+    assert question(questions) == Asked(ANNA.device), "nobody else could be asked"
+    at(2.1, ANNA, BEN)
+    assert question(questions) == Asked(None, frozenset([ANNA.device]))
+    assert not questions.is_benched(ANNA.device, now=2.1)
+    ask(questions, TWO, now=3.0)
+    at(5.1, ANNA, BEN)
+    assert questions.is_benched(ANNA.device, now=5.1)
+    questions.heard_again(ANNA.device)
+    assert not questions.is_benched(ANNA.device, now=5.1), "it was out of reach"
+    for number in range(10):
+        ask(questions, chunk(number), now=10.0 * number + 10)
+        at(10.0 * number + 12.1, ANNA, BEN)
+        questions.heard_again(ANNA.device)
+    assert questions.is_benched(ANNA.device, now=102.2), "and not for ever again"
+
+
+def test_over_the_wan_an_answer_may_take_its_time() -> None:
+    questions = Questions(FOLDER)
+    far = correspondent(5, Reach.WAN)
+    ask(questions, ONE, of=far, now=0.0)
+    questions.sources([far, BEN], lambda *_: True, now=ANSWER_TIMEOUT_S - 1)
+    assert question(questions) == Asked(far.device)
+    assert questions.released(ONE, far.device)
+    assert not questions.released(ONE, far.device)
+    assert question(questions) == Asked()

@@ -263,10 +263,8 @@ class Neighbourhood:
         What came over the WAN although a neighbour had claimed it shows that the neighbour lied, or is in trouble.
         """
         want = self._wants.pop(id_, None)
-        if want is None:
-            return
         is_from_afar = giver is not None and giver not in self._neighbours
-        if is_from_afar and want.source is not None:
+        if is_from_afar and want is not None and want.source is not None:
             self._kept.add(want.asked_at, now=now)
             for device in want.suspects:
                 self.bench(device, now=now)

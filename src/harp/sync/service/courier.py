@@ -324,7 +324,8 @@ class Courier:
 
     def _ask_around(self, now: float) -> None:
         correspondents = {one.device: one for one in self._correspondents() if one.can_serve}
-        self._office.follow(correspondents.values(), members=len(self._replica.membership.members), now=now)
+        members, ours = len(self._replica.membership.members), self._replica.ledger.vector()
+        self._office.follow(correspondents.values(), ours, members=members, now=now)
         if correspondents:
             self._ask(correspondents, now)
         self._office.tell(now=now)
@@ -333,7 +334,7 @@ class Courier:
         wanted: dict[bytes, _Wanted] = {}
         hood = self._office.hood
         wants: Iterable[Want] = self._wants(wanted)
-        if self._office.is_waited_for:
+        if self._office.is_waited_for and not self._office.is_served:
             wants = list(wants)
             self._office.want(
                 (want.id for want in wants),

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from harp.identity.device import DeviceId
+from harp.sync.engine import dag
 from harp.sync.engine.claims import Tidings
 from harp.sync.engine.fetcher import Reach
 from harp.sync.engine.neighbours import Neighbourhood, Verdict
-from harp.sync.model import ChunkId, FolderId
+from harp.sync.model import ChunkId, FolderId, Vector
 from harp.sync.protocol.officemessages import MAX_TIDINGS, Availability, Circle
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.peer import Peer
@@ -34,10 +35,13 @@ class Office:
         self.is_waited_for = False
         """Neighbours wait for what we fetch: what comes is to be announced at once."""
 
+        self.is_served = False
+        """A neighbour has everything that we can want: there is nothing to agree on."""
+
     # --- who is there -------------------------------------------------------------------------------------------------
 
-    def follow(self, correspondents: Iterable[Correspondent], *, members: int, now: float) -> None:
-        """Takes up who is linked now, of a folder that has so many members."""
+    def follow(self, correspondents: Iterable[Correspondent], ours: Vector, *, members: int, now: float) -> None:
+        """Takes up who is linked now, of a folder that has so many members and of which we know ``ours``."""
         linked = {one.device: one for one in correspondents if one.can_serve}
         near = {device: one.peer for device, one in linked.items() if one.reach is Reach.LAN}
         for device in [device for device, peer in self._peers.items() if near.get(device) is not peer]:
@@ -56,6 +60,7 @@ class Office:
         is_alone = members <= len(linked) + 1
         self.hood.quiet_until = 0.0 if is_alone else self._started_s + FIND_S
         self.is_waited_for = bool(self._peers)
+        self.is_served = any(linked[device].is_settled and dag.covers(linked[device].said, ours) for device in near)
 
     def may_ask(self, one: Correspondent) -> bool:
         """Whether content may come from a peer at all."""
