@@ -32,6 +32,8 @@ LAN_DELAY_S = 0.0005
 LAN_WINDOW = 16 * MAX_CHUNK
 WAN_WINDOW = 4 * MAX_CHUNK
 POLL_S = 0.05
+GATHER_S = 0.01
+"""What happens to a device within this time it looks at together."""
 RESEND_S = 0.25
 """What a loss costs on a line whose other packets wait behind it."""
 HANG_NOTICED_S = 45.0
@@ -160,7 +162,7 @@ class _Desk:
     def soon(self) -> None:
         if not self.is_due:
             self.is_due = True
-            self.office.later(0.0, self.act)
+            self.office.later(GATHER_S, self.act)
 
     def act(self) -> None:
         self.is_due = False

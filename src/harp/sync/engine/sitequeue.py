@@ -25,8 +25,6 @@ STUCK_S: Final = 2.0
 holds nobody up."""
 INSIST_S: Final = 1.0
 """Who asks again within this time after it was named another device does not know that device."""
-IN_VAIN_S: Final = 5.0
-"""Who asks again within this time, when that device has it all by now, has waited for it in vain."""
 GIVEN_S: Final = 10.0
 """How long it is remembered who was given what."""
 _RATE_EVERY_S: Final = 0.2
@@ -89,8 +87,7 @@ class SiteQueue(Generic[R]):
         """Queues a request; or the device that gets it instead, and is to be asked, by what was seen last."""
         device, number, id_ = request
         given = self._given.get(id_)
-        patience_s = IN_VAIN_S if given is not None and given.arrived_at is not None else INSIST_S
-        insists = now < self._told.pop((device, id_), -IN_VAIN_S) + patience_s
+        insists = now < self._told.pop((device, id_), -INSIST_S) + INSIST_S
         if given is not None and given.device != device and not insists:
             other = self._devices.get(given.device)
             is_fresh = given.arrived_at is None or now < given.arrived_at + STUCK_S
@@ -217,4 +214,4 @@ class SiteQueue(Generic[R]):
             for id_, given in self._given.items()
             if given.arrived_at is None or now < given.arrived_at + GIVEN_S
         }
-        self._told = {told: at for told, at in self._told.items() if now < at + IN_VAIN_S}
+        self._told = {told: at for told, at in self._told.items() if now < at + INSIST_S}
