@@ -3,7 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench bench-office offices clean
+.PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench
+.PHONY: bench-proxy bench-office offices clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -11,6 +12,8 @@ BIN := $(VENV)/bin
 FOLDER ?= $(HOME)/Harp
 ROUNDS ?= 3
 ROWS ?= all
+THREADS ?= 1,2
+REFERENCE ?=
 PYTEST_ARGS ?=
 WORKERS ?= auto
 
@@ -56,9 +59,11 @@ install-dev: $(VENV)/.installed-dev ## and what the tests and checks need
 	@:
 
 up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
+	@benchmarks/install-peers haproxy
 	@exec $(BIN)/harp up "$(FOLDER)"
 
 test: install-dev ## all tests, as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
+	@benchmarks/install-peers haproxy
 	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
@@ -83,6 +88,11 @@ format: install-dev ## put the sources into the house's form
 bench: install ## Harp, Syncthing and rsync in turn (ROUNDS=3 ROWS=all)
 	@benchmarks/install-peers syncthing rsync
 	@exec $(BIN)/python -m benchmarks --rounds "$(ROUNDS)" --rows "$(ROWS)"
+
+bench-proxy: install ## Harp as a proxy, plain HAProxy, and a checkout of the reference (REFERENCE=… THREADS=1,2)
+	@benchmarks/install-peers haproxy wrk
+	@exec $(BIN)/python -m benchmarks.proxy --rounds "$(ROUNDS)" --rows "$(ROWS)" --threads "$(THREADS)" \
+		$(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench-office: ROUNDS = 1
 bench-office: install ## a cloud and offices with one slow line each, in network namespaces (ROUNDS=1 ROWS=all); needs root

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import harp.daemon as harp_daemon
 from harp.base.config import Config
 from harp.base.errors import FolderError
 from harp.bridge import doorway, model
@@ -408,12 +409,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, Path | None]]
         calls.append((config, shared))
         return 7
 
-    import harp as package
-
-    fake = types.ModuleType("harp.daemon")
+    fake = types.ModuleType("harp.daemon.composition")
     fake.run = run_daemon  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "harp.daemon", fake)
-    monkeypatch.setattr(package, "daemon", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "harp.daemon.composition", fake)
+    monkeypatch.setattr(harp_daemon, "composition", fake, raising=False)
     return calls
 
 

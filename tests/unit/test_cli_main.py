@@ -19,7 +19,7 @@ from tests.fakes.daemon import Broken
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 VERBS = """
     up down id share folders pause resume leave wait verify invite join peers forget status
-    history why conflicts restore resolve held approve reject config backup restore-backup doctor
+    history why conflicts restore resolve held approve reject proxy config backup restore-backup doctor
 """
 NEED_A_DAEMON = """
     status|peers|folders|wait x|verify x|share /tmp|invite x|join harp1 /tmp/x|history x y|conflicts x|restore x y@e1
@@ -35,6 +35,8 @@ def commands() -> dict[str, click.Command]:
         assert command is not None
         if isinstance(command, click.Group):
             found |= {f"{verb} {name}": inner for name, inner in command.commands.items()}
+            if command.invoke_without_command:
+                found[verb] = command
         else:
             found[verb] = command
     return found

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harp.base.errors import ConfigError
+from harp.base.sockets import short_name
 
 SOCKET_NAME = "harp.sock"
 LOCK_NAME = "harp.lock"
 _BACKLOG = 64
 _CREDENTIALS = struct.Struct("3i")
-# unix(7): sun_path has 108 bytes, the last of them NUL.
-_MAX_SOCKET_PATH = 107
 
 
 @contextlib.contextmanager
@@ -73,7 +72,7 @@ def bound(home: Path) -> socket.socket:
     temporary = home / f".{secrets.token_hex(4)}.sock"
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        with _short(temporary) as name:
+        with short_name(temporary) as name:
             door.bind(name)
         # Under its own name from the first moment on, the socket is private and listens: nobody meets it half-made.
         temporary.chmod(0o600)
@@ -100,7 +99,7 @@ def connected(home: Path, timeout_s: float | None) -> socket.socket:
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         link.settimeout(timeout_s)
-        with _short(home / SOCKET_NAME) as name:
+        with short_name(home / SOCKET_NAME) as name:
             link.connect(name)
     except BaseException:
         link.close()
@@ -127,16 +126,3 @@ def _demand_free(path: Path) -> None:
     with contextlib.suppress(OSError):
         connected(path.parent, 1.0).close()
         raise ConfigError(f"something answers on {path} already", hint="`harp down` stops a daemon")
-
-
-@contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """A name for ``path`` that fits into a socket address, however deep the home lies."""
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        yield os.fspath(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

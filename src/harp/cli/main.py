@@ -39,6 +39,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "held": ("safety", "List what waits for a decision."),
     "approve": ("safety", "Let a held change happen."),
     "reject": ("safety", "Undo a held change."),
+    "proxy": ("proxy", "Run the proxy for Nextcloud's External Apps, or ask about it."),
     "config": ("settings", "Read or change settings."),
     "backup": ("keeping", "Write key and ledger to a file."),
     "restore-backup": ("keeping", "Put key and ledger of a backup into a home."),

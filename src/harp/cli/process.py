@@ -34,9 +34,9 @@ def up_command(home: Path, path: str | None, listen: str | None, no_discovery: b
     if listen is not None:
         overrides["listen"] = listen
     settings = config.load(home, environ=os.environ, overrides=overrides)
-    from harp import daemon  # the whole file plane; no other command should pay for it
+    from harp.daemon import composition  # the whole file plane; no other command should pay for it
 
-    return daemon.run(settings, None if path is None else Path(os.path.abspath(os.path.expanduser(path))))
+    return composition.run(settings, None if path is None else Path(os.path.abspath(os.path.expanduser(path))))
 
 
 @click.command("down")

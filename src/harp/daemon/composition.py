@@ -19,9 +19,11 @@ from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.bridge import doorway
 from harp.bridge.api import ControlServer
 from harp.daemon.answers import Answers
+from harp.daemon.appplane import AppPlane, environment, load_settings
 from harp.daemon.survey import Survey
 from harp.identity import device as device_id
 from harp.identity import keyring
+from harp.proxy import settings as proxy_variables
 from harp.sync.engine.guard import Limits
 from harp.sync.model import FolderId
 from harp.sync.protocol.messages import CloseCode
@@ -98,6 +100,7 @@ class Daemon:
         self.listener: Listener | None = None
         self.beacon: Beacon[FolderId] | None = None
         self.control: ControlServer | None = None
+        self.app_plane: AppPlane | None = None
         self.troubles: dict[FolderId, HarpError] = {}
         """Folders that could not be opened, and why."""
         self.is_ready = False
@@ -116,12 +119,15 @@ class Daemon:
         self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks)
         await self.control.start()
         self._supervise()
+        await self._start_app_plane()
         self.is_ready = True
         self._greet()
 
     async def close(self) -> None:
         """Ends everything in the opposite order; what is under way is finished or left for the next start."""
         self.is_ready = False
+        if self.app_plane is not None:
+            await self.app_plane.close()
         if self.control is not None:
             await self.control.close()
         if self.beacon is not None:
@@ -231,6 +237,14 @@ class Daemon:
             self.beacon = Beacon(self.listener.address[1], self.doors.epochs, self.dialler.found)
             self.beacon.start()
 
+    async def _start_app_plane(self) -> None:
+        """The proxy for External Apps, where the variables speak of one. Raises :class:`ConfigError`."""
+        if not proxy_variables.is_wanted(environment(self.config.home)):
+            return
+        self.app_plane = AppPlane(self.config.home, load_settings(self.config.home))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.app_plane.reload)
+        await self.app_plane.start(self.tasks)
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
@@ -256,6 +270,8 @@ class Daemon:
         assert self.listener is not None
         where = Address(*self.listener.address)
         print(f"harp {device_id.short(self.key.device_id)} listens on {where}", flush=True)  # noqa: T201
+        if self.app_plane is not None:
+            print(f"External Apps are served on {self.app_plane.address}", flush=True)  # noqa: T201
         for folder in self.registry.folders():
             if folder.id in self.troubles:
                 print(f"folder {folder.name}: {self.troubles[folder.id]}", flush=True)  # noqa: T201

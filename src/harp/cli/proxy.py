@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""``harp proxy``: the app plane alone, and what an administrator asks of it."""
+
+import asyncio
+import re
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harp.base.errors import HarpError, NotRunningError
+from harp.bridge.model import Noun
+from harp.cli import options, show
+from harp.daemon import appplane
+from harp.proxy.edge import bans, files
+from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
+from harp.proxy.settings import ProxySettings
+
+_T = TypeVar("_T")
+_SECRET_LINE = re.compile(r"(set-var proc\.harp_key str)\([^)]*\)")
+
+
+class AppFact(Noun, frozen=True):
+    """One app that HAProxy knows."""
+
+    id: str
+    upstream: str
+    version: str
+    routes: int
+
+
+class ProxyStatus(Noun, frozen=True):
+    """The app plane at a glance."""
+
+    is_running: bool
+    listen: str
+    haproxy: str
+    uptime_s: int
+    connections: int
+    most_connections: int
+    requests: int
+    agent_answers: bool
+    banned: int
+    apps: list[AppFact]
+
+
+class BanFact(Noun, frozen=True):
+    """One client that failed lately."""
+
+    client: str
+    failures: int
+    banned_for_s: float
+
+
+class BanList(Noun, frozen=True):
+    """All of them."""
+
+    bans: list[BanFact]
+
+
+@click.group("proxy", invoke_without_command=True)
+@options.with_home
+def proxy_command(home: Path) -> int | None:
+    """Run the proxy for Nextcloud's External Apps in the foreground, or ask about it."""
+    context = click.get_current_context()
+    context.obj = str(home)
+    return None if context.invoked_subcommand is not None else appplane.run(home)
+
+
+@proxy_command.command("agent", hidden=True)
+@options.with_home
+def agent_command(home: Path) -> int:
+    """What HAProxy asks; `harp proxy` starts it."""
+    from harp.daemon import appagent
+
+    return appagent.run(home)
+
+
+@proxy_command.command("status")
+@options.as_json
+@options.with_home
+def status_command(home: Path, as_json: bool) -> None:
+    """Show HAProxy, the agent, the apps and the bans at a glance."""
+    settings = appplane.load_settings(home)
+    status = _asked(_status(settings))
+    if as_json:
+        show.json(status)
+        return
+    show.line(f"listens on {status.listen}, HAProxy {status.haproxy}, up for {status.uptime_s} s")
+    show.line(
+        f"{status.connections} of {status.most_connections} connections, {show.count(status.requests, 'request')}"
+    )
+    show.line("the agent answers" if status.agent_answers else "the agent does not answer: known apps and people go on")
+    show.line(f"{show.count(status.banned, 'client')} banned")
+    if status.apps:
+        show.table(
+            ("APP", "VERSION", "WHERE", "ROUTES"),
+            [(app.id, app.version, app.upstream, str(app.routes)) for app in status.apps],
+        )
+
+
+@proxy_command.command("bans")
+@options.as_json
+@options.with_home
+def bans_command(home: Path, as_json: bool) -> None:
+    """List the clients that failed lately, and for how long they are refused."""
+    settings = appplane.load_settings(home)
+    now = time.time()
+    found = BanList(
+        bans=[
+            BanFact(
+                client=bans.shown(failures.client),
+                failures=failures.recent(now, settings.ban_window_s),
+                banned_for_s=round(failures.remaining_s(now, settings.ban_window_s), 1),
+            )
+            for failures in _asked(bans.read(_socket(settings)))
+            if failures.recent(now, settings.ban_window_s)
+        ]
+    )
+    if as_json:
+        show.json(found)
+    elif found.bans:
+        rows = [
+            (ban.client, str(ban.failures), f"{ban.banned_for_s:.0f} s" if ban.banned_for_s else "–")
+            for ban in found.bans
+        ]
+        show.table(("CLIENT", "FAILURES", "BANNED FOR"), rows)
+    else:
+        show.line("nobody failed lately")
+
+
+@proxy_command.command("unban")
+@click.argument("ip")
+@options.with_home
+def unban_command(home: Path, ip: str) -> None:
+    """Forget the failures of the client IP (of an IPv6 address: of its network)."""
+    settings = appplane.load_settings(home)
+    if not _asked(bans.lift(_socket(settings), ip)):
+        raise HarpError(f"{ip} has no failures", hint="harp proxy bans lists who has")
+    show.line(f"the failures of {ip} are forgotten")
+
+
+@proxy_command.command("config")
+@options.with_home
+def config_command(home: Path) -> None:
+    """Print HAProxy's configuration as it was compiled, without what is secret."""
+    settings = appplane.load_settings(home)
+    text = files.read(settings.run / "haproxy.cfg")
+    if text is None:
+        raise NotRunningError(f"nothing was compiled in {settings.run} yet", hint="start it: harp proxy")
+    click.echo(redacted(text), nl=False)
+
+
+def redacted(configuration: str) -> str:
+    """The configuration without the digest of the shared key."""
+    return _SECRET_LINE.sub(r"\1(REDACTED)", configuration)
+
+
+def _socket(settings: ProxySettings) -> RuntimeSocket:
+    return RuntimeSocket(settings.run / "haproxy.sock")
+
+
+def _asked(question: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        return asyncio.run(question)
+    except RuntimeSocketError as error:
+        raise NotRunningError(error.message, hint="start it: harp proxy") from None
+
+
+async def _status(settings: ProxySettings) -> ProxyStatus:
+    socket = _socket(settings)
+    info = await socket.info()
+    now = time.time()
+    failures = await bans.read(socket)
+    apps = []
+    for line in (await socket.ask("show map ./apps.map")).splitlines():
+        _where, _, entry = line.partition(" ")
+        name, _, record = entry.partition(" ")
+        parts = record.split("|")
+        if len(parts) == 5:
+            routes = await socket.ask(f"show map ./slot{parts[0]}.map")
+            apps.append(
+                AppFact(id=name, upstream=f"{parts[1]}:{parts[2]}", version=parts[3], routes=len(routes.splitlines()))
+            )
+    return ProxyStatus(
+        is_running=True,
+        listen=settings.http,
+        haproxy=info.get("Version", "?"),
+        uptime_s=int(info.get("Uptime_sec", 0)),
+        connections=int(info.get("CurrConns", 0)),
+        most_connections=int(info.get("Maxconn", 0)),
+        requests=int(info.get("CumReq", 0)),
+        agent_answers=await appplane.agent_answers(settings),
+        banned=sum(1 for each in failures if each.remaining_s(now, settings.ban_window_s)),
+        apps=apps,
+    )

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Makes HAProxy follow the registry: commands where they do, a reload where they do not."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from harp.base.runtime import Clock, Counters
+from harp.proxy.edge import bans, files
+from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
+from harp.proxy.model import AppId
+from harp.proxy.policy import compile as policy
+from harp.proxy.policy.shape import Shape, map_file
+
+_log = logging.getLogger(__name__)
+
+RELOADS_APART_S = 6.0
+"""HAProxy 2.6 needs a worker to have run for five seconds; more reloads than that are gathered."""
+GATHER_S = 0.002
+PUBLISHED_S = 1.0
+AGAIN_S = 1.0
+NEW_WORKER_S = 10.0
+
+KnownApps = Callable[[], Mapping[AppId, policy.Known]]
+
+
+class Publisher:
+    """Holds the state that HAProxy has, and leads it to the one that is wanted."""
+
+    def __init__(self, run: Path, shape: Shape, apps: KnownApps, clock: Clock, counters: Counters) -> None:
+        self.socket = RuntimeSocket(run / "haproxy.sock")
+        self._run = run
+        self._shape = shape
+        self._apps = apps
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._told = asyncio.Condition()
+        self._wanted = self._done = 0
+        self._written: dict[str, str] = {}
+        self._state: policy.State | None = None
+        self._seeds = True
+        self._wants_reload = ""
+        self._reloaded_at = float("-inf")
+        self._reloads = counters.counter("harp_proxy_reloads_total", "Reloads of HAProxy.")
+        self._commands = counters.counter("harp_proxy_commands_total", "Changes told to a running HAProxy.")
+
+    def wake(self) -> None:
+        """Something is known anew."""
+        self._wanted += 1
+        self._woken.set()
+
+    def seed(self) -> None:
+        """Nobody knows what HAProxy holds: tell it everything."""
+        self._seeds = True
+        self._woken.set()
+
+    def reshape(self, shape: Shape) -> None:
+        """The settings or the certificate changed: a reload, even where the text of the configuration stays."""
+        self._shape = shape
+        self._wants_reload = "the settings or the certificate were read again"
+        self._woken.set()
+
+    def write_files(self) -> None:
+        """The files for a HAProxy that is about to start."""
+        state = policy.placed(self._state, self._shape, self._apps())
+        self._write(state)
+        self._state = state
+
+    async def published(self) -> None:
+        """Until HAProxy has what is known now, or for a second: it may be about to be started."""
+        goal = self._wanted
+        with contextlib.suppress(TimeoutError):
+            async with self._told, asyncio.timeout(PUBLISHED_S):
+                await self._told.wait_for(lambda: self._done >= goal)
+
+    async def follow(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self._woken.wait()
+            await asyncio.sleep(GATHER_S)
+            self._woken.clear()
+            goal = self._wanted
+            try:
+                await self._publish()
+                async with self._told:
+                    self._done = goal
+                    self._told.notify_all()
+            except (RuntimeSocketError, OSError) as error:
+                _log.info("HAProxy cannot be told just now: %s", error)
+                self._seeds = True
+                await asyncio.sleep(AGAIN_S)
+                self._woken.set()
+
+    async def _publish(self) -> None:
+        wanted = policy.placed(self._state, self._shape, self._apps())
+        assert self._state is not None
+        step = policy.changes(self._state, wanted)
+        if isinstance(step, policy.Reload) or self._wants_reload:
+            await self._withdraw(policy.withdrawals(self._state, wanted))
+            await self._reload(step.why if isinstance(step, policy.Reload) else self._wants_reload)
+            return
+        seeds, self._seeds = self._seeds, False
+        if seeds:
+            # Numbers of an earlier agent mean nothing to this one.
+            await self.socket.ask("clear table sessions")
+            step = policy.seeding(wanted)
+        if step.commands:
+            self._write(wanted)
+        for command in step.commands:
+            await self.socket.do(command)
+            self._commands.add()
+        self._state = wanted
+
+    async def _withdraw(self, dropped: tuple[policy.DropEntry, ...]) -> None:
+        """What would be wrong until the reload is asked of the agent meanwhile."""
+        assert self._state is not None
+        for entry in dropped:
+            await self.socket.do(entry)
+        gone = {entry.key for entry in dropped}
+        left = {name: known for name, known in self._state.apps.items() if name not in gone}
+        self._state = replace(self._state, apps=left, slots={name: self._state.slots[name] for name in left})
+
+    def _write(self, state: policy.State) -> None:
+        texts = policy.files(state)
+        files.write_all(self._run, {name: text for name, text in texts.items() if self._written.get(name) != text})
+        self._written = texts
+
+    async def _reload(self, why: str) -> None:
+        wait = self._reloaded_at + RELOADS_APART_S - self._clock.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        self._wants_reload = ""
+        # What was learnt during the wait goes along.
+        wanted = policy.placed(self._state, self._shape, self._apps())
+        known = await bans.read(self.socket)
+        before = (await self.socket.info()).get("Pid")
+        self._write(wanted)
+        _log.warning("HAProxy is reloaded: %s", why)
+        await RuntimeSocket(self._run / "master.sock").ask("reload")
+        await self._new_worker(before)
+        await bans.give_back(self._run, known)
+        self._state, self._reloaded_at = wanted, self._clock.monotonic()
+        self._reloads.add()
+
+    async def _new_worker(self, before: str | None) -> None:
+        """Waits for another worker to answer. Raises :class:`RuntimeSocketError`."""
+        deadline = self._clock.monotonic() + NEW_WORKER_S
+        while self._clock.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            try:
+                if (await self.socket.info()).get("Pid") not in (None, before):
+                    return
+            except RuntimeSocketError:
+                continue
+        self._wants_reload = "the last reload led to no new worker"
+        raise RuntimeSocketError("HAProxy has no new worker after a reload", hint="look at its messages")
+
+    async def drop_numbers(self, left: Mapping[int, str]) -> None:
+        """The users' map without those that nobody has any more."""
+        lines = tuple(f"{number} {text}" for number, text in left.items())
+        await self.socket.do(policy.SwitchMap(map_file(self._shape, "users"), lines))

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The backends: one for each slot, where a route is looked up, and those for all that is no app's."""
+
+from harp.proxy.model import Refusal
+from harp.proxy.policy.shape import (
+    ASK,
+    ASKED_AGAIN,
+    CONTROL_MS,
+    NOW,
+    RING_MOST,
+    TEXTS,
+    Shape,
+    map_file,
+    quoted,
+    ring_of,
+)
+
+_DOCKER = r"^(/v[0-9.]+)?"
+
+
+def slot(shape: Shape, number: int) -> list[str]:
+    routes = quoted(map_file(shape, f"slot{number}"))
+    pending, signed = "{ var(txn.pending) -m found }", "{ var(txn.signed) -m found }"
+    nobody = "!{ var(txn.route) -m found }"
+    return [
+        f"backend slot{number}",
+        f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
+        *_bare(),
+        f"    http-request allow if {signed}",
+        f"    http-request set-var(txn.route) path,map_reg({routes})",
+        f"    http-request allow if {{ var(txn.route) -m beg 0 }} !{pending}",
+        "    http-request set-var(txn.lack) var(txn.route),field(1,:),sub(txn.ul) if { var(txn.ul) -m found }",
+        "    http-request allow if { var(txn.lack) -m int le 0 }",
+        f"    http-request set-var(txn.why) str(no-route) if {nobody}",
+        f"    http-request set-var(txn.st) int(404) if {nobody}",
+        f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }}",
+        f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",
+        "    http-request set-var(txn.why) str(forbidden) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
+        "    http-request set-var(txn.st) int(403) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
+        "    http-request set-var(txn.count) bool(true) if { var(txn.st) -m found }",
+        *_ask("{ var(txn.ask) -m found }"),
+        *_as_answered(shape, "{ var(txn.route) -m beg 0 }"),
+    ]
+
+
+def _as_answered(shape: Shape, is_public: str) -> list[str]:
+    """What follows the question to the agent, up to the app."""
+    return [
+        *_without_answer(shape, is_public),
+        *_answered(shape),
+        *_refusal(shape),
+        *_watched(shape),
+        "    server app 0.0.0.0",
+        "",
+    ]
+
+
+def _bare() -> list[str]:
+    """What no app ever sees."""
+    names = ("harp-shared-key", "ex-app-host", "ex-app-port")
+    return [f"    http-request del-header {name}" for name in names]
+
+
+def _ask(condition: str) -> list[str]:
+    again = (
+        "    http-request send-spoe-group harp ask if { var(txn.harp.wait) -m bool } !{ var(txn.harp.err) -m found }"
+    )
+    return [f"    http-request send-spoe-group harp ask if {condition}", *([again] * ASKED_AGAIN)]
+
+
+def _without_answer(shape: Shape, is_public: str) -> list[str]:
+    """The agent is away: public routes go on, without the person and what identified them."""
+    failed = "{ var(txn.harp.err) -m found }"
+    forgotten = [] if shape.forward_credentials else [f"    http-request del-header authorization if {failed}"]
+    return [
+        *forgotten,
+        f"    http-request allow if {failed} {is_public}",
+        f"    http-request set-var(txn.why) str(agent-away) if {failed}",
+        f"    http-request set-var(txn.st) int(503) if {failed}",
+    ]
+
+
+def _answered(shape: Shape) -> list[str]:
+    """What the agent said is done, and remembered."""
+    users = quoted(map_file(shape, "users"))
+    lasts, said = "{ var(txn.harp.until) -m found }", "{ var(txn.harp.st) -m found }"
+    allowed = "{ var(txn.harp.st) -m int 200 }"
+    strip = (
+        []
+        if shape.forward_credentials
+        else [f"    http-request del-header authorization if {allowed} {{ var(txn.harp.strip) -m bool }}"]
+    )
+    return [
+        f"    http-request set-map({users}) %[var(txn.harp.uid)] %[var(txn.harp.text)] if {lasts}"
+        f" !{{ var(txn.harp.uid),map_str({users}) -m found }}",
+        f"    http-request track-sc1 var(txn.cred) table sessions if {lasts}",
+        f"    http-request sc-set-gpt(0,1) var(txn.harp.uid) if {lasts}",
+        f"    http-request sc-set-gpt(1,1) var(txn.harp.until) if {lasts}",
+        f"    http-request set-header AUTHORIZATION-APP-API %[var(txn.harp.text)] if {allowed}"
+        " { var(txn.harp.text) -m found }",
+        f"    http-request set-header EX-APP-VERSION %[var(txn.harp.version)] if {allowed}",
+        f"    http-request set-dst var(txn.harp.address) if {allowed}",
+        f"    http-request set-dst-port var(txn.harp.port) if {allowed}",
+        f"    http-request set-var(txn.route) var(txn.harp.route) if {allowed} {{ var(txn.harp.route) -m found }}",
+        *strip,
+        f"    http-request allow if {allowed}",
+        f"    http-request set-var(txn.st) var(txn.harp.st) if {said}",
+        f"    http-request set-var(txn.why) var(txn.harp.why) if {said}",
+        f"    http-request set-var(txn.count) bool(true) if {said} {{ var(txn.harp.count) -m bool }}",
+        "    http-request set-var(txn.why) str(agent-away) if !{ var(txn.st) -m found }",
+        "    http-request set-var(txn.st) int(503) if !{ var(txn.st) -m found }",
+    ]
+
+
+def _refusal(shape: Shape) -> list[str]:
+    """Everybody who comes here is refused."""
+    return [
+        *_counted(shape, "http-request", "{ var(txn.count) -m found }"),
+        "    http-request track-sc2 var(txn.why) table reasons",
+        "    http-request sc-inc-gpc(0,2)",
+        *(
+            f'    http-request return status {status} content-type text/plain string "{text}"'
+            f" if {{ var(txn.st) -m int {status} }}"
+            for status, text in TEXTS.items()
+        ),
+        "    http-request deny deny_status 503",
+    ]
+
+
+def _counted(shape: Shape, rule: str, condition: str) -> list[str]:
+    """One failure more of this client: the ring moves on by one, newest first."""
+    ring = ring_of(shape)
+    # With the right key nothing counts (98, 99).
+    condition += " !{ var(txn.key) -m found }"
+    lines = [f"    {rule} track-sc0 var(txn.net) table bans if {condition}"]
+    if shape.ban_count > RING_MOST:
+        return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
+    lines += [
+        f"    {rule} sc-set-gpt({place},0) sc_get_gpt({place - 1},0) if {condition}" for place in range(ring - 1, 0, -1)
+    ]
+    return [*lines, f"    {rule} sc-set-gpt(0,0) {NOW} if {condition}"]
+
+
+def _watched(shape: Shape) -> list[str]:
+    """Answers of the app that count as failures of the client (102, 103)."""
+    listed = "{ var(txn.route),field(2,:) -m found }"
+    return [
+        f"    http-response allow if !{listed}",
+        "    http-response set-var(txn.status) status",
+        *(
+            f"    http-response set-var(txn.hit) bool(true) if {{ var(txn.route),field({place},:),sub(txn.status) 0 }}"
+            for place in range(2, shape.statuses + 2)
+        ),
+        "    http-response allow if !{ var(txn.hit) -m found }",
+        *_counted(shape, "http-response", "TRUE"),
+    ]
+
+
+def unknown(shape: Shape) -> list[str]:
+    return [
+        "backend unknown",
+        f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
+        *_ask("TRUE"),
+        *_bare(),
+        *_as_answered(shape, "FALSE"),
+    ]
+
+
+def refuse(shape: Shape) -> list[str]:
+    return [
+        "backend refuse",
+        "    http-request set-var(txn.count) bool(true)",
+        *(
+            f"    http-request set-var(txn.st) int({refusal.status}) if {{ var(txn.why) -m str {refusal.reason} }}"
+            for refusal in (Refusal.CLIMBS, Refusal.NO_APP_ID, Refusal.WRONG_KEY, Refusal.INTERNAL)
+        ),
+        *_refusal(shape),
+        "",
+    ]
+
+
+def control(shape: Shape) -> list[str]:
+    server = f"    server control {quoted('unix@' + shape.control)}"
+    lines = [
+        "backend control",
+        # What deploys may take minutes; whatever else is not answered soon finds the agent hung or gone.
+        f"    http-request set-timeout server {CONTROL_MS}ms if !{{ path_beg /docker/ /k8s/ }}",
+        *(f'    http-error status {status} content-type text/plain string "{TEXTS[503]}"' for status in (502, 504)),
+        "    http-after-response set-status 503 if { status 502 504 }",
+        "    retries 0",
+        server,
+        "",
+    ]
+    if shape.trusted and not shape.control_via_proxy:
+        lines += [
+            "backend control_via_proxy",
+            "    http-request set-var(txn.why) str(control-via-proxy)",
+            "    http-request track-sc2 var(txn.why) table reasons",
+            "    http-request sc-inc-gpc(0,2)",
+            # The agent says it, and writes it down once.
+            "    http-request set-path /refused/via-proxy",
+            "    http-request set-method GET",
+            server,
+            "",
+        ]
+    return lines
+
+
+def docker() -> list[str]:
+    """The few paths of a Docker engine that AppAPI may reach (contract, 3.5)."""
+    raw = "path,url_dec -m reg -i"
+    allowed = {
+        rf"{_DOCKER}/_ping$": "METH_GET",
+        rf"{_DOCKER}/images/.*/json": "METH_GET",
+        rf"{_DOCKER}/containers/nc_app_[a-zA-Z0-9_.-]+/(json|logs)": "METH_GET",
+        rf"{_DOCKER}/images/create": "METH_POST",
+    }
+    port = "req.hdr(docker-engine-port)"
+    return [
+        "backend docker",
+        f'    http-request return status 503 content-type text/plain string "{TEXTS[503]}"'
+        f' unless {{ {port} -m reg "^[0-9]{{1,5}}\\$" }} {{ {port} -m int 1:65535 }}',
+        *(
+            f"    http-request set-var(txn.engine) bool(true) if {{ {raw} {quoted(pattern)} }} {method}"
+            for pattern, method in allowed.items()
+        ),
+        "    http-request deny deny_status 403 if !{ var(txn.engine) -m found }",
+        f"    http-request set-dst-port {port}",
+        *_bare()[:1],
+        "    server engine 127.0.0.1",
+        "",
+    ]
+
+
+def agents(shape: Shape) -> list[str]:
+    return [
+        "backend agents",
+        "    mode tcp",
+        "    timeout connect 1s",
+        "    timeout server 3m",
+        "    timeout check 2s",
+        "    option spop-check",
+        f"    server agent {quoted(shape.agent)} check inter 1s fastinter 250ms fall 2 rise 1",
+        "",
+    ]
+
+
+def inside(shape: Shape) -> list[str]:
+    """What only this machine's user reaches: HAProxy's own figures, and the way back of bans after a reload."""
+    exporter = ["    http-request use-service prometheus-exporter if { path /metrics }"] if shape.has_exporter else []
+    ring = [
+        f"    http-request sc-set-gpt({place},0) req.fhdr(x-ring),field({place + 1},:)"
+        for place in range(ring_of(shape))
+    ]
+    return [
+        "frontend inside",
+        f"    bind {quoted('unix@' + shape.run + '/inside.sock')} mode 600",
+        *exporter,
+        "    http-request return status 404 if !{ path /ban }",
+        "    http-request track-sc0 req.hdr_ip(x-client) table bans",
+        *ring,
+        "    http-request return status 204",
+        "",
+    ]

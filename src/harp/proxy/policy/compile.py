@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The desired state → HAProxy's files; two states → the commands that lead from one to the other, or a reload.
+
+Routes that changed go into a slot that nobody uses, and one entry of ``apps.map`` then points there: there is no moment
+in which a request meets half of a change.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from harp.proxy.model import NOBODY, AppId, ExApp, Identity, Route, Upstream
+from harp.proxy.policy import patterns
+from harp.proxy.policy.configuration import haproxy_cfg, spoe_conf
+from harp.proxy.policy.shape import ASK, Shape, map_file
+
+_PUBLISHABLE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}")
+SLOTS_LEAST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An app that HAProxy is to know, and where it listens."""
+
+    app: ExApp
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that HAProxy is to know. ``slots`` says where the routes of each app lie."""
+
+    shape: Shape
+    apps: Mapping[AppId, Known]
+    slots: Mapping[AppId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """The files changed in a way that only a new worker can follow."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchMap:
+    """The whole content of a map, switched in one step: ``prepare map``, ``add map @v``, ``commit map``."""
+
+    path: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutEntry:
+    """One entry of a map, new or changed."""
+
+    path: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropEntry:
+    """One entry less."""
+
+    path: str
+    key: str
+
+
+Command = SwitchMap | PutEntry | DropEntry
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCommands:
+    """What is said on the runtime socket, in this order: withdrawals first, publications last."""
+
+    commands: tuple[Command, ...]
+
+
+def header_for(identity: Identity, app: ExApp) -> str:
+    """The value of ``AUTHORIZATION-APP-API`` (75, 76)."""
+    return base64.b64encode(f"{identity.user}:{app.token}".encode("utf-8", "surrogatepass")).decode()
+
+
+def is_publishable(app: ExApp) -> bool:
+    """Whether HAProxy can be told of it at all; the agent serves the others."""
+    return _PUBLISHABLE.fullmatch(app.id) is not None
+
+
+def route_text(route: Route) -> str:
+    """What a map says of a route: its level, then the statuses that count as failures."""
+    return ":".join(str(int(number)) for number in (route.level, *route.statuses))
+
+
+def routes_of(app: ExApp) -> tuple[str, ...]:
+    """The lines of an app's map. From the first route that HAProxy may not decide, the agent does."""
+    lines: list[str] = []
+    for route in app.routes:
+        pattern = patterns.for_haproxy(route.pattern)
+        if pattern is None:
+            return (*lines, f"^ {ASK}")
+        lines.append(f"{pattern} {route_text(route)}")
+    return tuple(lines)
+
+
+def record_text(known: Known, slot: int) -> str:
+    """What ``apps.map`` says of an app; the version may hold anything printable."""
+    app, upstream = known.app, known.upstream
+    nobody = header_for(NOBODY, app)
+    return f"{slot}|{upstream.address}|{upstream.port}|{quote(app.version, safe='')}|{nobody}"
+
+
+def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> State:
+    """A state with these apps: those whose routes stayed keep their slot, the others get one that is free.
+
+    The shape grows where there are too few slots, or where a route names more statuses than there is room for.
+    """
+    apps = {name: apps[name] for name in sorted(apps) if is_publishable(apps[name].app)}
+    before = {} if old is None else old.slots
+    kept = {
+        name: before[name]
+        for name in apps
+        if old is not None and name in before and routes_of(old.apps[name].app) == routes_of(apps[name].app)
+    }
+    shape = _grown(shape, apps)
+    # A slot that was left a moment ago may still be read by a request under way: it comes last.
+    taken, left = set(kept.values()), set(before.values())
+    order = [slot for slot in range(shape.slots) if slot not in taken]
+    free = iter([slot for slot in order if slot not in left] + [slot for slot in order if slot in left])
+    slots = {name: kept[name] if name in kept else next(free) for name in apps}
+    return State(shape, apps, slots)
+
+
+def _grown(shape: Shape, apps: Mapping[AppId, Known]) -> Shape:
+    slots = shape.slots
+    while slots < 2 * len(apps):
+        slots *= 2
+    longest = max((len(route.statuses) for known in apps.values() for route in known.app.routes), default=0)
+    return replace(shape, slots=slots, statuses=max(shape.statuses, -(-longest // 16) * 16))
+
+
+def files(state: State) -> dict[str, str]:
+    """Every file that HAProxy reads, by its name in the run folder. Same state, same bytes."""
+    shape = state.shape
+    found = {
+        "haproxy.cfg": haproxy_cfg(shape),
+        "spoe.conf": spoe_conf(shape),
+        "users.map": "",
+        "apps.map": _lines(f"{name} {record_text(known, state.slots[name])}" for name, known in state.apps.items()),
+    }
+    if shape.trusted:
+        found["trusted.lst"] = _lines(shape.trusted)
+    for slot in range(shape.slots):
+        found[f"slot{slot}.map"] = ""
+    for name, slot in state.slots.items():
+        found[f"slot{slot}.map"] = _lines(routes_of(state.apps[name].app))
+    return found
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def changes(old: State, new: State) -> Reload | RuntimeCommands:
+    """What leads from one state to another."""
+    if old.shape != new.shape:
+        if old.shape.slots != new.shape.slots:
+            return Reload(f"{len(new.apps)} apps need {new.shape.slots} slots")
+        return Reload("the configuration changed")
+    apps = map_file(new.shape, "apps")
+    dropped = [DropEntry(apps, name) for name in old.apps if name not in new.apps]
+    switched: list[Command] = []
+    put: list[Command] = []
+    for name, known in new.apps.items():
+        slot = new.slots[name]
+        if old.slots.get(name) != slot:
+            switched.append(SwitchMap(map_file(new.shape, f"slot{slot}"), routes_of(known.app)))
+        text = record_text(known, slot)
+        if name not in old.apps or record_text(old.apps[name], old.slots[name]) != text:
+            put.append(PutEntry(apps, name, text))
+    return RuntimeCommands((*dropped, *switched, *put))
+
+
+def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
+    """The apps of whom the old state says what is no longer so."""
+    apps = map_file(old.shape, "apps")
+    return tuple(DropEntry(apps, name) for name, known in old.apps.items() if new.apps.get(name) != known)
+
+
+def seeding(state: State) -> RuntimeCommands:
+    """All of a state anew, for a HAProxy of which nobody knows what it holds."""
+    shape = state.shape
+    apps = map_file(shape, "apps")
+    routes = (
+        SwitchMap(map_file(shape, f"slot{slot}"), routes_of(state.apps[name].app)) for name, slot in state.slots.items()
+    )
+    records = tuple(f"{name} {record_text(known, state.slots[name])}" for name, known in state.apps.items())
+    return RuntimeCommands((*routes, SwitchMap(apps, records)))

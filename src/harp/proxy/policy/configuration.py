@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The text of ``haproxy.cfg`` and of its SPOE file, for HAProxy 2.6 to 3.2. Same shape, same bytes.
+
+A request passes the frontend, where it is told whose it is and what for, then the backend of its app's slot, where its
+route is looked up. What is known ends there with ``allow``; only the rest asks the agent. Variables of one request:
+
+    ip, net    the client's address, and what bans count (an IPv6 network of 64 bits)
+    key        there if the shared key was right
+    rec        the app's record: slot|address|port|version|token's header for nobody
+    cred       the credential's key; pending, if nobody knows yet whom it is
+    ul         what the person may use (Level)
+    route      level:status:status… of the first route that matched; 3 where the agent has to match
+    why, st    the reason and the status of a refusal; count, if it counts
+    harp.*     what the agent answered
+"""
+
+import functools
+
+from harp.proxy.policy import backends
+from harp.proxy.policy.frontend import client, frontend
+from harp.proxy.policy.shape import ASK_S, RING_MOST, Shape, quoted, ring_of
+
+
+@functools.lru_cache(maxsize=4)
+def haproxy_cfg(shape: Shape) -> str:
+    """The whole of ``haproxy.cfg``."""
+    sections = [_global(shape), _defaults(shape), _tables(shape), frontend(shape)]
+    sections += [backends.slot(shape, number) for number in range(shape.slots)]
+    sections += [
+        backends.unknown(shape),
+        backends.refuse(shape),
+        backends.control(shape),
+        backends.docker(),
+        backends.agents(shape),
+        backends.inside(shape),
+    ]
+    return "\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def spoe_conf(shape: Shape) -> str:
+    """The question to the agent, and how long it may take."""
+    arguments = (
+        f"app=var(txn.app) target=path ip={client(shape)} key=var(txn.key) signed=var(txn.signed) "
+        "cred=var(txn.cred) cookie=var(txn.cookie) auth=var(txn.auth) passphrase=var(txn.passphrase) "
+        "agent=req.fhdr(user-agent) lang=req.fhdr(accept-language) "
+        "host=req.fhdr(ex-app-host) port=req.fhdr(ex-app-port) version=req.fhdr(ex-app-version)"
+    )
+    return f"""[harp]
+spoe-agent harp
+    groups ask
+    option var-prefix harp
+    option set-on-error err
+    option continue-on-error
+    timeout hello 1s
+    timeout idle 1m
+    timeout processing {ASK_S}s
+    use-backend agents
+
+spoe-group ask
+    messages ask
+
+spoe-message ask
+    args {arguments}
+"""
+
+
+def _global(shape: Shape) -> list[str]:
+    return [
+        "global",
+        f"    stats socket {quoted('unix@' + shape.run + '/haproxy.sock')} mode 600 level admin expose-fd listeners",
+        "    stats timeout 1m",
+        f"    maxconn {shape.maxconn}",
+        *([f"    nbthread {shape.threads}"] if shape.threads else []),
+        f"    hard-stop-after {shape.hard_stop_s}s",
+        f"    tune.bufsize {shape.bufsize}",
+        # Paths seldom come twice: remembering each match costs more than PCRE2's compiled code does (a sixth of the
+        # processor time of a request with a new path).
+        "    tune.pattern.cache-size 0",
+        "    ssl-default-bind-options ssl-min-ver TLSv1.2",
+        f"    set-var proc.harp_key str({shape.key_digest})",
+        "",
+    ]
+
+
+def _defaults(shape: Shape) -> list[str]:
+    return [
+        "defaults",
+        "    mode http",
+        f"    maxconn {shape.maxconn}",
+        f"    timeout connect {shape.timeout_connect}",
+        f"    timeout client {shape.timeout_client}",
+        f"    timeout server {shape.timeout_server}",
+        f"    timeout tunnel {shape.timeout_tunnel}",
+        "    timeout client-fin 30s",
+        "    timeout http-request 30s",
+        "    timeout http-keep-alive 60s",
+        "",
+    ]
+
+
+def _tables(shape: Shape) -> list[str]:
+    ring = ring_of(shape)
+    # Above 100 failures a table cannot hold them one by one: a rate over the window stands in.
+    store = f"gpt({ring})" if shape.ban_count <= RING_MOST else f"gpt({ring}),gpc(1),gpc_rate(1,{shape.ban_window_s}s)"
+    return [
+        "backend bans",
+        f"    stick-table type ipv6 size 100k expire {shape.ban_window_s}s store {store}",
+        "",
+        "backend sessions",
+        "    stick-table type binary len 32 size 100k expire 15s store gpt(2)",
+        "",
+        "backend reasons",
+        "    stick-table type string len 32 size 64 expire 20d store gpc(1)",
+        "",
+    ]

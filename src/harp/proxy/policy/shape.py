@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What HAProxy's configuration is made from, and how its words are written."""
+
+import re
+from dataclasses import dataclass
+
+ASK = 3
+"""In the place of a route's level: the agent has to match this one and all behind it."""
+RING_MOST = 100
+"""The most failures that a table remembers one by one."""
+MODULUS = 2_000_000_000
+"""Times in tables are milliseconds modulo this (23 days): tables hold 32 bits."""
+LIFETIME_MOST_MS = 10_500
+CONTROL_MS = 2_800
+ASK_S = 2
+WAIT_S = 1.5
+"""After this long the agent says "wait", before HAProxy's own time-out of :data:`ASK_S` ends the question."""
+ASKED_AGAIN = 17
+"""Times 1.5 s is 25 s and a little, the time that Nextcloud is given."""
+
+TEXTS = {
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
+    404: "404 Not Found",
+    429: "429 Too Many Requests",
+    503: "503 Service Unavailable (Harp)",
+}
+NOW = f"date(0,ms),mod({MODULUS})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """All that the configuration is made from; a change of any of it is a reload."""
+
+    run: str
+    binds: tuple[str, ...]
+    certificate: str = ""
+    tls_binds: tuple[str, ...] = ()
+    agent: str
+    control: str
+    key_digest: str
+    """SHA-256 of the shared key in capital hexadecimal digits: the key itself is in no file."""
+    trusted: tuple[str, ...] = ()
+    timeout_connect: str = "30s"
+    timeout_client: str = "30s"
+    timeout_server: str = "1800s"
+    timeout_tunnel: str = "1800s"
+    ban_count: int = 10
+    ban_window_s: int = 300
+    maxconn: int = 2000
+    threads: int = 0
+    slots: int = 16
+    statuses: int = 16
+    """How many statuses a route may name before the configuration has to grow."""
+    bufsize: int = 16_384
+    access_log: bool = False
+    forward_credentials: bool = False
+    control_via_proxy: bool = False
+    has_exporter: bool = True
+    hard_stop_s: int = 86_400
+
+
+def quoted(text: str) -> str:
+    """One word of the configuration, whatever is in it (Configuration Manual, 2.2). Newlines cannot be there."""
+    if any(c in text for c in "\n\r\0"):
+        raise ValueError("a line's end cannot be written into HAProxy's configuration")
+    return '"' + "".join("\\" + c if c in '"\\$' else c for c in text) + '"'
+
+
+def quoted_argument(text: str) -> str:
+    """What stands in ``'…'`` within ``"…"``: an argument of a converter."""
+    if "'" in text or not re.fullmatch(r"[ -~]*", text):
+        raise ValueError("an argument that cannot be quoted")
+    return "".join("\\" + c if c in '"\\$' else c for c in text)
+
+
+def map_file(shape: Shape, name: str) -> str:
+    """Where a map lies; it is also the map's name on the runtime socket."""
+    return f"{shape.run}/{name}.map"
+
+
+def ring_of(shape: Shape) -> int:
+    """How many failures of one client are remembered."""
+    return min(shape.ban_count, RING_MOST)

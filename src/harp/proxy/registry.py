@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The ExApps that are known, and those that are known not to be: asked for once, whoever waits (contract, 2.5)."""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from harp.base.runtime import Clock, Counters, Tasks
+from harp.proxy.model import AppId, ExApp, Nextcloud, NextcloudUnsure, Resolver, Upstream
+
+_log = logging.getLogger(__name__)
+
+NEGATIVE_S = 15.0
+REFRESH_S = 300.0
+"""How old a record may be before Nextcloud is asked whether it still holds."""
+RESOLVE_S = 30.0
+STORE_S = 1.0
+RESOLVE_AGAIN_S = 2.0
+NEGATIVE_MOST = 10_000
+
+
+@dataclass(slots=True)
+class _Entry:
+    app: ExApp
+    told_at: float
+    upstream: Upstream | None = None
+    resolved_at: float = float("-inf")
+
+
+async def _at_once() -> None:
+    pass
+
+
+class Registry:
+    """Records by app. ``changed()`` is called after each change of what is known, ``published()`` is waited for."""
+
+    def __init__(
+        self, nextcloud: Nextcloud, resolver: Resolver, clock: Clock, tasks: Tasks, counters: Counters
+    ) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        self.published: Callable[[], Awaitable[None]] = _at_once
+        self._nextcloud = nextcloud
+        self._resolver = resolver
+        self._clock = clock
+        self._tasks = tasks
+        self._entries: dict[AppId, _Entry] = {}
+        self._absent: dict[AppId, float] = {}
+        self._flights: dict[AppId, asyncio.Task[ExApp | None]] = {}
+        self._hits = counters.counter("harp_proxy_record_hits_total", "Records of ExApps found in memory.")
+
+    def known(self) -> dict[AppId, tuple[ExApp, Upstream | None]]:
+        """All records, and where their apps listen as far as that is known."""
+        return {name: (entry.app, entry.upstream) for name, entry in self._entries.items()}
+
+    async def find(self, app: AppId) -> ExApp | None:
+        """The record; ``None`` where Nextcloud knows no such app. Raises :class:`NextcloudUnsure`."""
+        entry = self._entries.get(app)
+        if entry is not None:
+            self._hits.add()
+            return entry.app
+        if self._absent.get(app, float("-inf")) > self._clock.monotonic():
+            return None
+        flight = self._flights.get(app)
+        if flight is None:
+            flight = self._flights[app] = self._tasks.task(f"record of {app}", self._fetched(app))
+        return await asyncio.shield(flight)
+
+    async def store(self, app: ExApp) -> None:
+        """A record that Nextcloud brought; it takes the place of any other at once (16, 34)."""
+        self._absent.pop(app.id, None)
+        self._entries[app.id] = _Entry(app, self._clock.monotonic())
+        try:
+            await asyncio.wait_for(self._resolve(app.id), STORE_S)
+        except TimeoutError:
+            _log.warning("the address of the app %s is looked up too slowly to wait for it", app.id)
+        self.changed()
+        await self.published()
+
+    async def forget(self, app: AppId) -> bool:
+        """Whether there was a record to forget (24–26)."""
+        was_known = self._entries.pop(app, None) is not None
+        self._absent.pop(app, None)
+        if was_known:
+            self.changed()
+            await self.published()
+        return was_known
+
+    def preload(self, apps: list[ExApp]) -> None:
+        """Records of an earlier run: good until Nextcloud says otherwise."""
+        for app in apps:
+            self._entries.setdefault(app.id, _Entry(app, self._clock.monotonic()))
+        self.changed()
+
+    async def upstream(self, app: AppId) -> Upstream | None:
+        """Where an app listens; ``None`` where its host has no address (143)."""
+        entry = self._entries.get(app)
+        if entry is None:
+            return None
+        if entry.upstream is None and self._clock.monotonic() - entry.resolved_at > RESOLVE_AGAIN_S:
+            found = await self._resolve(app)
+            if found is not None:
+                self.changed()
+            return found
+        return entry.upstream
+
+    async def address_of(self, host: str, port: int) -> Upstream | None:
+        """An upstream that is in no record (88)."""
+        address = await self._resolved(host)
+        return None if address is None else Upstream(address, port)
+
+    async def keep_fresh(self) -> None:
+        """Asks again for what is old, one app at a time, until it is cancelled."""
+        while True:
+            now = self._clock.monotonic()
+            for name, entry in list(self._entries.items()):
+                if now - entry.told_at > REFRESH_S:
+                    await self._refresh(name, entry)
+                if now - entry.resolved_at > RESOLVE_S and self._entries.get(name) is entry:
+                    before = entry.upstream
+                    await self._resolve(name)
+                    if entry.upstream != before:
+                        self.changed()
+            await asyncio.sleep(1.0)
+
+    async def _fetched(self, name: AppId) -> ExApp | None:
+        try:
+            app = await self._nextcloud.exapp(name)
+            if app is None:
+                self._remember_absent(name)
+                return None
+            if name not in self._entries:
+                await self.store(app)
+            return self._entries[name].app if name in self._entries else app
+        finally:
+            self._flights.pop(name, None)
+
+    def _remember_absent(self, name: AppId) -> None:
+        now = self._clock.monotonic()
+        if len(self._absent) >= NEGATIVE_MOST:
+            self._absent = {app: until for app, until in self._absent.items() if until > now}
+            if len(self._absent) >= NEGATIVE_MOST:
+                self._absent.clear()
+        self._absent[name] = now + NEGATIVE_S
+
+    async def _refresh(self, name: AppId, entry: _Entry) -> None:
+        try:
+            app = await self._nextcloud.exapp(name)
+        except NextcloudUnsure as error:
+            _log.info("the record of %s could not be refreshed: %s", name, error)
+            entry.told_at = self._clock.monotonic() - REFRESH_S + 30.0
+            return
+        if self._entries.get(name) is not entry:
+            return  # forgotten, or brought anew, meanwhile
+        if app is None:
+            _log.warning("Nextcloud no longer knows the app %s: it is withdrawn", name)
+            await self.forget(name)
+        elif app == entry.app:
+            entry.told_at = self._clock.monotonic()
+        else:
+            await self.store(app)
+
+    async def _resolve(self, name: AppId) -> Upstream | None:
+        entry = self._entries[name]
+        address = await self._resolved(entry.app.host)
+        entry.resolved_at = self._clock.monotonic()
+        if address is not None:
+            entry.upstream = Upstream(address, entry.app.port)
+        elif entry.upstream is None:
+            _log.warning("the host of the app %s has no address", name)
+        return entry.upstream
+
+    async def _resolved(self, host: str) -> str | None:
+        try:
+            return str(ipaddress.ip_address(host.strip("[]")))
+        except ValueError:
+            return await self._resolver.address(host) if host else None

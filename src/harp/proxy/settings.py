@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The variables of the app plane: those of HaRP under their names, and Harp's own. All are read once, together."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harp.base.errors import ConfigError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LONGEST = "24d"
+"""What ``0`` means as a tunnel's time-out: HAProxy's clock of milliseconds has 31 bits."""
+_DURATION = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
+_UNIT_MS = {"us": 0.001, None: 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """Everything that can be set, valid; times in seconds unless the text is HAProxy's own (``30s``)."""
+
+    key: str = field(repr=False)
+    nextcloud: str
+    http: str
+    https: str
+    certificate: Path
+    metrics: str
+    agent: str
+    trusted: tuple[Network, ...]
+    timeout_connect: str
+    timeout_client: str
+    timeout_server: str
+    timeout_tunnel: str
+    session_lifetime_s: float
+    ban_window_s: int
+    ban_count: int
+    log_level: str
+    access_log: bool
+    forward_credentials: bool
+    control_via_proxy: bool
+    haproxy: str
+    threads: int
+    ca_file: str
+    run: Path
+    watchdog: bool
+    watchdog_interval_s: float
+    watchdog_fails: int
+    drain_s: float
+
+
+def is_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether the variables speak of a proxy at all."""
+    return any(environ.get(name) for name in ("HP_SHARED_KEY", "HP_SHARED_KEY_FILE"))
+
+
+def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], str]) -> ProxySettings:
+    """The settings in an environment. ``run`` is where files go unless ``HP_RUN_DIR`` names another folder.
+
+    Raises :class:`ConfigError`, which names the variable and what it may be, and never its secret value.
+    """
+    given = _Given(environ)
+    tunnel = given.duration("HP_TIMEOUT_TUNNEL", environ.get("HP_TIMEOUT_SERVER") or "1800s")
+    level = given.text("HP_LOG_LEVEL", "warning").lower()
+    if level not in LOG_LEVELS:
+        raise ConfigError(f"HP_LOG_LEVEL cannot be {level!r}", hint="one of " + ", ".join(LOG_LEVELS))
+    return ProxySettings(
+        key=shared_key(environ, read_file),
+        nextcloud=instance_url(environ.get("NC_INSTANCE_URL", "")),
+        http=given.address("HP_EXAPPS_ADDRESS", "0.0.0.0:8780"),
+        https=given.address("HP_EXAPPS_HTTPS_ADDRESS", "0.0.0.0:8781"),
+        certificate=Path(given.text("HP_CERTIFICATE", "/certs/cert.pem")),
+        metrics=given.address("HP_METRICS_ADDRESS", "127.0.0.1:8784"),
+        agent=given.address("HP_SPOA_ADDRESS", "") if environ.get("HP_SPOA_ADDRESS") else "",
+        trusted=networks(environ.get("HP_TRUSTED_PROXY_IPS", "")),
+        timeout_connect=given.duration("HP_TIMEOUT_CONNECT", "30s"),
+        timeout_client=given.duration("HP_TIMEOUT_CLIENT", "30s"),
+        timeout_server=given.duration("HP_TIMEOUT_SERVER", "1800s"),
+        timeout_tunnel=LONGEST if _milliseconds(tunnel) == 0 else tunnel,
+        session_lifetime_s=given.number("HP_SESSION_LIFETIME", 3.0, 0.0, 10.0),
+        ban_window_s=given.whole("HP_BLACKLIST_WINDOW", 300, 1, 1_000_000),
+        ban_count=given.whole("HP_BLACKLIST_COUNT", 10, 1, 1_000_000_000),
+        log_level=level,
+        access_log=given.boolean("HP_ACCESS_LOG", level in ("debug", "info")),
+        forward_credentials=given.boolean("HP_FORWARD_CREDENTIALS", False),
+        control_via_proxy=given.boolean("HP_CONTROL_VIA_PROXY", False),
+        haproxy=given.text("HP_HAPROXY", "haproxy"),
+        threads=given.whole("HP_THREADS", 0, 0, 64),
+        ca_file=given.text("HP_CA_FILE", ""),
+        run=Path(environ.get("HP_RUN_DIR") or run),
+        watchdog=given.boolean("HP_WATCHDOG_ENABLED", True),
+        watchdog_interval_s=given.number("HP_WATCHDOG_INTERVAL", 2.0, 0.1, 3600.0),
+        watchdog_fails=given.whole("HP_WATCHDOG_FAILS", 5, 1, 10_000),
+        drain_s=given.number("HP_DRAIN", 5.0, 0.0, 86_400.0),
+    )
+
+
+def shared_key(environ: Mapping[str, str], read_file: Callable[[Path], str]) -> str:
+    """The key of AppAPI and Harp, from the variable or the file it names (144–146)."""
+    inline, path = environ.get("HP_SHARED_KEY", ""), environ.get("HP_SHARED_KEY_FILE", "")
+    if inline and path:
+        raise ConfigError("HP_SHARED_KEY and HP_SHARED_KEY_FILE are both set", hint="set one of them")
+    if not inline and not path:
+        raise ConfigError("HP_SHARED_KEY is not set", hint="set it, or HP_SHARED_KEY_FILE to a file with the key")
+    key = inline or _key_of_file(Path(path), read_file)
+    if not all(" " <= c <= "~" for c in key):
+        raise ConfigError("HP_SHARED_KEY has a character that is no printable ASCII", hint="choose another key")
+    for quote in ('"', "'"):
+        if len(key) >= 2 and key.startswith(quote) and key.endswith(quote):
+            key = key[1:-1]
+    if '"' in key or "\\" in key:
+        raise ConfigError('HP_SHARED_KEY has a " or a \\ in it', hint="choose another key")
+    if not key.strip():
+        raise ConfigError("HP_SHARED_KEY is empty", hint="choose a long random one: openssl rand -hex 32")
+    return key
+
+
+def _key_of_file(path: Path, read_file: Callable[[Path], str]) -> str:
+    try:
+        key = read_file(path).rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"HP_SHARED_KEY_FILE {path} cannot be read: {why}", hint="name a readable file") from None
+    if not key:
+        raise ConfigError(f"HP_SHARED_KEY_FILE {path} is empty", hint="write the key into it")
+    return key
+
+
+def instance_url(text: str) -> str:
+    """``NC_INSTANCE_URL`` without a last ``/`` and ``/index.php`` (28)."""
+    url = text.strip().removesuffix("/").removesuffix("/index.php")
+    if not url:
+        raise ConfigError("NC_INSTANCE_URL is not set", hint="the address of Nextcloud, e.g. https://cloud.example.org")
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        raise ConfigError(f"NC_INSTANCE_URL cannot be {text!r}", hint="e.g. https://cloud.example.org")
+    return url
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """``HP_TRUSTED_PROXY_IPS``: what is no address or network is left out (108)."""
+    found: list[Network] = []
+    for part in text.split(","):
+        bare = part.strip().strip(_QUOTES).strip()
+        try:
+            found.append(ipaddress.ip_network(bare, strict=False))
+        except ValueError:
+            continue
+    return tuple(dict.fromkeys(found))
+
+
+def unreadable_networks(text: str) -> list[str]:
+    """The parts of ``HP_TRUSTED_PROXY_IPS`` that :func:`networks` leaves out."""
+    return [part.strip() for part in text.split(",") if part.strip() and not networks(part)]
+
+
+def _milliseconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    assert match is not None
+    return int(match.group(1)) * _UNIT_MS[match.group(2)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The variables, each read as what it has to be; an empty one counts as absent."""
+
+    environ: Mapping[str, str]
+
+    def text(self, name: str, default: str) -> str:
+        text = self.environ.get(name, "").strip() or default
+        if not text.isprintable():
+            raise ConfigError(f"{name} has a character that cannot be printed", hint=f"e.g. {default}")
+        return text
+
+    def address(self, name: str, default: str) -> str:
+        text = self.text(name, default)
+        host, colon, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if (
+            not colon
+            or not port.isascii()
+            or not port.isdecimal()
+            or int(port) > 65_535
+            or not re.fullmatch(r"[\w.:*-]*", bare)
+        ):
+            raise ConfigError(f"{name} cannot be {text!r}", hint=f"HOST:PORT, e.g. {default or '127.0.0.1:9600'}")
+        return f"{bare or '*'}:{port}"
+
+    def duration(self, name: str, default: str) -> str:
+        text = self.text(name, default)
+        if not _DURATION.fullmatch(text) or _milliseconds(text) >= 1 << 31:
+            raise ConfigError(f"{name} cannot be {text!r}", hint="a number with ms, s, m, h or d, below 24 days")
+        return text
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        text = self.text(name, str(default))
+        try:
+            number = float(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise ConfigError(f"{name} cannot be {text!r}", hint=f"a number from {least:g} to {most:g}")
+        return number
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+            raise ConfigError(f"{name} cannot be {text!r}", hint=f"a whole number from {least} to {most}")
+        return int(text)
+
+    def boolean(self, name: str, default: bool) -> bool:
+        word = self.text(name, "true" if default else "false").lower()
+        if word not in ("true", "false", "1", "0", "yes", "no"):
+            raise ConfigError(f"{name} cannot be {word!r}", hint="true or false")
+        return word in ("true", "1", "yes")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A real HAProxy on a compiled state, without an agent; and whichever HAProxy the tests are run under."""
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harp.proxy.edge import files
+from harp.proxy.edge.runtime import RuntimeSocket
+from harp.proxy.model import AppId, ExApp, Route, Upstream
+from harp.proxy.policy import compile as policy
+from harp.proxy.policy.shape import Shape
+
+HAPROXY = os.environ.get("HARP_TEST_HAPROXY") or "haproxy"
+needs_haproxy = pytest.mark.skipif(shutil.which(HAPROXY) is None, reason=f"{HAPROXY} is not installed")
+KEY_DIGEST = "2C70E12B7A0646F92279F427C7B38E7334D8E5389CFF167A1DC30E73F826B683"
+"""SHA-256 of ``key``."""
+
+
+def free_port() -> int:
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])
+
+
+def shape(run: Path, port: int, **changed: object) -> Shape:
+    """What most tests need: one bind, no agent behind the agent's socket."""
+    return replace(
+        Shape(
+            run=str(run),
+            binds=(f"127.0.0.1:{port}",),
+            agent=f"unix@{run}/agent.sock",
+            control=f"{run}/control.sock",
+            key_digest=KEY_DIGEST,
+            maxconn=500,
+            has_exporter=False,
+        ),
+        **changed,  # type: ignore[arg-type]
+    )
+
+
+def app(port: int, *routes: Route, name: str = "app", token: str = "token", version: str = "1") -> policy.Known:
+    return policy.Known(ExApp(AppId(name), token, version, "127.0.0.1", port, routes), Upstream("127.0.0.1", port))
+
+
+class RealHaproxy:
+    """Started with a state's files; ``become`` tells it another state over its socket."""
+
+    def __init__(self, state: policy.State) -> None:
+        self.state = state
+        self.port = int(state.shape.binds[0].rpartition(":")[2])
+        self.run = Path(state.shape.run)
+        self.socket = RuntimeSocket(self.run / "haproxy.sock")
+        files.write_all(self.run, policy.files(state))
+        self._process = subprocess.Popen(
+            [HAPROXY, "-db", "-f", str(self.run / "haproxy.cfg")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 20
+        while not (self.run / "haproxy.sock").exists():
+            assert self._process.poll() is None, self._said()
+            assert time.monotonic() < deadline, "it does not come up"
+            time.sleep(0.02)
+
+    def _said(self) -> str:
+        assert self._process.stderr is not None
+        return self._process.stderr.read().decode()
+
+    async def become(self, apps: Mapping[AppId, policy.Known]) -> None:
+        wanted = policy.placed(self.state, self.state.shape, apps)
+        step = policy.changes(self.state, wanted)
+        assert isinstance(step, policy.RuntimeCommands), step
+        for command in step.commands:
+            await self.socket.do(command)
+        self.state = wanted
+
+    def get(self, target: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.putrequest("GET", target, skip_accept_encoding=True)
+            for name, value in (headers or {}).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What HAProxy decides from its maps, and what the decision function says, are the same on every input.
+
+HAProxy runs without an agent: whatever it may not decide by itself gets 503, and nothing weaker.
+"""
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harp.proxy.model import NOBODY, Allowed, AppId, Level, Route
+from harp.proxy.policy import compile as policy
+from harp.proxy.policy import decide, patterns
+from tests.fakes.exapp import ExApp
+from tests.fakes.haproxy import RealHaproxy, app, free_port, needs_haproxy, shape
+
+pytestmark = needs_haproxy
+APP = AppId("app")
+HOSTILE = [
+    r"(a+)+",
+    r"^/(a+)+$",
+    r"^/admin/(\w|-)*$",
+    r"^/[\w-]*$",
+    r"^/x(/.*)?$",
+    r"a{,2}",
+    r"^/[[:alpha:]]+",
+    r"^/\h+",
+    r"^/a\Kb",
+    r"\Q/a\E",
+    r"(?i)^/A",
+    r"^/.*\.js$",
+    r"^/(\d+|x)-?$",
+    r"^/[^/]+/[^/]+$",
+    r"",
+    r"#",
+    r"^/ #x",
+    r"^/\.\./",
+    r"^/%2e",
+    r"/a|/b",
+    r"^/a$|^/b",
+    r"^/[!-~]{3,5}$",
+    r"/.?.?x",
+    r"$",
+    r"^/a\Z",
+    r"\A/a",
+    r"/[\s\S]b",
+    r"/[^\W\d]b",
+    r"^^/a",
+    r"/(|a)b",
+]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealHaproxy, ExApp]]:
+    upstream = ExApp()
+    upstream.start()
+    run = tmp_path_factory.mktemp("agree")
+    asked = shape(run, free_port(), bufsize=200_000, ban_count=1_000_000_000)
+    haproxy = RealHaproxy(policy.placed(None, asked, {APP: app(upstream.port)}))
+    yield haproxy, upstream
+    haproxy.close()
+    upstream.stop()
+
+
+def expected(routes: tuple[Route, ...], target: str) -> int:
+    """The status: 503 from the first expression on that HAProxy is not given."""
+    if decide.is_internal(target):
+        return 403
+    for index, route in enumerate(routes):
+        if patterns.for_haproxy(route.pattern) is None:
+            return 503
+        if re.match(route.pattern, target):
+            said = decide.decide(routes[: index + 1], target, NOBODY)
+            return 200 if isinstance(said, Allowed) else said.status
+    said = decide.decide(routes, target, NOBODY)
+    assert not isinstance(said, Allowed)
+    return said.status
+
+
+def agree(haproxy: RealHaproxy, upstream: ExApp, routes: tuple[Route, ...], targets: list[str]) -> None:
+    upstream.seen.clear()
+    asyncio.run(haproxy.become({APP: app(upstream.port, *routes)}))
+    for target in targets:
+        wanted = expected(routes, target)
+        status, _body = haproxy.get(f"/exapps/App{target}")
+        assert status == wanted, (routes, target)
+        assert len(upstream.seen) == (wanted == 200)
+        if wanted == 200:
+            assert upstream.seen[0].target == target
+        upstream.seen.clear()
+
+
+levels = st.sampled_from(Level)
+atoms = st.sampled_from(
+    [
+        "a",
+        "b",
+        "/",
+        "-",
+        ".",
+        r"\.",
+        r"\w",
+        r"\d",
+        "[a-c]",
+        "[^/]",
+        "[^a-z]",
+        "(?:ab|a)",
+        "(b|/a)",
+        r"\s",
+        "x",
+        "%",
+        "$",
+    ]
+)
+repeats = st.sampled_from(["", "", "", "*", "+", "?", "{2}", "{1,3}", "*?", "{,2}"])
+made = st.lists(st.tuples(atoms, repeats).map("".join), max_size=6).map("".join)
+written = st.one_of(made.map(lambda p: "^/" + p), made, st.sampled_from(HOSTILE)).filter(patterns.is_valid)
+route_lists = st.lists(st.builds(Route, written, levels), max_size=6).map(tuple)
+targets = (
+    st.text(alphabet="ab/-.x1%_~!$&()*+,;=:@", max_size=30)
+    .map(lambda t: "/" + t)
+    .filter(lambda t: not decide.climbs(t))
+)
+
+
+@settings(max_examples=60)
+@given(route_lists, st.lists(targets, min_size=1, max_size=6))
+@example((Route(r"^/admin/(\w|-)*$", Level.ADMIN), Route("^/.*", Level.PUBLIC)), ["/admin/x", "/other"])
+@example((Route("^/a", Level.PUBLIC), Route("^/init", Level.PUBLIC)), ["/init", "/initial", "/heartbeat"])
+def test_haproxy_and_the_decision_function_agree(
+    running: tuple[RealHaproxy, ExApp], routes: tuple[Route, ...], targets: list[str]
+) -> None:
+    agree(*running, routes, targets)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("pattern", [pattern for pattern in HOSTILE if patterns.is_valid(pattern)])
+def test_on_paths_of_64_kib_a_strict_route_is_never_passed_over(
+    running: tuple[RealHaproxy, ExApp], pattern: str
+) -> None:
+    routes = (Route(pattern, Level.ADMIN), Route("^/.*", Level.PUBLIC))
+    long = 64 * 1024
+    # Python itself would match (a+)+ for ever: what the agent is asked about is not matched here.
+    agree(
+        *running, routes, ["/" + "a" * long, "/admin/" + "a-" * (long // 2), "/x/" + "/" * long, "/" + "a/b." * 16384]
+    )
+
+
+def test_no_expression_that_haproxy_is_given_holds_up_the_others(running: tuple[RealHaproxy, ExApp]) -> None:
+    haproxy, upstream = running
+    given_to_it = tuple(Route(p, Level.ADMIN) for p in HOSTILE if patterns.for_haproxy(p) not in (None, "^"))
+    routes = (*(route for route in given_to_it if not re.match(route.pattern, "/" + "q" * 60_000)),)
+    asyncio.run(haproxy.become({APP: app(upstream.port, *routes)}))
+    assert len(routes) > 10
+
+    began = time.monotonic()
+    for _ in range(20):
+        status, _body = haproxy.get("/exapps/app/" + "q" * 60_000)
+        assert status == 404
+    # Twenty times a dozen expressions over 60,000 characters; one that turned back would take minutes.
+    assert time.monotonic() - began < 20
+
+
+def test_hostile_texts_stay_what_they_are(running: tuple[RealHaproxy, ExApp], tmp_path: Path) -> None:
+    haproxy, upstream = running
+    version = "1 \"%[src]\" #\\ '$HOME' |x;y"
+    asyncio.run(haproxy.become({APP: app(upstream.port, Route("^/", Level.PUBLIC), token="t:\n|# x", version=version)}))
+    upstream.seen.clear()
+
+    assert haproxy.get("/exapps/App/x")[0] == 200
+
+    assert upstream.last.only("ex-app-version") == version
+    assert upstream.last.only("authorization-app-api") == base64.b64encode(b":t:\n|# x").decode()
+    assert upstream.last.only("ex-app-id") == "App"

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""HAProxy driven for real: its socket, its maps, its bans, reloads; the publisher that makes it follow."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from harp.base.errors import ConfigError, UsageError
+from harp.base.runtime import Counters, SystemClock, Tasks
+from harp.proxy.edge import bans, files, process
+from harp.proxy.edge.bans import Failures
+from harp.proxy.edge.process import Child
+from harp.proxy.edge.publisher import Publisher
+from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
+from harp.proxy.model import AppId, Level, Route
+from harp.proxy.policy import compile as policy
+from harp.proxy.policy.compile import DropEntry, PutEntry, SwitchMap
+from harp.proxy.policy.shape import MODULUS
+from tests.fakes.exapp import ExApp
+from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, free_port, needs_haproxy, shape
+
+pytestmark = needs_haproxy
+APP = AppId("app")
+OPEN, SHUT = Route("^/", Level.PUBLIC), Route("^/", Level.ADMIN)
+
+
+@pytest.fixture
+def upstream() -> Iterator[ExApp]:
+    served = ExApp()
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, upstream: ExApp) -> Iterator[RealHaproxy]:
+    state = policy.placed(None, shape(tmp_path, free_port(), ban_count=3), {APP: app(upstream.port, OPEN)})
+    started = RealHaproxy(state)
+    yield started
+    started.close()
+
+
+async def get(haproxy: RealHaproxy, path: str) -> int:
+    return (await asyncio.to_thread(haproxy.get, path))[0]
+
+
+async def test_a_map_is_switched_whole_however_long(haproxy: RealHaproxy) -> None:
+    path = policy.map_file(haproxy.state.shape, "slot0")
+    lines = tuple(f"^/{number:05d}{'x' * 60} {number % 3}" for number in range(1000))
+
+    await haproxy.socket.do(SwitchMap(path, lines))
+
+    shown = await haproxy.socket.ask(f"show map {path}")
+    assert [line.partition(" ")[2] for line in shown.splitlines()] == list(lines), "the order is the routes' order"
+    await haproxy.socket.do(SwitchMap(path, ()))
+    assert await haproxy.socket.ask(f"show map {path}") == ""
+
+
+async def test_an_entry_comes_changes_and_goes(haproxy: RealHaproxy) -> None:
+    path = policy.map_file(haproxy.state.shape, "apps")
+    for value in ("1|a", "2|b"):
+        await haproxy.socket.do(PutEntry(path, "x", value))
+        assert f"x {value}" in await haproxy.socket.ask(f"show map {path}")
+    await haproxy.socket.do(DropEntry(path, "x"))
+    await haproxy.socket.do(DropEntry(path, "x"))
+    assert " x " not in await haproxy.socket.ask(f"show map {path}")
+
+
+async def test_what_haproxy_refuses_is_told_without_the_value(haproxy: RealHaproxy) -> None:
+    with pytest.raises(RuntimeSocketError) as told:
+        await haproxy.socket.do(PutEntry("/no/such.map", "x", "a-secret"))
+    assert "a-secret" not in str(told.value)
+
+
+async def test_nobody_answers(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeSocketError, match="does not answer"):
+        await RuntimeSocket(tmp_path / "haproxy.sock").info()
+
+
+# --- bans -------------------------------------------------------------------------------------------------------------
+
+
+async def test_failures_are_read_lifted_and_given_back(haproxy: RealHaproxy) -> None:
+    for _ in range(2):
+        assert await get(haproxy, "/exapps/app/../x") == 403
+    assert await get(haproxy, "/exapps/app/x") == 200
+    assert await get(haproxy, "/exapps/app/../x") == 403
+    assert await get(haproxy, "/exapps/app/x") == 429
+
+    [failures] = await bans.read(haproxy.socket)
+    assert bans.shown(failures.client) == "127.0.0.1"
+    assert failures.recent(time.time(), 300) == 3
+    assert 290 < failures.remaining_s(time.time(), 300) <= 300
+
+    assert await bans.lift(haproxy.socket, "127.0.0.1")
+    assert not await bans.lift(haproxy.socket, "127.0.0.1")
+    assert await get(haproxy, "/exapps/app/x") == 200
+
+    bans.save(haproxy.run, [failures])
+    await bans.give_back(haproxy.run, bans.saved(haproxy.run))
+    assert await get(haproxy, "/exapps/app/x") == 429
+    assert await bans.read(haproxy.socket) == [failures]
+
+
+def test_a_ban_ends_to_the_millisecond_also_where_the_clock_of_the_table_turns_over() -> None:
+    now = (3 * MODULUS + 1000) / 1000
+    failures = Failures("::1", (500, MODULUS - 100, MODULUS - 1500))
+
+    assert failures.remaining_s(now, 3) == pytest.approx(0.5)
+    assert failures.recent(now, 2) == 2
+    assert Failures("::1", (500, 0, 0)).remaining_s(now, 300) == 0
+
+
+def test_addresses_as_the_table_has_them() -> None:
+    assert bans.client_key("10.0.0.1") == "::ffff:10.0.0.1"
+    assert bans.client_key("[2001:db8:1:2:3::4]") == "2001:db8:1:2::"
+    assert bans.shown("2001:db8:1:2::") == "2001:db8:1:2::/64"
+    with pytest.raises(UsageError):
+        bans.client_key("nobody")
+
+
+def test_a_file_of_bans_that_is_not_good_is_none(tmp_path: Path) -> None:
+    (tmp_path / bans.FILE).write_text("{")
+    assert bans.saved(tmp_path) == []
+
+
+# --- the publisher ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Follower:
+    """A publisher, and the HAProxy that its files started, as master and worker."""
+
+    publisher: Publisher
+    apps: dict[AppId, policy.Known]
+    port: int
+    run: Path
+
+    async def get(self, path: str) -> int:
+        def asked() -> int:
+            shown = subprocess.run(
+                ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{self.port}{path}"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return int(shown.stdout)
+
+        return await asyncio.to_thread(asked)
+
+    async def now(self, **apps: policy.Known) -> None:
+        self.apps.clear()
+        self.apps.update({AppId(name): known for name, known in apps.items()})
+        self.publisher.wake()
+        await self.publisher.published()
+
+
+@pytest.fixture
+async def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Follower]:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    monkeypatch.setattr("harp.proxy.edge.publisher.RELOADS_APART_S", 0.5)
+    port, apps = free_port(), dict[AppId, policy.Known]()
+    asked = replace(shape(tmp_path, port), run=".", agent="unix@./agent.sock", control="./control.sock", slots=2)
+    publisher = Publisher(tmp_path, asked, lambda: apps, SystemClock(), Counters())
+    publisher.write_files()
+    child = Child(
+        "HAProxy",
+        [HAPROXY, "-W", "-db", "-S", "unix@./master.sock,mode,600", "-f", "haproxy.cfg"],
+        SystemClock(),
+        folder=tmp_path,
+    )
+    async with Tasks("test") as tasks:
+        tasks.start("haproxy", child.run(lambda: None))
+        await until(lambda: (tmp_path / "inside.sock").exists() and (tmp_path / "haproxy.sock").exists())
+        tasks.start("publisher", publisher.follow())
+        yield Follower(publisher, apps, port, tmp_path)
+        await child.end(process.signal.SIGTERM, 2.0)
+
+
+async def test_haproxy_follows_and_grows_and_forgets_no_ban(follower: Follower, upstream: ExApp) -> None:
+    await follower.now(app=app(upstream.port, OPEN))
+    assert await follower.get("/exapps/app/x") == 200
+    await follower.now(app=app(upstream.port, SHUT))
+    assert await follower.get("/exapps/app/x") == 403
+    known = await bans.read(follower.publisher.socket)
+    worker = (await follower.publisher.socket.info())["Pid"]
+
+    await follower.now(**{f"app{n}": app(upstream.port, OPEN, name=f"app{n}") for n in range(9)})
+
+    assert await eventually(lambda: follower.get("/exapps/app8/x"), 200)
+    assert (await follower.publisher.socket.info())["Pid"] != worker
+    assert await bans.read(follower.publisher.socket) == known
+    await follower.now()
+    assert await follower.get("/exapps/app8/x") == 503, "the agent would be asked, and there is none"
+
+
+async def test_what_is_wrong_is_withdrawn_before_a_reload_and_not_after(
+    follower: Follower, upstream: ExApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harp.proxy.edge.publisher.RELOADS_APART_S", 3600.0)
+    follower.publisher._reloaded_at = time.monotonic()
+    await follower.now(app=app(upstream.port, OPEN))
+    assert await follower.get("/exapps/app/x") == 200
+
+    many = {f"app{n}": app(upstream.port, OPEN, name=f"app{n}") for n in range(9)}
+    await follower.now(app=app(upstream.port, SHUT), **many)
+
+    assert await follower.get("/exapps/app/x") == 503
+
+
+async def test_a_haproxy_of_whom_nothing_is_known_is_told_everything(follower: Follower, upstream: ExApp) -> None:
+    await follower.now(app=app(upstream.port, OPEN))
+    await follower.publisher.socket.ask("clear map ./apps.map")
+    assert await follower.get("/exapps/app/x") == 503
+
+    follower.publisher.seed()
+
+    assert await eventually(lambda: follower.get("/exapps/app/x"), 200)
+
+
+async def test_numbers_of_people_are_written_anew(follower: Follower) -> None:
+    await follower.publisher.drop_numbers({9: "dGV4dA=="})
+
+    assert (await follower.publisher.socket.ask("show map ./users.map")).endswith(" 9 dGV4dA==")
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.02)
+
+
+async def eventually(ask: Callable[[], "asyncio.Future[int]"], status: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if await ask() == status:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+# --- processes and files ----------------------------------------------------------------------------------------------
+
+
+async def test_a_process_is_brought_back_and_in_the_end_ended() -> None:
+    child = Child("sleep", ["sleep", "1000"], SystemClock())
+    async with Tasks("test") as tasks:
+        tasks.start("sleep", child.run(lambda: None))
+        await until(lambda: child.pid is not None)
+        first = child.pid
+        child.tell(process.signal.SIGKILL)
+        await until(lambda: child.pid not in (None, first))
+        assert child.starts == 2
+
+        last = child.pid
+        await child.end(process.signal.SIGTERM, 2.0)
+
+    assert child.pid is None
+    assert last is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
+
+
+async def test_who_does_not_listen_is_killed() -> None:
+    child = Child("deaf", ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], SystemClock())
+    async with Tasks("test") as tasks:
+        tasks.start("deaf", child.run(lambda: None))
+        await asyncio.sleep(0.3)
+        await child.end(process.signal.SIGTERM, 0.2)
+
+    assert child.pid is None
+
+
+def test_an_address_that_is_taken(upstream: ExApp) -> None:
+    process.demand_free("HP_X", f"127.0.0.1:{free_port()}")
+    with pytest.raises(ConfigError, match=f"HP_X 127.0.0.1:{upstream.port}"):
+        process.demand_free("HP_X", f"127.0.0.1:{upstream.port}")
+
+
+def test_haproxys_version_and_what_is_none(tmp_path: Path) -> None:
+    found = process.find_haproxy(HAPROXY)
+    version, _has_exporter = process.version_of(found)
+    assert tuple(map(int, version.split("-")[0].split(".")[:2])) >= (2, 6)
+
+    with pytest.raises(ConfigError, match="no such-haproxy"):
+        process.find_haproxy("such-haproxy")
+    with pytest.raises(ConfigError, match="version"):
+        process.version_of("/bin/true")
+    old = tmp_path / "haproxy"
+    old.write_text("#!/bin/sh\necho 'HAProxy version 2.4.1-1 2021 +OPENSSL'\n")
+    old.chmod(0o700)
+    with pytest.raises(ConfigError, match=r"2\.4\.1"):
+        process.version_of(str(old))
+
+
+def test_a_configuration_that_haproxy_refuses(tmp_path: Path) -> None:
+    (tmp_path / "haproxy.cfg").write_text("global\n    nonsense\n")
+    with pytest.raises(ConfigError, match="nonsense"):
+        process.checked(HAPROXY, tmp_path)
+
+
+def test_connections_follow_from_the_descriptors_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for hard, most in ((1024, 329), (1 << 20, process.MAXCONN_MOST), (process.resource.RLIM_INFINITY, 16_384)):
+        monkeypatch.setattr(process.resource, "getrlimit", lambda _which, hard=hard: (hard, hard))
+        assert process.maxconn() == most
+    monkeypatch.setattr(process.resource, "getrlimit", lambda _which: (64, 64))
+    with pytest.raises(ConfigError, match="64 file descriptors"):
+        process.maxconn()
+
+
+def test_the_run_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    run = tmp_path / "a" / "run"
+    files.make_run_folder(run)
+    assert run.stat().st_mode & 0o777 == 0o700
+
+    assert files.write(run / "x", "1")
+    assert not files.write(run / "x", "1")
+    assert (run / "x").stat().st_mode & 0o777 == 0o600
+    assert files.read(run / "x") == "1"
+    assert files.read(run / "y") is None
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        files.make_run_folder(tmp_path / "file")

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""harp.proxy.policy.compile and configuration: same state, same bytes; what a change leads to."""
+
+import base64
+from dataclasses import replace
+
+import pytest
+
+from harp.proxy.model import AppId, Identity, Level, Route
+from harp.proxy.policy import backends, configuration, frontend, shape
+from harp.proxy.policy import compile as policy
+from harp.proxy.policy.compile import DropEntry, PutEntry, Reload, RuntimeCommands, SwitchMap
+from harp.proxy.policy.shape import Shape
+from tests.fakes.haproxy import KEY_DIGEST, app
+
+SHAPE = Shape(run="/run/harp", binds=("127.0.0.1:8780",), agent="unix@/a", control="/c", key_digest=KEY_DIGEST)
+A, B = AppId("a"), AppId("b")
+ROUTE = Route("^/x", Level.USER, (401, 403))
+OTHER = Route("^/y", Level.PUBLIC)
+
+
+def state(old: policy.State | None = None, **apps: policy.Known) -> policy.State:
+    return policy.placed(old, SHAPE, {AppId(name): known for name, known in apps.items()})
+
+
+def test_same_state_same_bytes_in_whichever_order_it_came() -> None:
+    first = state(a=app(1, ROUTE), b=app(2, OTHER))
+    second = state(b=app(2, OTHER), a=app(1, ROUTE))
+
+    assert policy.files(first) == policy.files(second)
+
+
+def test_an_app_is_one_entry_that_points_to_its_routes() -> None:
+    files = policy.files(state(a=app(23001, ROUTE, token="t")))
+
+    nobody = base64.b64encode(b":t").decode()
+    assert files["apps.map"] == f"a 0|127.0.0.1|23001|1|{nobody}\n"
+    assert files["slot0.map"] == "^\\A/x 1:401:403\n"
+    assert files["slot1.map"] == ""
+
+
+def test_from_a_route_that_haproxy_is_not_given_the_agent_decides() -> None:
+    routes = policy.routes_of(app(1, OTHER, Route("(a+)+", Level.PUBLIC), ROUTE).app)
+
+    assert routes == ("^\\A/y 0", "^ 3")
+
+
+def test_nothing_changed_nothing_is_said() -> None:
+    old = state(a=app(1, ROUTE))
+
+    assert policy.changes(old, state(old, a=app(1, ROUTE))) == RuntimeCommands(())
+
+
+def test_an_app_comes_its_routes_first() -> None:
+    old = state()
+    new = state(old, a=app(1, ROUTE))
+
+    step = policy.changes(old, new)
+
+    assert isinstance(step, RuntimeCommands)
+    assert step.commands == (
+        SwitchMap("/run/harp/slot0.map", ("^\\A/x 1:401:403",)),
+        PutEntry("/run/harp/apps.map", "a", policy.record_text(new.apps[A], 0)),
+    )
+
+
+def test_new_routes_go_into_a_slot_that_nobody_reads() -> None:
+    old = state(a=app(1, ROUTE), b=app(2, ROUTE))
+    new = state(old, a=app(1, OTHER), b=app(2, ROUTE))
+
+    assert new.slots[B] == old.slots[B]
+    assert new.slots[A] not in old.slots.values()
+    step = policy.changes(old, new)
+    assert isinstance(step, RuntimeCommands)
+    assert [type(command) for command in step.commands] == [SwitchMap, PutEntry]
+
+
+def test_a_slot_that_was_left_a_moment_ago_is_taken_last() -> None:
+    old = state(a=app(1, ROUTE))
+    newer = state(old, a=app(1, OTHER))
+    newest = state(newer, a=app(1, ROUTE))
+
+    assert newest.slots[A] != newer.slots[A]
+
+
+def test_another_host_alone_moves_no_routes() -> None:
+    old = state(a=app(1, ROUTE))
+    step = policy.changes(old, state(old, a=app(2, ROUTE)))
+
+    assert isinstance(step, RuntimeCommands)
+    assert [type(command) for command in step.commands] == [PutEntry]
+
+
+def test_an_app_goes() -> None:
+    old = state(a=app(1, ROUTE))
+
+    assert policy.changes(old, state(old)) == RuntimeCommands((DropEntry("/run/harp/apps.map", "a"),))
+
+
+def test_more_apps_than_slots_is_a_reload_that_says_why() -> None:
+    old = state()
+    new = state(old, **{f"a{n}": app(n + 1, ROUTE) for n in range(20)})
+
+    assert new.shape.slots >= 40
+    assert policy.changes(old, new) == Reload(f"20 apps need {new.shape.slots} slots")
+    assert len(set(new.slots.values())) == 20
+
+
+def test_more_statuses_than_there_is_room_for_is_a_reload() -> None:
+    old = state(a=app(1, ROUTE))
+    new = state(old, a=app(1, Route("^/x", Level.USER, tuple(range(400, 420)))))
+
+    assert new.shape.statuses == 32
+    assert isinstance(policy.changes(old, new), Reload)
+
+
+def test_another_shape_is_a_reload() -> None:
+    old = state()
+
+    assert isinstance(policy.changes(old, replace(old, shape=replace(SHAPE, threads=2))), Reload)
+
+
+def test_seeding_says_everything_anew_and_the_apps_last() -> None:
+    commands = policy.seeding(state(a=app(1, ROUTE), b=app(2, OTHER))).commands
+
+    assert [command.path for command in commands] == [f"/run/harp/{n}.map" for n in ("slot0", "slot1", "apps")]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ä", "a|b", "a/b", "#a", "x" * 200])
+def test_an_id_that_no_map_can_hold_is_left_to_the_agent(name: str) -> None:
+    known = app(1, ROUTE, name=name)
+
+    assert not policy.is_publishable(known.app)
+    assert policy.placed(None, SHAPE, {AppId(name): known}).apps == {}
+
+
+def test_the_header_of_a_person() -> None:
+    assert (
+        base64.b64decode(policy.header_for(Identity("bjørn", Level.USER), app(1, token="t").app)) == "bjørn:t".encode()
+    )
+
+
+def test_every_word_from_outside_is_quoted() -> None:
+    assert shape.quoted('a "b" \\ $HOME #c') == '"a \\"b\\" \\\\ \\$HOME #c"'
+    with pytest.raises(ValueError, match="line"):
+        shape.quoted("a\nb")
+
+
+def test_the_key_is_in_no_file() -> None:
+    texts = policy.files(state(a=app(1, ROUTE)))
+
+    assert KEY_DIGEST in texts["haproxy.cfg"]
+    assert not any("harp-shared-key" in text for name, text in texts.items() if name.endswith(".map"))
+
+
+def test_more_than_a_hundred_failures_are_a_rate() -> None:
+    exact, rate = (configuration.haproxy_cfg(replace(SHAPE, ban_count=count, ban_window_s=60)) for count in (100, 101))
+
+    assert "gpt(100)" in exact
+    assert "gpc_rate" not in exact
+    assert "table_gpc_rate(0,bans) ge 101" in rate
+
+
+def test_the_question_waits_no_longer_than_promised() -> None:
+    assert "timeout processing 2s" in configuration.spoe_conf(SHAPE)
+    assert shape.WAIT_S < shape.ASK_S
+    assert shape.WAIT_S * (shape.ASKED_AGAIN + 1) > 25
+
+
+def test_a_slot_and_the_frontend_are_the_same_whatever_the_apps_are() -> None:
+    text = configuration.haproxy_cfg(SHAPE)
+
+    assert "\n".join(frontend.frontend(SHAPE)) in text
+    assert "\n".join(backends.slot(SHAPE, 3)) in text
+    assert backends.slot(SHAPE, 3) == [line.replace("slot4", "slot3") for line in backends.slot(SHAPE, 4)]
