@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Undone
-from benchmarks.lab.namespace import TIED, Namespace
+from benchmarks.lab.namespace import Namespace, tied
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_S = 20.0
@@ -32,7 +32,7 @@ class Running:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HARP_")}
         with log.open("ab") as sink, namespace.entered() if namespace else contextlib.nullcontext():
             self._process = subprocess.Popen(
-                [*TIED, *argv] if namespace else argv,
+                tied(argv) if namespace else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

@@ -16,9 +16,16 @@ from collections.abc import Iterator, Sequence
 _CLONE_NEWNET = 0x40000000  # unshare(2), setns(2)
 _OWN = "/proc/thread-self/ns/net"
 _NEEDED = ("ip", "tc", "setpriv")
-TIED = ("setpriv", "--pdeathsig", "KILL")
-"""In front of a command: it ends when the thread that started it does, however that ends."""
 _WAIT_S = 20.0
+
+
+def tied(argv: Sequence[str]) -> list[str]:
+    """A command that ends when the thread that starts it does, however that ends: prctl(2), PR_SET_PDEATHSIG.
+
+    The shell sees to it that the starter still lived when that was set, and is then replaced by the command.
+    """
+    if_not_orphaned = '[ "$PPID" = "$0" ] && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", if_not_orphaned, str(os.getpid()), *argv]
 
 
 def why_not() -> str | None:

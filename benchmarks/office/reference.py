@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.figures import Undone
-from benchmarks.lab.namespace import TIED
+from benchmarks.lab.namespace import tied
 from benchmarks.lab.site import Host, built
 
 _LAN_S, _WAN_S = 5, 10
@@ -36,7 +36,7 @@ def measured() -> Reference:
 
 def _rate(server: Host, client: Host, seconds: int, *words: str) -> float:
     with server.namespace.entered():
-        listening = subprocess.Popen([*TIED, "iperf3", "--server", "--one-off"], stdout=subprocess.DEVNULL)
+        listening = subprocess.Popen(tied(["iperf3", "--server", "--one-off"]), stdout=subprocess.DEVNULL)
     try:
         found = _asked(server, client, ["--time", str(seconds), *words])
         return float(found["end"]["sum_received"]["bits_per_second"]) / 8

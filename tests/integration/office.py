@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from benchmarks.lab.namespace import TIED
+from benchmarks.lab.namespace import tied
 from benchmarks.lab.site import Host
 from harp.base.errors import HarpError
 from harp.bridge import model
@@ -124,7 +124,7 @@ class Desk:
         if self.host is None:
             command += ["--listen", self.listen, "--no-discovery"]
         else:
-            command = [*TIED, *command]
+            command = tied(command)
         network = contextlib.nullcontext() if self.host is None else self.host.namespace.entered()
         with self.log.open("ab") as log, network:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())

@@ -147,11 +147,11 @@ def test_only_the_first_packet_of_a_connection_opens_it() -> None:
 
 PROGRAM = textwrap.dedent("""
     import subprocess, time
-    from benchmarks.lab.namespace import TIED
+    from benchmarks.lab.namespace import tied
     from benchmarks.lab.site import built
     with built(2) as lab:
         with lab.cloud.namespace.entered():
-            sleeper = subprocess.Popen([*TIED, "sleep", "600"])
+            sleeper = subprocess.Popen(tied(["sleep", "600"]))
         print(sleeper.pid, lab.site.wan.pid, flush=True)
         time.sleep(600)
 """)

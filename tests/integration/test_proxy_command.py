@@ -101,9 +101,9 @@ def world() -> Iterator[tuple[ExApp, Served]]:
     app.stop()
 
 
-def started(tmp_path: Path, served: Served, *verb: str) -> Running:
+def started(tmp_path: Path, served: Served, *verb: str, **changed: str) -> Running:
     port, metrics = free_port(), free_port()
-    given = variables(tmp_path, served.url, port, metrics)
+    given = {name: text for name, text in (variables(tmp_path, served.url, port, metrics) | changed).items() if text}
     home = tmp_path / "home"
     with (tmp_path / "output").open("w") as sink:
         process = subprocess.Popen(
@@ -212,6 +212,36 @@ def test_a_certificate_that_comes_later_is_taken_up_on_hup(running: Running, tmp
             break
         assert time.monotonic() < deadline, tried
         time.sleep(0.2)
+
+
+def test_a_new_key_is_taken_up_on_hup(tmp_path: Path, world: tuple[ExApp, Served]) -> None:
+    (tmp_path / "key").write_text("old-key")
+    proxy = started(tmp_path, world[1], "proxy", HP_SHARED_KEY="", HP_SHARED_KEY_FILE=str(tmp_path / "key"))
+
+    def opens(key: str) -> bool:
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{proxy.port}/exapps/app_api/info", headers={"harp-shared-key": key}
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=10) as response:
+                return bool(response.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+
+    try:
+        proxy.until("/readyz", 200, proxy.metrics)
+        assert opens("old-key")
+        (tmp_path / "key").write_text("new-key")
+        proxy.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while not opens("new-key"):
+            assert time.monotonic() < deadline
+            time.sleep(1.0)
+        assert not opens("old-key")
+    finally:
+        proxy.process.terminate()
+        assert proxy.process.wait(20) == 0
 
 
 def test_when_nothing_runs_it_is_said(tmp_path: Path, world: tuple[ExApp, Served]) -> None:

@@ -109,6 +109,42 @@ async def test_failures_are_read_lifted_and_given_back(haproxy: RealHaproxy) -> 
     assert await bans.read(haproxy.socket) == [failures]
 
 
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ({}, "127.0.0.1"),
+        ({"X-Forwarded-For": "203.0.113.5"}, "203.0.113.5"),
+        ({"X-Forwarded-For": "198.51.100.9, 203.0.113.5"}, "203.0.113.5"),
+        ({"X-Forwarded-For": "198.51.100.9, 203.0.113.5, 10.1.1.1"}, "203.0.113.5"),
+        ({"X-Forwarded-For": "198.51.100.9, unknown, 10.1.1.1"}, "10.1.1.1"),
+        ({"X-Forwarded-For": "198.51.100.9, unknown"}, "127.0.0.1"),
+        ({"X-Forwarded-For": "unknown", "X-Real-IP": "203.0.113.7"}, "203.0.113.7"),
+        ({"X-Forwarded-For": "10.1.1.1, 10.1.1.2"}, "10.1.1.1"),
+        ({"X-Forwarded-For": "2001:db8:1:2:3::4"}, "2001:db8:1:2::/64"),
+    ],
+)
+async def test_whose_failure_it_is_behind_proxies(tmp_path: Path, headers: dict[str, str], client: str) -> None:
+    state = policy.placed(None, shape(tmp_path, free_port(), trusted=("127.0.0.0/8", "10.0.0.0/8")), {})
+    haproxy = RealHaproxy(state)
+    try:
+        status, _body = await asyncio.to_thread(haproxy.get, "/no/app/at/all", headers)
+        assert status == 404
+        assert [bans.shown(failures.client) for failures in await bans.read(haproxy.socket)] == [client]
+    finally:
+        haproxy.close()
+
+
+@pytest.mark.parametrize("count", [3, 150])
+async def test_so_many_failures_are_a_ban_also_where_they_are_a_rate(tmp_path: Path, count: int) -> None:
+    haproxy = RealHaproxy(policy.placed(None, shape(tmp_path, free_port(), ban_count=count, ban_window_s=60), {}))
+    try:
+        statuses = [await get(haproxy, "/no/app") for _ in range(count + 1)]
+        assert statuses == [404] * count + [429]
+        assert (await asyncio.to_thread(haproxy.get, "/no/app", {"harp-shared-key": "key"}))[0] == 404
+    finally:
+        haproxy.close()
+
+
 def test_a_ban_ends_to_the_millisecond_also_where_the_clock_of_the_table_turns_over() -> None:
     now = (3 * MODULUS + 1000) / 1000
     failures = Failures("::1", (500, MODULUS - 100, MODULUS - 1500))

@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 import logging
+import random
 import signal
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harp.base.errors import HarpError
-from harp.base.runtime import Counters, SystemClock, Tasks
+from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.daemon.appplane import load_settings
 from harp.proxy.appapi import ControlApi
 from harp.proxy.callers import Callers, Numbers
@@ -112,7 +113,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.set)
         loop.add_signal_handler(signal.SIGUSR1, haproxy_is_new)
-        loop.add_signal_handler(signal.SIGHUP, lambda: _read_again(home, publisher))
+        loop.add_signal_handler(signal.SIGHUP, lambda: _read_again(home, publisher, control, nextcloud))
         try:
             registry.preload(remembered_apps(run))
             publisher.write_files()
@@ -120,9 +121,13 @@ async def _run(home: Path, settings: ProxySettings) -> None:
             await agent.start(settings.agent or f"unix@{run}/agent.sock")
             await control.start(run / "control.sock")
             await figures.start(settings.metrics)
-            tasks.start("publisher", publisher.follow())
-            tasks.start("freshness", registry.keep_fresh())
-            tasks.start("memory", _remember(run, numbers, publisher, clock, seeded))
+            duties = {
+                "publisher": publisher.follow,
+                "freshness": registry.keep_fresh,
+                "memory": lambda: _remember(run, numbers, publisher, clock, seeded),
+            }
+            for name, duty in duties.items():
+                tasks.supervise(name, duty, backoff=Backoff(), jitter=random.random, clock=clock)
             if (run / "haproxy.sock").exists():
                 haproxy_is_new()
             files.write(run / "ready", "ready\n")
@@ -154,11 +159,16 @@ def remembered_apps(run: Path) -> list[ExApp]:
         return []
 
 
-def _read_again(home: Path, publisher: Publisher) -> None:
+def _read_again(home: Path, publisher: Publisher, control: ControlApi, nextcloud: NextcloudClient) -> None:
+    """Key, certificate and HAProxy's part of the settings; what only a start can change waits for one."""
     try:
-        publisher.reshape(shape_of(load_settings(home)))
+        settings = load_settings(home)
+        publisher.reshape(shape_of(settings))
     except HarpError as error:
         _log.error("the settings cannot be read again, the old ones go on: %s", error)
+        return
+    control.rekey(settings.key)
+    nextcloud.rekey(settings.key)
 
 
 async def _give_back(run: Path, seeded: asyncio.Event) -> None:

@@ -35,6 +35,10 @@ class ControlApi:
         self._runner: web.AppRunner | None = None
         self._has_warned = False
 
+    def rekey(self, key: str) -> None:
+        """From now on this key opens, and no other."""
+        self._key = key.encode()
+
     async def start(self, path: Path) -> None:
         """Listens; the socket of a run before is taken over."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admitted])

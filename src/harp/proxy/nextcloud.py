@@ -56,6 +56,10 @@ class NextcloudClient:
     ) -> None:
         await self._session.close()
 
+    def rekey(self, key: str) -> None:
+        """From now on Nextcloud is asked with this key."""
+        self._key = key
+
     async def exapp(self, app: AppId) -> ExApp | None:
         """The record of an app; ``None`` for 401 and 404. Raises :class:`NextcloudUnsure`."""
         status, body = await self._get("exapp-meta", app, {"user-agent": f"Harp/{__version__}"})

@@ -80,7 +80,7 @@ class Figures:
                 aiohttp.ClientSession(
                     connector=aiohttp.UnixConnector(name), timeout=aiohttp.ClientTimeout(total=_SCRAPE_S)
                 ) as session,
-                session.get("http://inside/metrics") as response,
+                session.get("http://inside/metrics?scope=global&scope=frontend&scope=backend") as response,
             ):
                 if response.status == 200:
                     return await response.read()
