@@ -50,6 +50,17 @@ def test_075_a_person_is_named_with_the_token(
     assert exapp.last.values("authorization-app-api") == [caller_token(user)]
 
 
+def test_a_new_token_of_the_app_is_used_at_once_for_who_is_known_too(
+    harp: Harp, exapp: ExApp, app: str, person: Person, someone: Caller
+) -> None:
+    session = [cookie(person("alice"))]
+    assert someone.get(f"/exapps/{app}/user", session).status == 200
+    harp.store(app, exapp.record(route("^/user", 1), exapp_token="another-token"))
+
+    assert someone.get(f"/exapps/{app}/user", session).status == 200
+    assert exapp.last.values("authorization-app-api") == [caller_token("alice", "another-token")]
+
+
 @pytest.mark.contract(76)
 def test_076_nobody_is_named_with_the_token(exapp: ExApp, app: str, someone: Caller) -> None:
     assert someone.get(f"/exapps/{app}/x").status == 200

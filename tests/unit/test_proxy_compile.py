@@ -9,7 +9,7 @@ import pytest
 from harp.proxy.model import AppId, Identity, Level, Route
 from harp.proxy.policy import backends, configuration, frontend, shape
 from harp.proxy.policy import compile as policy
-from harp.proxy.policy.compile import DropEntry, PutEntry, Reload, RuntimeCommands, SwitchMap
+from harp.proxy.policy.compile import DropEntry, ForgetSessions, PutEntry, Reload, RuntimeCommands, SwitchMap
 from harp.proxy.policy.shape import Shape
 from tests.fakes.haproxy import KEY_DIGEST, app
 
@@ -62,6 +62,15 @@ def test_an_app_comes_its_routes_first() -> None:
         SwitchMap("/run/harp/slot0.map", ("^\\A/x 1:401:403",)),
         PutEntry("/run/harp/apps.map", "a", policy.record_text(new.apps[A], 0)),
     )
+
+
+def test_a_new_token_makes_haproxy_forget_whom_it_knows_after_all_else_is_said() -> None:
+    old = state(a=app(1, ROUTE))
+
+    step = policy.changes(old, state(old, a=app(1, ROUTE, token="another")))
+
+    assert isinstance(step, RuntimeCommands)
+    assert [type(command) for command in step.commands] == [PutEntry, ForgetSessions]
 
 
 def test_new_routes_go_into_a_slot_that_nobody_reads() -> None:

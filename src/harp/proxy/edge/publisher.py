@@ -105,7 +105,7 @@ class Publisher:
         seeds, self._seeds = self._seeds, False
         if seeds:
             # Numbers of an earlier agent mean nothing to this one.
-            await self.socket.ask("clear table sessions")
+            await self.socket.do(policy.ForgetSessions())
             step = policy.seeding(wanted)
         if step.commands:
             self._write(wanted)

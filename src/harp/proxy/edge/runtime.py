@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harp.base.errors import HarpError
 from harp.base.sockets import short_name
-from harp.proxy.policy.compile import Command, DropEntry, PutEntry, SwitchMap
+from harp.proxy.policy.compile import Command, DropEntry, ForgetSessions, PutEntry, SwitchMap
 
 TIMEOUT_S = 5.0
 CHUNK = 12_000
@@ -50,9 +50,11 @@ class RuntimeSocket:
             writer.close()
 
     async def do(self, command: Command) -> None:
-        """One change of a map. Raises :class:`RuntimeSocketError`."""
+        """One change. Raises :class:`RuntimeSocketError`."""
         if isinstance(command, SwitchMap):
             await self._switch(command)
+        elif isinstance(command, ForgetSessions):
+            await self._quietly("clear table sessions")
         elif isinstance(command, PutEntry):
             # An entry that is not there yet cannot be set.
             if await self._has(command):

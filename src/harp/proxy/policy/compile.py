@@ -69,7 +69,12 @@ class DropEntry:
     key: str
 
 
-Command = SwitchMap | PutEntry | DropEntry
+@dataclass(frozen=True, slots=True)
+class ForgetSessions:
+    """Whoever is known is asked about anew; the agent has the answers."""
+
+
+Command = SwitchMap | PutEntry | DropEntry | ForgetSessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,10 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
         text = record_text(known, slot)
         if name not in old.apps or record_text(old.apps[name], old.slots[name]) != text:
             put.append(PutEntry(apps, name, text))
-    return RuntimeCommands((*dropped, *switched, *put))
+    # The header that stands behind a known person holds the app's token.
+    tokens = {name: known.app.token for name, known in old.apps.items()}
+    is_renewed = any(tokens.get(name, known.app.token) != known.app.token for name, known in new.apps.items())
+    return RuntimeCommands((*dropped, *switched, *put, *([ForgetSessions()] if is_renewed else [])))
 
 
 def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
