@@ -292,13 +292,15 @@ def test_strangers_get_silence(ada: Desk) -> None:
     chance = random.Random(13)
     for size in (0, 1, 152, 153, 5000):
         with socket.create_connection((host, int(port)), timeout=30) as stranger:
-            stranger.sendall(chance.randbytes(size))
-            stranger.shutdown(socket.SHUT_WR)
             heard = b""
             try:
+                stranger.sendall(chance.randbytes(size))
+                stranger.shutdown(socket.SHUT_WR)
                 heard = stranger.recv(100)
-            except ConnectionResetError:
-                pass
+            except TimeoutError:
+                raise
+            except OSError:
+                pass  # The door was shut while it still spoke.
             assert heard == b""
     assert ada.status().error == ""
 

@@ -8,13 +8,16 @@ from pathlib import Path as FilePath
 import pytest
 
 from harp.identity import keyring
+from harp.sync.engine.guard import Limits
 from harp.sync.model import Entry, Kind, Path
 from harp.sync.service import opening
 from harp.sync.service.author import Author
+from harp.sync.service.departures import Departures
 from harp.sync.service.inquiry import Inquiry
 from harp.sync.service.observer import Observer
 from harp.sync.service.offers import Offering
 from harp.sync.service.replica import Replica
+from harp.sync.service.sentry import Sentry
 
 
 @pytest.fixture
@@ -31,7 +34,9 @@ def replica(tmp_path: FilePath) -> Iterator[Replica]:
 def observer(replica: Replica) -> Iterator[Observer]:
     with ThreadPoolExecutor(1) as executor:
         offering = Offering(replica.root, replica.keys, replica.folder, lambda _: None, lambda _: None)
-        yield Observer(replica, executor, offering, lambda _: False)
+        departures = Departures(replica, Sentry(replica, Limits()), lambda: True)
+        departures.settle_s = 0.0
+        yield Observer(replica, executor, offering, lambda _: False, departures)
 
 
 def said(replica: Replica, observer: Observer) -> list[Entry]:
