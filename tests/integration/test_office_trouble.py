@@ -77,8 +77,8 @@ def test_a_neighbour_that_hands_on_other_bytes_is_found_out_and_passed_over(tmp_
         found.cloud.write("sequel", second)
         found.have("sequel", second, *honest, timeout_s=60)
         found.have("sequel", second, liar)
-        # By now it is on the bench: it fetches for itself, they for each other.
-        assert found.site.wan.traffic().down - before < 2.2 * len(second)
+        # By now it is on the bench, and the source does not know: at worst each of the three fetches for itself.
+        assert found.site.wan.traffic().down - before < 3.3 * len(second)
         assert "something else than was asked for" in "".join(desk.log.read_text() for desk in honest)
         found.office.agreed(*found.everyone())
         for desk in found.everyone():
