@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who is measured: the upstream itself, HAProxy with one server, Harp, the reference; each on ports of its own."""
 
+import abc
 import json
 import os
 import shutil
@@ -37,7 +38,7 @@ def cpu_by_program(pid: int) -> dict[str, float]:
     return found
 
 
-class Peer:
+class Peer(abc.ABC):
     """Something that answers on :attr:`port` of 127.0.0.1."""
 
     name = ""
@@ -53,8 +54,9 @@ class Peer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @abc.abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Runs it until it answers. Raises :class:`Undone` where it does not."""
 
     def stop(self) -> None:
         if self.running is not None:
