@@ -52,15 +52,16 @@ class Office:
                 self._peers[device] = peer
                 self.hood.came(device, now=now)
                 self._circle = None
-        for device in near:
-            if linked[device].is_settled:
-                self.hood.settled(device)
+        # Settled with less than we know says nothing of what we know: it may just be telling us that it lacks it.
+        have_all = [device for device in near if linked[device].is_settled and dag.covers(linked[device].said, ours)]
+        for device in have_all:
+            self.hood.settled(device)
         sources = frozenset() if self._settings.lan_only else linked.keys() - near.keys()
         self.hood.stand(sources=frozenset(sources), is_cache=self._settings.is_cache)
         is_alone = members <= len(linked) + 1
         self.hood.quiet_until = 0.0 if is_alone else self._started_s + FIND_S
         self.is_waited_for = bool(self._peers)
-        self.is_served = any(linked[device].is_settled and dag.covers(linked[device].said, ours) for device in near)
+        self.is_served = bool(have_all)
 
     def may_ask(self, one: Correspondent) -> bool:
         """Whether content may come from a peer at all."""
