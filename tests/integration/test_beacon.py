@@ -4,6 +4,7 @@
 import asyncio
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.beaconform import BeaconKind, decode_beacon, encode_beacon
 from harp.sync.transport.freshness import slot_of
 from harp.sync.transport.interfaces import Interface, interfaces
-from harp.sync.transport.leg import IPV4_GROUP
+from harp.sync.transport.leg import BEACON_PORT, IPV4_GROUP
 
 PHOTOS, MUSIC, STRANGE = b"p" * 32, b"m" * 32, b"x" * 32
 DEADLINE_S = 20.0
@@ -295,12 +296,15 @@ class Machine:
                 [sys.executable, "-c", PROGRAM, str(port), secret],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                bufsize=0,  # a line that select does not see is none
                 env=os.environ | {"PYTHONPATH": str(source)},
             )
         assert self.line() == "started"
 
     def line(self) -> object:
         assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], DEADLINE_S)
+        assert readable, f"nothing was found within {DEADLINE_S:.0f} s"
         said = self._process.stdout.readline()
         assert said, "the beacon's process ended"
         return json.loads(said)
@@ -329,3 +333,18 @@ async def test_two_machines_on_a_bridge_find_each_other_and_a_third_learns_nothi
     assert stranger.rest() == []
     alice.rest()
     bob.rest()
+
+
+@pytest.mark.root
+async def test_a_question_is_answered_from_whatever_port_it_comes(hosts: list[Host]) -> None:
+    alice = Machine(hosts[0], 1001, "the folder")
+    for port in range(40_000, 40_016):
+        with hosts[1].namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.settimeout(DEADLINE_S)
+            asker.bind((hosts[1].address, port))
+            asker.sendto(question(b"the folder".ljust(32)), (IPV4_GROUP, BEACON_PORT))
+            data, source = asker.recvfrom(1000)
+        answer = decode_beacon(data)
+        assert answer is not None
+        assert (answer.kind, answer.port, source[0]) == (BeaconKind.ANSWER, 1001, hosts[0].address)
+    alice.rest()

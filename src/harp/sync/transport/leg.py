@@ -52,9 +52,10 @@ def opened(interface: Interface, port: int) -> Leg:
         mouth = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         for one in (ear, mouth):
             one.setblocking(False)
-        # Several daemons on one machine each have their own ear at the same group and port.
+        # Several daemons on one machine, and several networks of one daemon, each have their own ear at the same group
+        # and port. Not SO_REUSEPORT: with it a datagram was seen to reach one of them by its source port, whatever
+        # network that one joined, and an ear that hears another network's question cannot answer it.
         ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         join = _join_ipv4 if family == socket.AF_INET else _join_ipv6
         leg = Leg(ear, mouth, join(ear, mouth, interface, port))
         undo.pop_all()
