@@ -296,7 +296,7 @@ class Machine:
                 [sys.executable, "-c", PROGRAM, str(port), secret],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                bufsize=0,  # a line that select does not see is none
+                bufsize=0,  # unbuffered, so that select sees each line that was not read yet
                 env=os.environ | {"PYTHONPATH": str(source)},
             )
         assert self.line() == "started"
@@ -304,7 +304,7 @@ class Machine:
     def line(self) -> object:
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], DEADLINE_S)
-        assert readable, f"nothing was found within {DEADLINE_S:.0f} s"
+        assert readable, f"the beacon said nothing within {DEADLINE_S:.0f} s"
         said = self._process.stdout.readline()
         assert said, "the beacon's process ended"
         return json.loads(said)
