@@ -77,8 +77,8 @@ def test_a_neighbour_that_hands_on_other_bytes_is_found_out_and_passed_over(tmp_
         found.cloud.write("sequel", second)
         found.have("sequel", second, *honest, timeout_s=60)
         found.have("sequel", second, liar)
-        # By now it is on the bench, and the source does not know: at worst each of the three fetches for itself.
-        assert found.site.wan.traffic().down - before < 3.3 * len(second)
+        # By now it is on the bench, and the source does not know: it gets its own copy, and the others share one.
+        assert found.site.wan.traffic().down - before < 2.2 * len(second)
         assert "something else than was asked for" in "".join(desk.log.read_text() for desk in honest)
         found.office.agreed(*found.everyone())
         for desk in found.everyone():
@@ -102,8 +102,7 @@ def test_a_line_that_is_cut_and_mended_carries_twice_at_most_what_was_on_its_way
         found.have("later", later, *found.desks[0], timeout_s=60)
         found.have("memo", memo, found.cloud, timeout_s=60)
         found.office.agreed(*found.everyone())
-        # Silence of two seconds looks like a device that is stuck: what was asked for then may come to another as well.
-        assert found.site.wan.traffic().down < 1.6 * (len(film) + len(later))
+        assert found.site.wan.traffic().down < 1.3 * (len(film) + len(later))
         assert found.site.wan.traffic().up < 0.2 * len(film) + 1.3 * len(memo)
         for desk in found.everyone():
             desk.verified()

@@ -140,6 +140,21 @@ def test_a_neighbour_that_leaves_is_waited_for_no_more(branch: tuple[Device, Dev
     assert ben.tree() == cloud.tree()
 
 
+def test_neighbours_agree_among_themselves_though_a_benched_one_has_everything(tmp_path: FilePath) -> None:
+    cloud, ben, cleo, liar = office(tmp_path, Role.READ_WRITE, Role.READ_WRITE, Role.READ_WRITE)
+    for one in (ben, cleo, liar):
+        far(cloud, one)
+    settle(cloud, ben, cleo, liar)
+    cloud.put("film", FILM)
+    cloud.looks()
+    settle(cloud, liar)
+    for one in (ben, cleo):
+        one.loop.courier._questions._benched[liar.key.device_id] = time.monotonic() + 60.0
+    settle(cloud, ben, cleo, liar)
+    assert ben.tree() == cleo.tree() == cloud.tree()
+    assert set(asked_of(cloud, ben, cleo).values()) == {1}
+
+
 def test_tidings_go_into_one_message_or_as_many_as_it_takes() -> None:
     ids = [ChunkId(number.to_bytes(32, "big")) for number in range(MAX_TIDINGS)]
     some = Tidings(

@@ -99,6 +99,68 @@ def test_silence_makes_nobody_more_patient() -> None:
     assert asked(queue, B, 11, now=5.0) == [None]
 
 
+def test_a_few_bytes_of_talk_do_not_make_a_line_slow() -> None:
+    queue = SiteQueue[int]()
+    asked(queue, A, *range(12))
+    for step in range(11):
+        acked = step * CHUNK_BYTES
+        for request in queue.take({A: Line(CHUNK_BYTES, acked, 0.04), B: IDLE}, now=step * 0.25):
+            queue.sent(A, request.id, Line(CHUNK_BYTES, acked, 0.04))
+    # A holds all that may be on its way; B is told one thing and another.
+    for step in range(1, 12):
+        talk = {A: Line(CHUNK_BYTES, 10 * CHUNK_BYTES, 0.04), B: Line(0, step * 100, 0.04)}
+        queue.look(talk, now=2.5 + step * 0.22)
+    assert asked(queue, B, 11, now=5.0) == [None]
+
+
+def on_their_way(queue: SiteQueue[int]) -> dict[DeviceId, Line]:
+    """A and B have been sent what they asked for, at 0.0, and have taken in nothing of it."""
+    asked(queue, A, 0, 2)
+    asked(queue, B, 1)
+    queue.take({A: IDLE, B: IDLE, C: IDLE}, now=0.0)
+    return {A: Line(CHUNK_BYTES, 0, 0.04), B: Line(CHUNK_BYTES, 0, 0.04), C: IDLE}
+
+
+def test_when_all_fall_silent_together_it_is_the_line_and_nothing_is_given_away() -> None:
+    queue = SiteQueue[int]()
+    cut = on_their_way(queue)
+    asked(queue, C, 3)
+    assert [one.number for one in queue.take(cut, now=STUCK_S)] == [3], "one thing shows whether the line is alive"
+    cut[C] = Line(CHUNK_BYTES, 0, 0.04)
+    assert queue.take(cut, now=9.0) == []
+    assert asked(queue, C, 0, now=9.0) == [A]
+    # It is mended: whoever has its bytes sent again a moment later is not late.
+    mended = {**cut, B: Line(0, CHUNK_BYTES, 0.04), C: Line(0, CHUNK_BYTES, 0.04)}
+    queue.look(mended, now=9.1)
+    assert asked(queue, C, 2, now=9.1 + STUCK_S - 0.1) == [A]
+    queue.look(mended, now=9.1 + STUCK_S)
+    assert asked(queue, B, 2, now=9.1 + STUCK_S) == [None], "A has had its time"
+
+
+def test_two_that_freeze_together_are_found_out_by_what_a_third_takes_in() -> None:
+    queue = SiteQueue[int]()
+    frozen = on_their_way(queue)
+    queue.look(frozen, now=STUCK_S)
+    assert asked(queue, C, 0, 1, now=STUCK_S) == [None, B], "one for a trial"
+    assert [one.device for one in queue.take(frozen, now=STUCK_S)] == [C]
+    queue.look({**frozen, C: Line(0, CHUNK_BYTES, 0.04)}, now=STUCK_S + 0.1)
+    queue.look({**frozen, C: Line(0, CHUNK_BYTES, 0.04)}, now=2 * STUCK_S)
+    assert asked(queue, C, 1, now=2 * STUCK_S) == [B]
+    lively = {**frozen, C: Line(CHUNK_BYTES, CHUNK_BYTES + 1, 0.04)}
+    queue.look(lively, now=2 * STUCK_S + 0.1)
+    assert asked(queue, C, 1, now=2 * STUCK_S + 0.1) == [None]
+
+
+def test_whoever_insists_does_so_against_the_one_it_was_named() -> None:
+    queue = SiteQueue[int]()
+    assert asked(queue, C, 1) == [None]
+    assert asked(queue, A, 1) == [C]
+    assert asked(queue, B, 1) == [C]
+    assert asked(queue, A, 1, now=0.1) == [None], "A does not trust C"
+    assert asked(queue, B, 1, now=0.1) == [A], "nor does B, but A it may trust"
+    assert asked(queue, B, 1, now=0.2) == [None]
+
+
 def test_who_leaves_and_what_is_cancelled_is_forgotten() -> None:
     queue = SiteQueue[int]()
     asked(queue, A, 0, 1)

@@ -197,15 +197,22 @@ class Neighbourhood:
         if want is None:
             return
         want.source, want.asked_at, want.insists = source, now, False
-        want.suspects = {device for device, known in self._neighbours.items() if self._is_doubted(known, id_, source)}
+        want.suspects = {
+            device for device, known in self._neighbours.items() if self._is_doubted(known, id_, source, now)
+        }
         for known in self._neighbours.values():
             if id_ in known.missing:
                 self._say(known, now).fetching[id_] = source
 
-    def _is_doubted(self, known: _Neighbour, id_: ChunkId, source: DeviceId) -> bool:
-        """Whether ``source`` gives us what it claims shows that it lied; of what others give it, they know."""
+    def _is_doubted(self, known: _Neighbour, id_: ChunkId, source: DeviceId, now: float) -> bool:
+        """Whether ``source`` gives us what it claims shows that it lied; of what others give it, they know.
+
+        Who asks because the source named somebody unknown crosses claims that are as good as its own.
+        """
         claim = known.claims.get(id_)
-        return claim is not None and (claim.source == source or claim.source not in {None, *self.sources})
+        if claim is None or self._has_claim(known, id_, now):
+            return False
+        return claim.source == source or claim.source not in {None, *self.sources}
 
     def unasked(self, id_: ChunkId, *, now: float) -> None:
         """What we asked for over the WAN will not come from there: others may try."""

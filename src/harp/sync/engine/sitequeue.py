@@ -28,6 +28,9 @@ INSIST_S: Final = 1.0
 GIVEN_S: Final = 10.0
 """How long it is remembered who was given what."""
 _RATE_EVERY_S: Final = 0.2
+_RATE_BYTES: Final = 16 * 1024
+"""Less than this says nothing of the line: a few control messages go on while one device holds up all content."""
+_RATE_WITHIN_S: Final = 4.0
 _RATE_WEIGHT: Final = 0.4
 
 
@@ -50,8 +53,12 @@ class Request(NamedTuple, Generic[R]):
 @dataclass(slots=True)
 class _Device:
     acked: int = 0
+    unacked: int = 0
     moved_at: float = 0.0
+    is_silent: bool = False
+    """It has taken in nothing for longer than it may."""
     is_stuck: bool = False
+    """It alone is silent: the line is not."""
     on_way: deque[tuple[int, bytes]] = field(default_factory=deque)
     """Ids that were sent, each with what ``Line.acked`` is once it has arrived."""
 
@@ -63,6 +70,13 @@ class _Given:
     """None while it waits or is on its way."""
 
 
+class _Told(NamedTuple):
+    """A device that asked was named another one."""
+
+    at: float
+    named: DeviceId
+
+
 class SiteQueue(Generic[R]):
     """Requests leave in the order of their arrival, those of a device that is stuck excepted."""
 
@@ -70,7 +84,7 @@ class SiteQueue(Generic[R]):
         self._waiting: OrderedDict[tuple[DeviceId, R], Request[R]] = OrderedDict()
         self._devices: dict[DeviceId, _Device] = {}
         self._given: dict[bytes, _Given] = {}
-        self._told: dict[tuple[DeviceId, bytes], float] = {}
+        self._told: dict[tuple[DeviceId, bytes], _Told] = {}
         self._expire_at = 0.0
         self.displaced: list[Request[R]] = []
         """What another device got in place of the one that waited for it; whoever takes them answers them so."""
@@ -79,6 +93,8 @@ class SiteQueue(Generic[R]):
         self._rate_at = 0.0
         self._rate_acked = 0
         self._was_busy = False
+        self._is_dark = False
+        """All that have something on their way are silent together: it is the line, and none of them is to blame."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -87,19 +103,33 @@ class SiteQueue(Generic[R]):
         """Queues a request; or the device that gets it instead, and is to be asked, by what was seen last."""
         device, number, id_ = request
         given = self._given.get(id_)
-        insists = now < self._told.pop((device, id_), -INSIST_S) + INSIST_S
-        if given is not None and given.device != device and not insists:
-            other = self._devices.get(given.device)
-            is_fresh = given.arrived_at is None or now < given.arrived_at + STUCK_S
-            if other is not None and not other.is_stuck and is_fresh:
-                self._told[device, id_] = now
-                return given.device
+        if given is not None and given.device != device and self._is_named(given, device, id_, now=now):
+            self._told[device, id_] = _Told(now, given.device)
+            return given.device
+        self._told.pop((device, id_), None)
         self._devices.setdefault(device, _Device(moved_at=now))
         if given is not None and given.device != device:
             self._displace(given.device, id_)
         self._given[id_] = _Given(device)
         self._waiting[device, number] = request
         return None
+
+    def _is_named(self, given: _Given, device: DeviceId, id_: bytes, *, now: float) -> bool:
+        """Whether ``device`` is to be told that another one gets it."""
+        told = self._told.get((device, id_))
+        if told is not None and told.named == given.device and now < told.at + INSIST_S:
+            return False
+        if given.arrived_at is not None and now >= given.arrived_at + STUCK_S:
+            return False
+        other = self._devices.get(given.device)
+        if other is None or other.is_stuck:
+            return False
+        return not (other.is_silent and self._is_free(device))
+
+    def _is_free(self, device: DeviceId) -> bool:
+        """Nothing waits for it or is on its way to it: what it is sent shows whether the line is alive."""
+        known = self._devices.get(device)
+        return (known is None or not known.unacked) and not self.waiting(device)
 
     def _displace(self, device: DeviceId, id_: bytes) -> None:
         """What waits for a device that is stuck goes to another one, and is not sent to it as well when it is back."""
@@ -125,7 +155,7 @@ class SiteQueue(Generic[R]):
         for key in [key for key in self._waiting if key[0] == device]:
             del self._waiting[key]
         self._given = {id_: given for id_, given in self._given.items() if given.device != device}
-        self._told = {told: at for told, at in self._told.items() if told[0] != device}
+        self._told = {key: told for key, told in self._told.items() if key[0] != device}
 
     def position(self, device: DeviceId, number: R) -> int | None:
         """How many stand before it; None where it does not wait."""
@@ -157,14 +187,20 @@ class SiteQueue(Generic[R]):
         self.look(lines, now=now)
         self._expire(now)
         room = self.room(lines)
+        probed = set[DeviceId]()
         taken: list[Request[R]] = []
-        for request in self._waiting.values() if room > 0 else ():
+        for request in self._waiting.values() if room > 0 or self._is_dark else ():
             device = self._devices.get(request.device)
             if device is None or device.is_stuck or request.device not in lines:
                 continue
+            if room <= 0:
+                # On a line that seems dead, one thing for each that has nothing on its way shows whether it is.
+                if not self._is_dark or device.unacked or request.device in probed:
+                    continue
+                probed.add(request.device)
             taken.append(request)
             room -= CHUNK_BYTES
-            if room <= 0:
+            if room <= 0 and not self._is_dark:
                 break
         for request in taken:
             del self._waiting[request.device, request.number]
@@ -186,20 +222,38 @@ class SiteQueue(Generic[R]):
         """Sees which devices have taken something in, and how fast all of them do."""
         on_way = sum(line.unacked for device, line in lines.items() if not self._is_stuck(device))
         patience_s = STUCK_S + (on_way / self.rate if self.rate else 0.0)
+        has_moved = False
         for device, line in lines.items():
             known = self._devices.setdefault(device, _Device(moved_at=now))
+            has_moved |= line.acked != known.acked
             if line.acked != known.acked or not line.unacked:
-                known.acked, known.moved_at = line.acked, now
-            known.is_stuck = now - known.moved_at >= patience_s
+                known.moved_at = now
+            known.acked, known.unacked = line.acked, line.unacked
             while known.on_way and known.on_way[0][0] <= line.acked:
                 given = self._given.get(known.on_way.popleft()[1])
                 if given is not None and given.device == device:
                     given.arrived_at = now
-        acked = sum(line.acked for line in lines.values())
+        self._judge([self._devices[device] for device in lines], patience_s, has_moved=has_moved, now=now)
+        self._measure(sum(line.acked for line in lines.values()), now)
+
+    def _judge(self, devices: list[_Device], patience_s: float, *, has_moved: bool, now: float) -> None:
+        """Who is stuck. Two that fall silent together are not, if nobody moves: the line may be cut for a while."""
+        busy = [known for known in devices if known.unacked]
+        if self._is_dark and has_moved:
+            # The line is back; each has its time again to show that it is there too.
+            for known in busy:
+                known.moved_at = now
+        for known in devices:
+            known.is_silent = now - known.moved_at >= patience_s
+        self._is_dark = len(busy) > 1 and all(known.is_silent for known in busy)
+        for known in devices:
+            known.is_stuck = known.is_silent and not self._is_dark
+
+    def _measure(self, acked: int, now: float) -> None:
         passed = now - self._rate_at
-        if not self._was_busy or acked < self._rate_acked or passed > 10 * _RATE_EVERY_S:
+        if not self._was_busy or self._is_dark or acked < self._rate_acked or passed > _RATE_WITHIN_S:
             self._rate_at, self._rate_acked = now, acked
-        elif passed >= _RATE_EVERY_S and acked > self._rate_acked:
+        elif passed >= _RATE_EVERY_S and acked >= self._rate_acked + _RATE_BYTES:
             # While nobody takes anything in, the line may be as fast as it was: silence is not slowness.
             rate = (acked - self._rate_acked) / passed
             self.rate = rate if not self.rate else self.rate + _RATE_WEIGHT * (rate - self.rate)
@@ -214,4 +268,4 @@ class SiteQueue(Generic[R]):
             for id_, given in self._given.items()
             if given.arrived_at is None or now < given.arrived_at + GIVEN_S
         }
-        self._told = {told: at for told, at in self._told.items() if now < at + INSIST_S}
+        self._told = {key: told for key, told in self._told.items() if now < told.at + INSIST_S}

@@ -334,7 +334,8 @@ class Courier:
         wanted: dict[bytes, _Wanted] = {}
         hood = self._office.hood
         wants: Iterable[Want] = self._wants(wanted)
-        if self._office.is_waited_for and not self._office.is_served:
+        is_served = any(not self._questions.is_benched(device, now=now) for device in self._office.served_by)
+        if self._office.is_waited_for and not is_served:
             wants = list(wants)
             self._office.want(
                 (want.id for want in wants),
@@ -430,6 +431,8 @@ class Courier:
             else:
                 self._questions.refused(arrival, now=now)
                 self._office.hood.refused(id_, arrival.device, now=now)
+                if self._questions.is_benched(arrival.device, now=now):
+                    self._office.hood.bench(arrival.device, now=now)
                 self._note_unwritten(id_)
 
     def _keep(self, arrival: Arrival) -> None:

@@ -35,8 +35,8 @@ class Office:
         self.is_waited_for = False
         """Neighbours wait for what we fetch: what comes is to be announced at once."""
 
-        self.is_served = False
-        """A neighbour has everything that we can want: there is nothing to agree on."""
+        self.served_by: tuple[DeviceId, ...] = ()
+        """Neighbours that have all that we can want: with one that keeps its word there is nothing to agree on."""
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class Office:
         is_alone = members <= len(linked) + 1
         self.hood.quiet_until = 0.0 if is_alone else self._started_s + FIND_S
         self.is_waited_for = bool(self._peers)
-        self.is_served = bool(have_all)
+        self.served_by = tuple(have_all)
 
     def may_ask(self, one: Correspondent) -> bool:
         """Whether content may come from a peer at all."""
