@@ -113,42 +113,53 @@ def test_a_few_bytes_of_talk_do_not_make_a_line_slow() -> None:
     assert asked(queue, B, 11, now=5.0) == [None]
 
 
-def on_their_way(queue: SiteQueue[int]) -> dict[DeviceId, Line]:
+def on_their_way(queue: SiteQueue[int], *, is_lost: bool) -> dict[DeviceId, Line]:
     """A and B have been sent what they asked for, at 0.0, and have taken in nothing of it."""
     asked(queue, A, 0, 2)
     asked(queue, B, 1)
     queue.take({A: IDLE, B: IDLE, C: IDLE}, now=0.0)
-    return {A: Line(CHUNK_BYTES, 0, 0.04), B: Line(CHUNK_BYTES, 0, 0.04), C: IDLE}
+    return {A: Line(CHUNK_BYTES, 0, 0.04, is_lost), B: Line(CHUNK_BYTES, 0, 0.04, is_lost), C: IDLE}
 
 
-def test_when_all_fall_silent_together_it_is_the_line_and_nothing_is_given_away() -> None:
+def test_while_nobody_is_reached_it_is_the_line_and_nothing_is_given_away() -> None:
     queue = SiteQueue[int]()
-    cut = on_their_way(queue)
+    cut = on_their_way(queue, is_lost=True)
     asked(queue, C, 3)
     assert [one.number for one in queue.take(cut, now=STUCK_S)] == [3], "one thing shows whether the line is alive"
-    cut[C] = Line(CHUNK_BYTES, 0, 0.04)
+    cut[C] = Line(CHUNK_BYTES, 0, 0.04, is_lost=True)
     assert queue.take(cut, now=9.0) == []
     assert asked(queue, C, 0, now=9.0) == [A]
     # It is mended: whoever has its bytes sent again a moment later is not late.
     mended = {**cut, B: Line(0, CHUNK_BYTES, 0.04), C: Line(0, CHUNK_BYTES, 0.04)}
     queue.look(mended, now=9.1)
     assert asked(queue, C, 2, now=9.1 + STUCK_S - 0.1) == [A]
-    queue.look(mended, now=9.1 + STUCK_S)
-    assert asked(queue, B, 2, now=9.1 + STUCK_S) == [None], "A has had its time"
+    # However rarely anybody else hears something: A has had its time.
+    queue.look({**mended, C: Line(0, CHUNK_BYTES + 100, 0.04)}, now=12.0)
+    queue.look({**mended, C: Line(0, CHUNK_BYTES + 200, 0.04)}, now=15.0)
+    assert asked(queue, B, 0, 2, now=15.0) == [None, None]
 
 
-def test_two_that_freeze_together_are_found_out_by_what_a_third_takes_in() -> None:
+def test_a_machine_that_is_gone_is_found_out_by_what_another_takes_in() -> None:
     queue = SiteQueue[int]()
-    frozen = on_their_way(queue)
-    queue.look(frozen, now=STUCK_S)
+    gone = on_their_way(queue, is_lost=True)
+    queue.look(gone, now=STUCK_S)
     assert asked(queue, C, 0, 1, now=STUCK_S) == [None, B], "one for a trial"
-    assert [one.device for one in queue.take(frozen, now=STUCK_S)] == [C]
-    queue.look({**frozen, C: Line(0, CHUNK_BYTES, 0.04)}, now=STUCK_S + 0.1)
-    queue.look({**frozen, C: Line(0, CHUNK_BYTES, 0.04)}, now=2 * STUCK_S)
+    assert [one.device for one in queue.take(gone, now=STUCK_S)] == [C]
+    queue.look({**gone, C: Line(0, CHUNK_BYTES, 0.04)}, now=STUCK_S + 0.1)
+    queue.look({**gone, C: Line(0, CHUNK_BYTES, 0.04)}, now=2 * STUCK_S)
     assert asked(queue, C, 1, now=2 * STUCK_S) == [B]
-    lively = {**frozen, C: Line(CHUNK_BYTES, CHUNK_BYTES + 1, 0.04)}
+    lively = {**gone, C: Line(CHUNK_BYTES, CHUNK_BYTES + 1, 0.04)}
     queue.look(lively, now=2 * STUCK_S + 0.1)
     assert asked(queue, C, 1, now=2 * STUCK_S + 0.1) == [None]
+
+
+def test_machines_that_answer_and_take_nothing_in_are_stuck_however_many() -> None:
+    queue = SiteQueue[int]()
+    frozen = on_their_way(queue, is_lost=False)
+    queue.look(frozen, now=STUCK_S)
+    assert asked(queue, C, 0, 1, now=STUCK_S) == [None, None]
+    queue.look({**frozen, C: Line(0, CHUNK_BYTES, 0.04)}, now=STUCK_S + 0.1)
+    assert asked(queue, C, 2, now=STUCK_S + 0.1) == [None], "what comes through shows nothing new of them"
 
 
 def test_whoever_insists_does_so_against_the_one_it_was_named() -> None:

@@ -35,11 +35,16 @@ _RATE_WEIGHT: Final = 0.4
 
 
 class Line(NamedTuple):
-    """The link to one device as the kernel shows it: bytes not acknowledged yet, all that were, and the round trip."""
+    """The link to one device as the kernel shows it: bytes not acknowledged yet, all that were, the round trip, and
+    whether what was sent again was not answered: a machine that is there but busy answers."""
 
     unacked: int
     acked: int
     round_trip_s: float
+    is_lost: bool = False
+
+
+_NEW: Final = Line(0, 0, 0.0)
 
 
 class Request(NamedTuple, Generic[R]):
@@ -52,13 +57,14 @@ class Request(NamedTuple, Generic[R]):
 
 @dataclass(slots=True)
 class _Device:
-    acked: int = 0
-    unacked: int = 0
+    line: Line = _NEW
     moved_at: float = 0.0
     is_silent: bool = False
     """It has taken in nothing for longer than it may."""
     is_stuck: bool = False
-    """It alone is silent: the line is not."""
+    """It is silent, and the line is not."""
+    has_grace: bool = False
+    """The line was silent too, and no longer is: once in a silence, the device is given time to be found back."""
     on_way: deque[tuple[int, bytes]] = field(default_factory=deque)
     """Ids that were sent, each with what ``Line.acked`` is once it has arrived."""
 
@@ -93,8 +99,10 @@ class SiteQueue(Generic[R]):
         self._rate_at = 0.0
         self._rate_acked = 0
         self._was_busy = False
+        self._moved_at = 0.0
+        """When anybody took anything in."""
         self._is_dark = False
-        """All that have something on their way are silent together: it is the line, and none of them is to blame."""
+        """Nobody that has something on its way is reached: it is rather the line than they."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -129,7 +137,7 @@ class SiteQueue(Generic[R]):
     def _is_free(self, device: DeviceId) -> bool:
         """Nothing waits for it or is on its way to it: what it is sent shows whether the line is alive."""
         known = self._devices.get(device)
-        return (known is None or not known.unacked) and not self.waiting(device)
+        return (known is None or not known.line.unacked) and not self.waiting(device)
 
     def _displace(self, device: DeviceId, id_: bytes) -> None:
         """What waits for a device that is stuck goes to another one, and is not sent to it as well when it is back."""
@@ -195,7 +203,7 @@ class SiteQueue(Generic[R]):
                 continue
             if room <= 0:
                 # On a line that seems dead, one thing for each that has nothing on its way shows whether it is.
-                if not self._is_dark or device.unacked or request.device in probed:
+                if not self._is_dark or device.line.unacked or request.device in probed:
                     continue
                 probed.add(request.device)
             taken.append(request)
@@ -222,30 +230,37 @@ class SiteQueue(Generic[R]):
         """Sees which devices have taken something in, and how fast all of them do."""
         on_way = sum(line.unacked for device, line in lines.items() if not self._is_stuck(device))
         patience_s = STUCK_S + (on_way / self.rate if self.rate else 0.0)
-        has_moved = False
         for device, line in lines.items():
             known = self._devices.setdefault(device, _Device(moved_at=now))
-            has_moved |= line.acked != known.acked
-            if line.acked != known.acked or not line.unacked:
-                known.moved_at = now
-            known.acked, known.unacked = line.acked, line.unacked
+            has_moved = line.acked != known.line.acked
+            if has_moved and now >= self._moved_at + STUCK_S:
+                self._is_back(lines, now)
+            if has_moved:
+                self._moved_at = now
+            if has_moved or not line.unacked:
+                known.moved_at, known.has_grace = now, False
+            known.line = line
             while known.on_way and known.on_way[0][0] <= line.acked:
                 given = self._given.get(known.on_way.popleft()[1])
                 if given is not None and given.device == device:
                     given.arrived_at = now
-        self._judge([self._devices[device] for device in lines], patience_s, has_moved=has_moved, now=now)
+        self._judge([self._devices[device] for device in lines], patience_s, now)
         self._measure(sum(line.acked for line in lines.values()), now)
 
-    def _judge(self, devices: list[_Device], patience_s: float, *, has_moved: bool, now: float) -> None:
-        """Who is stuck. Two that fall silent together are not, if nobody moves: the line may be cut for a while."""
-        busy = [known for known in devices if known.unacked]
-        if self._is_dark and has_moved:
-            # The line is back; each has its time again to show that it is there too.
-            for known in busy:
-                known.moved_at = now
+    def _is_back(self, lines: Mapping[DeviceId, Line], now: float) -> None:
+        """After silence something has come through: whoever was out of reach has its time again to be found back."""
+        for device in lines:
+            known = self._devices.get(device)
+            if known is not None and known.line.is_lost and not known.has_grace:
+                known.moved_at, known.has_grace = now, True
+
+    def _judge(self, devices: list[_Device], patience_s: float, now: float) -> None:
+        """Who is stuck; who is out of reach, and nothing else comes through either, is not: the line may be cut."""
         for known in devices:
             known.is_silent = now - known.moved_at >= patience_s
-        self._is_dark = len(busy) > 1 and all(known.is_silent for known in busy)
+        busy = [known for known in devices if known.line.unacked]
+        out_of_reach = [known for known in busy if known.is_silent and known.line.is_lost and not known.has_grace]
+        self._is_dark = bool(busy) and len(out_of_reach) == len(busy)
         for known in devices:
             known.is_stuck = known.is_silent and not self._is_dark
 

@@ -262,4 +262,5 @@ def _shown_of(line: _Line) -> dict[DeviceId, Line]:
 def _shown(peer: Peer) -> Line:
     """What is known of the way to a peer, with what waits at its link."""
     flow = peer.link.flow()
-    return Line(flow.unacked + CHUNK_BYTES * peer.link.waiting_answers, flow.acked, flow.round_trip_s)
+    unacked = flow.unacked + CHUNK_BYTES * peer.link.waiting_answers
+    return Line(unacked, flow.acked, flow.round_trip_s, is_lost=flow.is_lost)

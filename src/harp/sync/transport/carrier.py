@@ -21,6 +21,9 @@ class Flow(NamedTuple):
     unacked: int
     round_trip_s: float
     unheard_s: float = 0.0
+    is_lost: bool = False
+    """What was sent was sent again and no word came: the way is cut, or the other machine is gone. A device that lives
+    and takes nothing in says so."""
 
 
 class Carrier(Protocol):

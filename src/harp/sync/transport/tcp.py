@@ -22,6 +22,7 @@ _DEAD_AFTER_MS = 60_000
 _TCP_INFO_BYTES = 152
 _ACKED, _ACKED_AT = struct.Struct("=Q"), 120
 _NUMBER, _MIN_RTT_AT, _LAST_ACK_AT = struct.Struct("=I"), 148, 56
+_RETRANSMITS_AT = 2
 
 
 class TcpCarrier:
@@ -43,7 +44,8 @@ class TcpCarrier:
         return self._socket.recv_into(buffer)
 
     def flow(self) -> Flow:
-        """From the kernel: struct tcp_info of linux/tcp.h (bytes_acked, min_rtt, last_ack_recv), SIOCOUTQ of tcp(7)."""
+        """From the kernel: SIOCOUTQ of tcp(7), and of linux/tcp.h's struct tcp_info retransmits (those since the last
+        acknowledgement), bytes_acked, min_rtt and last_ack_recv."""
         try:
             info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
             waiting = bytearray(4)
@@ -52,7 +54,8 @@ class TcpCarrier:
             (round_trip_us,) = _NUMBER.unpack_from(info, _MIN_RTT_AT)
             (last_ack_ms,) = _NUMBER.unpack_from(info, _LAST_ACK_AT)
             (unacked,) = _NUMBER.unpack(waiting)
-            return Flow(acked, unacked, round_trip_us / 1e6, last_ack_ms / 1000 if unacked else 0.0)
+            silent_s = last_ack_ms / 1000 if unacked else 0.0
+            return Flow(acked, unacked, round_trip_us / 1e6, silent_s, is_lost=info[_RETRANSMITS_AT] > 0)
         except (OSError, AttributeError, struct.error):  # closed meanwhile, or not Linux
             return Flow(0, 0, 0.0)
 
