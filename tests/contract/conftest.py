@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from tests.contract import instance
+from tests.contract.docked import Docked, relayed
 from tests.contract.instance import Harp, Program
 from tests.contract.talk import Caller, next_name
 from tests.contract.waiting import Waits, begun
 from tests.fakes.exapp import ExApp
 from tests.fakes.nextcloud import Nextcloud
 from tests.fakes.served import Served
+from tests.integration import engine
 
 KEY = os.environ.get("HARP_TEST_KEY") or "the-shared-key-of-this-run"
 Launch = Callable[..., AbstractContextManager[Harp]]
@@ -108,6 +110,28 @@ def harp(request: pytest.FixtureRequest) -> Iterator[Harp]:
         return
     with request.getfixturevalue("launch")() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def docked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docked]:
+    """A HaRP with a Docker Engine of its own. One that we start is told of the socket; others reach it on loopback."""
+    if reason := engine.why_not():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("engine")
+    given = folder / "given"
+    given.mkdir()
+    with contextlib.ExitStack() as stack:
+        dockerd = stack.enter_context(engine.opened(folder / "dockerd"))
+        if instance.URL or instance.IS_REFERENCE:
+            port = stack.enter_context(relayed(dockerd.socket))
+            own = request.getfixturevalue("harp")
+        else:
+            port = 24_000
+            launched = request.getfixturevalue("launch")(
+                HP_DOCKER_ENGINES=f"24000={dockerd.url}", HP_BIND_MOUNTS=str(given)
+            )
+            own = stack.enter_context(launched)
+        yield Docked(own, dockerd, port, given)
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from harp.base.sockets import short_name
 from harp.proxy import model
 from harp.proxy.appapi import ControlApi
 from harp.proxy.deploy import port as deploy_port
-from harp.proxy.deploy.manual import NoDocker, NoKubernetes
+from harp.proxy.deploy.docker.backend import DockerBackend
+from harp.proxy.deploy.docker.call import Surroundings
+from harp.proxy.deploy.kubernetes import NoKubernetes
 from harp.proxy.edge import spop
 from harp.proxy.edge.agent import Agent, question_from, variables_for
 from harp.proxy.edge.matcher import ProcessMatcher
@@ -26,7 +28,6 @@ from harp.proxy.model import Allowed, AppId, Credentials, Level, NextcloudUnsure
 from harp.proxy.nextcloud import NextcloudClient, SystemResolver
 from harp.proxy.registry import Registry
 from tests.fakes.appplane import FakeNames, FakeNextcloud
-from tests.fakes.haproxy import free_port
 from tests.fakes.nextcloud import Nextcloud
 from tests.fakes.served import Served
 
@@ -177,7 +178,7 @@ def test_what_haproxy_is_told() -> None:
 async def control(tmp_path: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, Registry]]:
     async with Tasks("test") as tasks:
         registry = Registry(FakeNextcloud(), FakeNames(), SystemClock(), tasks, Counters())
-        api = ControlApi(KEY, registry, NoDocker(), NoKubernetes())
+        api = ControlApi(KEY, registry, DockerBackend((), Surroundings((), deploy_port.NoTunnels())), NoKubernetes())
         await api.start(tmp_path / "control.sock")
         with short_name(tmp_path / "control.sock") as name:
             connector = aiohttp.UnixConnector(name)
@@ -208,17 +209,6 @@ async def test_without_the_key_nothing_but_a_sign_of_life(control: tuple[aiohttp
 async def called(backend: deploy_port.Backend, verb: str, port: str | None, said: Any) -> tuple[int, str]:
     outcome = await backend.call(verb, port, json.dumps(said).encode() if said is not None else b"{")
     return outcome.status, outcome.text
-
-
-async def test_docker_calls_that_are_wrong_are_told_so() -> None:
-    backend, good = NoDocker(), {"name": "x", "image_id": "y"}
-    assert await called(backend, "exists", None, good) == (400, "Missing 'docker-engine-port' header.")
-    for bad in ("0", "65536", "x", "²", "9" * 400):
-        assert (await called(backend, "exists", bad, good))[0] == 400
-    assert await called(backend, "create", "1", None) == (400, "Invalid JSON body")
-    for said in (good | {"compute_device": "tpu"}, {"name": "x"}, {"image_id": "y"}):
-        assert (await called(backend, "create", "1", said))[0] == 400
-    assert (await called(backend, "create", str(free_port()), {"name": "x", "image": "y"}))[0] == 503
 
 
 async def test_kubernetes_is_disabled() -> None:

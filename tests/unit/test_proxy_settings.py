@@ -113,3 +113,57 @@ def test_an_address_for_haproxy() -> None:
     }
 
     assert found == {"[::]:8780": ":::8780", ":8780": "*:8780", "127.0.0.1:1": "127.0.0.1:1", "*:2": "*:2"}
+
+
+def test_the_local_engine_is_24000_unless_it_is_named() -> None:
+    assert [engine.url for engine in load().engines] == ["unix:///var/run/docker.sock"]
+
+    found = load(HP_DOCKER_ENGINES=" 24002=tcp://engine.lan:2375, 24001 = unix:///run/other.sock,").engines
+    assert [(engine.port, engine.url) for engine in found] == [
+        (24_000, "unix:///var/run/docker.sock"),
+        (24_001, "unix:///run/other.sock"),
+        (24_002, "tcp://engine.lan:2375"),
+    ]
+    assert [engine.url for engine in load(HP_DOCKER_ENGINES="24000=unix:///run/podman.sock").engines] == [
+        "unix:///run/podman.sock"
+    ]
+    assert load(HP_DOCKER_ENGINES="24001=tcp://[::1]:1").engines[1].place == "[::1]:1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unix:///a",
+        "24001",
+        "24001=",
+        "24001=/a",
+        "24001=ssh://host:22",
+        "24001=unix://relative",
+        "24001=unix:///" + "x" * 107,
+        "24001=tcp://host",
+        "24001=tcp://:2375",
+        "24001=tcp://host:0",
+        "24001=tcp://host:99999",
+        "24001=tcp://a b:1",
+        'x"\\=unix:///a',
+        "8080=unix:///a",
+        "24100=unix:///a",
+        "24001=unix:///a,24001=unix:///b",
+        "24000=unix:///a,24000=unix:///b",
+    ],
+)
+def test_an_engine_that_cannot_be(text: str) -> None:
+    with pytest.raises(ConfigError, match="HP_DOCKER_ENGINES"):
+        load(HP_DOCKER_ENGINES=text)
+
+
+def test_folders_for_apps() -> None:
+    assert load().bind_mounts == ()
+    found = load(HP_BIND_MOUNTS="/srv/models:ro, /srv/shared,").bind_mounts
+    assert [(each.path, each.is_read_only) for each in found] == [("/srv/models", True), ("/srv/shared", False)]
+
+
+@pytest.mark.parametrize("text", ["/", "srv", "/srv/", "/srv/../etc", "/srv/./a", "//srv", "/srv:/x", "/srv:rx"])
+def test_a_folder_that_cannot_be(text: str) -> None:
+    with pytest.raises(ConfigError, match="HP_BIND_MOUNTS"):
+        load(HP_BIND_MOUNTS=text)

@@ -17,7 +17,12 @@ from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.daemon.appplane import load_settings
 from harp.proxy.appapi import ControlApi
 from harp.proxy.callers import Callers, Numbers
-from harp.proxy.deploy.manual import NoDocker, NoKubernetes
+from harp.proxy.deploy.docker.address import own_container
+from harp.proxy.deploy.docker.backend import DockerBackend
+from harp.proxy.deploy.docker.call import Surroundings
+from harp.proxy.deploy.docker.watch import Watch
+from harp.proxy.deploy.kubernetes import NoKubernetes
+from harp.proxy.deploy.port import NoTunnels
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.agent import Agent
 from harp.proxy.edge.figures import Figures
@@ -37,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 REMEMBER_S = 2.0
 APPS_FILE = "apps.json"
+MOUNTINFO = Path("/proc/self/mountinfo")
 
 
 def run(home: Path) -> int:
@@ -78,6 +84,7 @@ def shape_of(settings: ProxySettings) -> Shape:
         forward_credentials=settings.forward_credentials,
         control_via_proxy=settings.control_via_proxy,
         has_exporter=has_exporter,
+        engines=settings.engines,
     )
 
 
@@ -103,7 +110,10 @@ async def _run(home: Path, settings: ProxySettings) -> None:
 
         registry.changed = changed
         agent = Agent(Judge(registry, callers, numbers, matcher).rule, tasks, counters)
-        control = ControlApi(settings.key, registry, NoDocker(), NoKubernetes())
+        around = Surroundings(settings.bind_mounts, NoTunnels(), own_container(files.read(MOUNTINFO) or "") or "")
+        watch = Watch(settings.engines, around)
+        registry.whereabouts, watch.moved = watch.upstream, registry.moved
+        control = ControlApi(settings.key, registry, DockerBackend(settings.engines, around), NoKubernetes())
         figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set)
 
         def haproxy_is_new() -> None:
@@ -124,6 +134,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
             duties = {
                 "publisher": publisher.follow,
                 "freshness": registry.keep_fresh,
+                "engines": watch.follow,
                 "memory": lambda: _remember(run, numbers, publisher, clock, seeded),
             }
             for name, duty in duties.items():

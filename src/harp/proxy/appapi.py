@@ -11,7 +11,7 @@ from aiohttp import web
 
 from harp import __version__
 from harp.base.sockets import short_name
-from harp.proxy.deploy.manual import K8S_VERBS, VERBS
+from harp.proxy.deploy.payload import K8S_VERBS, VERBS
 from harp.proxy.deploy.port import Backend, Outcome
 from harp.proxy.model import AppId
 from harp.proxy.policy import record

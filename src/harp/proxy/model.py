@@ -6,7 +6,7 @@ Contract numbers, here and elsewhere, are those of docs/harp-compatibility.md.
 
 import enum
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import Literal, NewType, Protocol
 
 AppId = NewType("AppId", str)
 """An ExApp's id in lower case; the spelling of the URL is a plain ``str``."""
@@ -59,6 +59,35 @@ class Upstream:
 
     address: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAddress:
+    """Where a Docker Engine listens: the path of a Unix socket, or ``HOST:PORT``.
+
+    ``port`` is the number by which AppAPI calls it (``docker-engine-port``); nobody listens there.
+    """
+
+    port: int
+    kind: Literal["unix", "tcp"]
+    place: str
+
+    @property
+    def url(self) -> str:
+        """As Docker's own tools write it."""
+        return f"{self.kind}://{self.place}"
+
+
+ENGINE_PORTS = range(24_000, 24_100)
+"""What AppAPI may call an engine by; 24000 is the local socket (contract, 1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindFolder:
+    """A folder of the host that apps may be given, with all below it."""
+
+    path: str
+    is_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,17 @@ async def _at_once() -> None:
 
 
 class Registry:
-    """Records by app. ``changed()`` is called after each change of what is known, ``published()`` is waited for."""
+    """Records by app. ``changed()`` is called after each change of what is known, ``published()`` is waited for.
+
+    ``whereabouts(app)`` says where an app listens that was deployed here; ``None``: where its record says.
+    """
 
     def __init__(
         self, nextcloud: Nextcloud, resolver: Resolver, clock: Clock, tasks: Tasks, counters: Counters
     ) -> None:
         self.changed: Callable[[], None] = lambda: None
         self.published: Callable[[], Awaitable[None]] = _at_once
+        self.whereabouts: Callable[[ExApp], Upstream | None] = lambda _app: None
         self._nextcloud = nextcloud
         self._resolver = resolver
         self._clock = clock
@@ -105,6 +109,19 @@ class Registry:
             return found
         return entry.upstream
 
+    def moved(self, app: AppId) -> None:
+        """An app listens elsewhere, or no more."""
+        if app in self._entries:
+            self._tasks.start(f"move of {app}", self._moved(app))
+
+    async def _moved(self, name: AppId) -> None:
+        entry = self._entries.get(name)
+        if entry is not None:
+            before = entry.upstream
+            await self._resolve(name)
+            if entry.upstream != before:
+                self.changed()
+
     async def address_of(self, host: str, port: int) -> Upstream | None:
         """An upstream that is in no record (88)."""
         address = await self._resolved(host)
@@ -163,6 +180,10 @@ class Registry:
 
     async def _resolve(self, name: AppId) -> Upstream | None:
         entry = self._entries[name]
+        deployed = self.whereabouts(entry.app)
+        if deployed is not None:
+            entry.upstream, entry.resolved_at = deployed, self._clock.monotonic()
+            return deployed
         address = await self._resolved(entry.app.host)
         entry.resolved_at = self._clock.monotonic()
         if address is not None:

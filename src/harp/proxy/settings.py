@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harp.base.errors import ConfigError
+from harp.proxy.model import ENGINE_PORTS, BindFolder, EngineAddress
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -15,6 +16,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LONGEST = "24d"
 """What ``0`` means as a tunnel's time-out: HAProxy's clock of milliseconds has 31 bits."""
 _DURATION = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
+LOCAL_ENGINE = "24000=unix:///var/run/docker.sock"
+_SOCKET_MOST = 107
+"""unix(7): a socket's path has at most so many bytes."""
 _UNIT_MS = {"us": 0.001, None: 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb`"
 
@@ -50,6 +54,8 @@ class ProxySettings:
     watchdog_interval_s: float
     watchdog_fails: int
     drain_s: float
+    engines: tuple[EngineAddress, ...]
+    bind_mounts: tuple[BindFolder, ...]
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
@@ -95,6 +101,8 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         watchdog_interval_s=given.number("HP_WATCHDOG_INTERVAL", 2.0, 0.1, 3600.0),
         watchdog_fails=given.whole("HP_WATCHDOG_FAILS", 5, 1, 10_000),
         drain_s=given.number("HP_DRAIN", 5.0, 0.0, 86_400.0),
+        engines=engines(given.text("HP_DOCKER_ENGINES", LOCAL_ENGINE)),
+        bind_mounts=bind_folders(given.text("HP_BIND_MOUNTS", "")),
     )
 
 
@@ -154,6 +162,62 @@ def networks(text: str) -> tuple[Network, ...]:
 def unreadable_networks(text: str) -> list[str]:
     """The parts of ``HP_TRUSTED_PROXY_IPS`` that :func:`networks` leaves out."""
     return [part.strip() for part in text.split(",") if part.strip() and not networks(part)]
+
+
+def engines(text: str) -> tuple[EngineAddress, ...]:
+    """``HP_DOCKER_ENGINES``: ``24001=unix:///PATH,24002=tcp://HOST:PORT``; 24000 is the local socket if not named."""
+    found: dict[int, EngineAddress] = {}
+    for part in (f"{text},{LOCAL_ENGINE}" if "24000=" not in text.replace(" ", "") else text).split(","):
+        if not part.strip():
+            continue
+        engine = _engine(part.strip())
+        if engine.port in found:
+            raise ConfigError(
+                f"HP_DOCKER_ENGINES names {engine.port} twice", hint="each engine has a number of its own"
+            )
+        found[engine.port] = engine
+    return tuple(found[port] for port in sorted(found))
+
+
+def _engine(part: str) -> EngineAddress:
+    match = re.fullmatch(r"([0-9]{1,5})\s*=\s*(unix|tcp)://(\S+)", part)
+    if match is None:
+        raise ConfigError(f"HP_DOCKER_ENGINES cannot be {part!r}", hint="NUMBER=unix:///PATH or NUMBER=tcp://HOST:PORT")
+    port, place = int(match.group(1)), match.group(3)
+    if port not in ENGINE_PORTS:
+        raise ConfigError(f"HP_DOCKER_ENGINES cannot number an engine {port}", hint="24000 to 24099")
+    if match.group(2) == "unix":
+        if not place.startswith("/") or len(place.encode()) > _SOCKET_MOST:
+            raise ConfigError(
+                f"HP_DOCKER_ENGINES: {place!r} is no path of a socket",
+                hint=f"an absolute path of at most {_SOCKET_MOST} bytes, as in {LOCAL_ENGINE}",
+            )
+        return EngineAddress(port, "unix", place)
+    host, _colon, number = place.rstrip("/").rpartition(":")
+    if not re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", host) or not re.fullmatch(r"[0-9]{1,5}", number):
+        raise ConfigError(
+            f"HP_DOCKER_ENGINES: {place!r} is no address", hint="HOST:PORT, as in 24001=tcp://192.0.2.5:2375"
+        )
+    if not 1 <= int(number) <= 65_535:
+        raise ConfigError(f"HP_DOCKER_ENGINES: {number} is no port", hint="1 to 65535")
+    return EngineAddress(port, "tcp", f"{host}:{int(number)}")
+
+
+def bind_folders(text: str) -> tuple[BindFolder, ...]:
+    """``HP_BIND_MOUNTS``: absolute paths with commas between them; ``:ro`` behind one allows reading alone."""
+    found = []
+    for part in text.split(","):
+        path = part.strip()
+        if not path:
+            continue
+        bare = path.removesuffix(":ro").removesuffix(":rw")
+        if not re.fullmatch(r"(/[^/:]+)+", bare) or any(name in (".", "..") for name in bare.split("/")):
+            raise ConfigError(
+                f"HP_BIND_MOUNTS cannot name {path!r}",
+                hint="absolute paths below / without . and .. in them, e.g. /srv/models:ro,/srv/shared",
+            )
+        found.append(BindFolder(bare, path.endswith(":ro")))
+    return tuple(found)
 
 
 def _milliseconds(text: str) -> float:

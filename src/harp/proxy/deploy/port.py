@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a deployment backend does for AppAPI (contract, 3.3 to 3.7)."""
+"""What a deployment backend does for AppAPI (contract, 3.3 to 3.7), and what it wants of others."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from harp.proxy.model import AppId
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +27,25 @@ class Backend(Protocol):
     async def call(self, verb: str, engine_port: str | None, body: bytes) -> Outcome:
         """The answer to one call; ``engine_port`` is the header ``docker-engine-port``."""
         ...
+
+
+class Tunnels(Protocol):
+    """What a deployment asks of FRP, for an app that AppAPI means to come through it."""
+
+    def token(self, app: AppId, app_port: int) -> str | None:
+        """The token of this app alone, by which it may open ``app_port``; ``None``: no frps runs here."""
+        ...
+
+    def certificates(self, app: AppId) -> Mapping[str, bytes]:
+        """``ca.crt``, ``client.crt`` and ``client.key`` for the app; nothing where FRP goes without TLS."""
+        ...
+
+
+class NoTunnels:
+    """No frps: every app is reached where it listens."""
+
+    def token(self, app: AppId, app_port: int) -> str | None:
+        return None
+
+    def certificates(self, app: AppId) -> Mapping[str, bytes]:
+        return {}

@@ -15,8 +15,6 @@ from harp.proxy.policy.shape import (
     ring_of,
 )
 
-_DOCKER = r"^(/v[0-9.]+)?"
-
 
 def slot(shape: Shape, number: int) -> list[str]:
     routes = quoted(map_file(shape, f"slot{number}"))
@@ -204,32 +202,6 @@ def control(shape: Shape) -> list[str]:
             "",
         ]
     return lines
-
-
-def docker() -> list[str]:
-    """The few paths of a Docker engine that AppAPI may reach (contract, 3.5)."""
-    raw = "path,url_dec -m reg -i"
-    allowed = {
-        rf"{_DOCKER}/_ping$": "METH_GET",
-        rf"{_DOCKER}/images/.*/json": "METH_GET",
-        rf"{_DOCKER}/containers/nc_app_[a-zA-Z0-9_.-]+/(json|logs)": "METH_GET",
-        rf"{_DOCKER}/images/create": "METH_POST",
-    }
-    port = "req.hdr(docker-engine-port)"
-    return [
-        "backend docker",
-        f'    http-request return status 503 content-type text/plain string "{TEXTS[503]}"'
-        f' unless {{ {port} -m reg "^[0-9]{{1,5}}\\$" }} {{ {port} -m int 1:65535 }}',
-        *(
-            f"    http-request set-var(txn.engine) bool(true) if {{ {raw} {quoted(pattern)} }} {method}"
-            for pattern, method in allowed.items()
-        ),
-        "    http-request deny deny_status 403 if !{ var(txn.engine) -m found }",
-        f"    http-request set-dst-port {port}",
-        *_bare()[:1],
-        "    server engine 127.0.0.1",
-        "",
-    ]
 
 
 def agents(shape: Shape) -> list[str]:

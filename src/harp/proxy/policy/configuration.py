@@ -16,7 +16,7 @@ route is looked up. What is known ends there with ``allow``; only the rest asks 
 
 import functools
 
-from harp.proxy.policy import backends
+from harp.proxy.policy import backends, engines
 from harp.proxy.policy.frontend import client, frontend
 from harp.proxy.policy.shape import ASK_S, RING_MOST, Shape, quoted, ring_of
 
@@ -30,7 +30,7 @@ def haproxy_cfg(shape: Shape) -> str:
         backends.unknown(shape),
         backends.refuse(shape),
         backends.control(shape),
-        backends.docker(),
+        *engines.backends(shape),
         backends.agents(shape),
         backends.inside(shape),
     ]

@@ -2,6 +2,7 @@
 """The frontend: whose request it is, and what for. Nothing here depends on an app's routes."""
 
 from harp.proxy.model import CONTROL_ID, INTERNAL_PATHS
+from harp.proxy.policy import engines
 from harp.proxy.policy.decide import CLIMBS
 from harp.proxy.policy.shape import (
     LIFETIME_MOST_MS,
@@ -202,16 +203,16 @@ def _to_app(shape: Shape) -> list[str]:
 
 
 def _to_control(shape: Shape) -> list[str]:
-    through = ""
+    through = []
     if shape.trusted and not shape.control_via_proxy:
-        through = (
-            "    acl through_proxy req.fhdr(x-forwarded-for) -m found\n"
-            "    acl through_proxy req.fhdr(x-real-ip) -m found\n"
-            "    acl through_proxy req.fhdr(forwarded) -m found\n"
-            "    use_backend control_via_proxy if control from_proxy through_proxy\n"
-        )
+        through = [
+            "    acl through_proxy req.fhdr(x-forwarded-for) -m found",
+            "    acl through_proxy req.fhdr(x-real-ip) -m found",
+            "    acl through_proxy req.fhdr(forwarded) -m found",
+            "    use_backend control_via_proxy if control from_proxy through_proxy",
+        ]
     return [
-        f"{through}    use_backend docker if control {{ req.hdr(docker-engine-port) -m len gt 0 }}"
-        " !{ path_beg /docker/ }",
+        *through,
+        *engines.choice(shape),
         "    use_backend control if control",
     ]

@@ -4,6 +4,8 @@
 import re
 from dataclasses import dataclass
 
+from harp.proxy.model import EngineAddress
+
 ASK = 3
 """In the place of a route's level: the agent has to match this one and all behind it."""
 RING_MOST = 100
@@ -58,6 +60,7 @@ class Shape:
     control_via_proxy: bool = False
     has_exporter: bool = True
     hard_stop_s: int = 86_400
+    engines: tuple[EngineAddress, ...] = ()
 
 
 def quoted(text: str) -> str:
