@@ -82,8 +82,8 @@ def _allowed() -> list[str]:
             for pattern, method in _ALLOWED.items()
         ),
         "    http-request deny deny_status 403 if !{ var(txn.engine) -m found }",
-        # With fromSrc an image would be made of whatever stands in the body, or at any address. An engine reads it in any
-        # encoding, and from a form in the body too, which it knows by its type alone.
+        # With fromSrc an image would be made of whatever stands in the body, or at any address. An engine reads it in
+        # any encoding, and from a form in the body too, which it knows by its type alone.
         "    http-request deny deny_status 403 if { query,url_dec -m sub -i fromsrc }",
         "    http-request del-header content-type",
         r"    http-request replace-path ^/[vV][0-9.]+(/.*)$ \1",
