@@ -175,6 +175,7 @@ class DockerEngine:
         if self.bridge:
             subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         for folder in (self._short, self.folder / "data"):
+            _unmount_below(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
     def call(
@@ -218,6 +219,14 @@ class DockerEngine:
         number = made.json["Id"]
         said = self.call("POST", f"/exec/{number}/start", {"Detach": False, "Tty": True}).body
         return self.call("GET", f"/exec/{number}/json").json["ExitCode"], said.decode(errors="replace")
+
+
+def _unmount_below(folder: Path) -> None:
+    """What an engine mounts for containers in the host's network outlives it."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in mounted:
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
 
 
 def _made_bridge() -> str:
