@@ -256,6 +256,18 @@ def test_132_133_135_certificates_and_nothing_else_changes(docked: Docked, autho
         assert docked.engine.run(container, "ls", "/certs/frp")[0] != 0
 
 
+def test_a_container_is_not_started_for_nothing(docked: Docked, authority: str) -> None:
+    docked.engine.make_image("harp-test-odd", files={"etc/os-release": "ID=plan9\n"})
+    plain, odd = docked.made(), docked.made(image_id="harp-test-odd")
+
+    for name, bundle in ((plain, None), (plain, ""), (odd, authority)):
+        assert docked.call("install_certificates", name=name, system_certs_bundle=bundle).status == 204
+
+    if not docked.harp.is_reference:
+        for name in (plain, odd):
+            assert docked.inspect(name)["State"]["StartedAt"].startswith("0001-"), "AppAPI's start would be its second"
+
+
 @pytest.mark.contract(134)
 def test_134_a_distribution_that_nobody_knows(docked: Docked, authority: str) -> None:
     docked.engine.make_image("harp-test-odd", files={"etc/os-release": "ID=plan9\n"})

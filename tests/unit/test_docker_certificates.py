@@ -48,3 +48,16 @@ def test_they_travel_in_an_archive() -> None:
         assert second is not None
         assert second.read().decode() == TWO
     assert found == {f"usr/local/share/ca-certificates/custom_ca_cert_{n}.crt": 0o644 for n in (0, 1)}
+
+
+def test_the_text_in_an_archive() -> None:
+    packed = certificates.archive({"etc/os-release": b"ID=debian"})
+    link = io.BytesIO()
+    with tarfile.open(fileobj=link, mode="w") as tar:
+        entry = tarfile.TarInfo("os-release")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "../usr/lib/os-release"
+        tar.addfile(entry)
+
+    assert certificates.first_text(packed) == "ID=debian"
+    for odd in (link.getvalue(), packed[:515], packed[:100], b"", b"x" * 2000):
+        assert certificates.first_text(odd) is None

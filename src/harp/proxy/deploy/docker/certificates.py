@@ -56,3 +56,14 @@ def archive(files: Mapping[str, bytes], *, mode: int = 0o644) -> bytes:
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content))
     return written.getvalue()
+
+
+def first_text(packed: bytes) -> str | None:
+    """The first file of a tar archive as text; ``None`` where it is no file, or not all there."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            entry = tar.next()
+            content = tar.extractfile(entry) if entry is not None and entry.isfile() else None
+            return None if content is None else content.read().decode(errors="replace")
+    except tarfile.TarError:
+        return None

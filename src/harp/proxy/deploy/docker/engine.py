@@ -10,6 +10,7 @@ from urllib.parse import quote
 import aiohttp
 from aiodocker import Docker, DockerError
 
+from harp.proxy.deploy.docker.certificates import first_text
 from harp.proxy.model import EngineAddress
 
 CONNECT_S = 4.0
@@ -20,6 +21,10 @@ _OUTPUT_MOST = 65_536
 
 class Unreachable(Exception):
     """Nobody answers where the engine should; the text says why, and what may help."""
+
+
+class Denied(Unreachable):
+    """The engine is there, and its socket is for others."""
 
 
 class Refused(Exception):
@@ -99,6 +104,22 @@ class Engine:
             into = self.docker.containers.container(container)
             await into.put_archive("/", archive)  # type: ignore[no-untyped-call]
 
+    async def text_of(self, container: str, path: str) -> str | None:
+        """The text of a small file in a container; ``None`` where there is none, or something else."""
+        try:
+            with _told(self.address):
+                # aiodocker's own method takes in an archive of any size.
+                where = f"containers/{container}/archive"
+                async with self.docker._query(where, params={"path": path}) as response, response:
+                    packed = b""
+                    while len(packed) < _OUTPUT_MOST and (piece := await response.content.read(_OUTPUT_MOST)):
+                        packed += piece
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+        return first_text(packed)
+
     async def execute(self, container: str, *command: str) -> tuple[int, str]:
         """Runs a command as root in a container that runs: its exit code, and the beginning of what it wrote."""
         with _told(self.address):
@@ -162,7 +183,7 @@ def _told(address: EngineAddress) -> Iterator[None]:
         yield
     except DockerError as error:
         if error.status == _NOT_CONNECTED:
-            raise Unreachable(_why(address, error.__context__)) from None
+            raise _not_connected(address, error.__context__) from None
         raise Refused(error.status, one_line(str(error.message))) from None
     except aiohttp.ConnectionTimeoutError:
         raise Unreachable(f"{address.url} does not answer within {CONNECT_S:g} s: is a firewall in between?") from None
@@ -172,14 +193,16 @@ def _told(address: EngineAddress) -> Iterator[None]:
         raise Unreachable(f"what answers at {address.url} is no Docker Engine: {type(error).__name__}") from None
 
 
-def _why(address: EngineAddress, error: BaseException | None) -> str:
+def _not_connected(address: EngineAddress, error: BaseException | None) -> Unreachable:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, PermissionError):
-        return f"no permission for {address.place}: whoever runs Harp has to be in the group of that socket (docker)"
+        return Denied(
+            f"no permission for {address.place}: whoever runs Harp has to be in the group of that socket (docker)"
+        )
     if isinstance(cause, FileNotFoundError):
-        return f"there is no {address.place}: does the engine run? Its place is set by HP_DOCKER_ENGINES"
+        return Unreachable(f"there is no {address.place}: does the engine run? Its place is set by HP_DOCKER_ENGINES")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name in {address.url} has no address: see HP_DOCKER_ENGINES"
+        return Unreachable(f"the name in {address.url} has no address: see HP_DOCKER_ENGINES")
     if isinstance(cause, ConnectionRefusedError):
-        return f"nobody listens at {address.url}: does the engine run?"
-    return f"{address.url}: {one_line(str(cause))}"
+        return Unreachable(f"nobody listens at {address.url}: does the engine run?")
+    return Unreachable(f"{address.url}: {one_line(str(cause))}")

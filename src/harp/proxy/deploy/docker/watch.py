@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from harp.base.runtime import Backoff
 from harp.proxy.deploy.docker import address
 from harp.proxy.deploy.docker.call import Call, Surroundings, is_here
-from harp.proxy.deploy.docker.engine import Engine, Refused, Unreachable, connected
+from harp.proxy.deploy.docker.engine import Denied, Engine, Refused, Unreachable, connected
 from harp.proxy.deploy.docker.names import PREFIX
 from harp.proxy.model import AppId, EngineAddress, ExApp, Upstream
 
@@ -63,7 +63,7 @@ class Watch:
     async def _follow(self, engine: EngineAddress) -> None:
         failures, said = 0, ""
         while True:
-            began, why = asyncio.get_running_loop().time(), ""
+            began, why, level = asyncio.get_running_loop().time(), "", logging.INFO
             try:
                 async with connected(engine) as link, asyncio.TaskGroup() as group:
                     told = asyncio.Event()
@@ -71,9 +71,11 @@ class Watch:
                     group.create_task(self._look_whenever(link, told))
             except* (Unreachable, Refused, TimeoutError) as errors:
                 why = str(errors.exceptions[0])
+                # An engine that does not run may not be wanted; one that is there and closed is a mistake.
+                level = logging.WARNING if isinstance(errors.exceptions[0], Denied) else level
             # Its apps may run on all the same: what was found stays.
             if why != said:
-                _log.info("the Docker Engine at %s tells nothing more: %s", engine.url, why)
+                _log.log(level, "the Docker Engine at %s tells nothing: %s", engine.url, why)
             said = why
             failures = 1 if asyncio.get_running_loop().time() - began > LOOK_AGAIN_S else failures + 1
             await asyncio.sleep(_BACKOFF.delay_s(failures, jitter=0.5))
