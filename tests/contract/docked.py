@@ -106,10 +106,16 @@ def _relay(listener: socket.socket, target: Path) -> None:
             accepted, _peer = listener.accept()
         except OSError:
             return
-        engine = socket.socket(socket.AF_UNIX)
+        threading.Thread(target=_carry, args=(accepted, target), daemon=True).start()
+
+
+def _carry(accepted: socket.socket, target: Path) -> None:
+    with accepted, socket.socket(socket.AF_UNIX) as engine:
         engine.connect(str(target))
-        for source, sink in ((accepted, engine), (engine, accepted)):
-            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+        back = threading.Thread(target=_pump, args=(engine, accepted), daemon=True)
+        back.start()
+        _pump(accepted, engine)
+        back.join()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -20,6 +20,11 @@ def registry() -> Iterator[Registry]:
     found.stop()
 
 
+@pytest.mark.contract(6)
+def test_006_with_an_engine_docker_is_there(docked: Docked) -> None:
+    assert docked.harp.control("GET", "/info").json["docker"] is True
+
+
 @pytest.mark.contract(136)
 @pytest.mark.deviates("an engine that is older than the version in the path answers too: it is asked in its own")
 def test_136_ping(docked: Docked) -> None:
