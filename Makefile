@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench
-.PHONY: bench-proxy bench-office offices clean
+.PHONY: bench-proxy bench-office offices e2e clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -14,6 +14,7 @@ ROUNDS ?= 3
 ROWS ?= all
 THREADS ?= 1,2
 REFERENCE ?=
+NEXTCLOUD ?=
 PYTEST_ARGS ?=
 WORKERS ?= auto
 
@@ -65,6 +66,12 @@ up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
 test: install-dev ## all tests, as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
 	@benchmarks/install-peers haproxy
 	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+e2e: install-dev ## on a real Nextcloud, which stays as it is (NEXTCLOUD=/path/to/its/tree); as root with a Docker Engine too
+	@test -n "$(NEXTCLOUD)" || { echo "which Nextcloud? make e2e NEXTCLOUD=/path/to/its/tree" >&2; exit 2; }
+	@benchmarks/install-peers haproxy wrk
+	@tests/e2e/install-servers
+	@NEXTCLOUD="$(NEXTCLOUD)" exec $(BIN)/python -m pytest -p no:xdist tests/e2e $(PYTEST_ARGS)
 
 lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
 
