@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract import instance
+from tests.contract.instance import Harp
 from tests.e2e import cloud
 from tests.e2e.cloud import Cloud
+from tests.e2e.exapp import Hello
+from tests.e2e.site import Site, documented_location
+from tests.fakes.haproxy import HAPROXY, needs_haproxy
+
+KEY = "the-key-that-both-have"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(needs_haproxy)
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
@@ -25,3 +33,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def nextcloud() -> Iterator[Cloud]:
     with cloud.opened(Path(os.environ["NEXTCLOUD"])) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def harp_settings(nextcloud: Cloud) -> dict[str, str]:
+    """All browsers of these tests share an address, so that it bans late."""
+    return {
+        **instance.own_addresses(),
+        "HP_SHARED_KEY": KEY,
+        "NC_INSTANCE_URL": nextcloud.url,
+        "HP_HAPROXY": HAPROXY,
+        "HP_TRUSTED_PROXY_IPS": "127.0.0.1",
+        "HP_BLACKLIST_COUNT": "100",
+    }
+
+
+@pytest.fixture(scope="session")
+def harp(harp_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harp]:
+    """``harp proxy`` for that Nextcloud."""
+    program = instance.started(tmp_path_factory.mktemp("harp"), harp_settings)
+    started = instance.ready(program, harp_settings, KEY)
+    yield started
+    assert started.program is not None
+    started.program.end()
+
+
+@pytest.fixture(scope="session")
+def site(nextcloud: Cloud, harp: Harp) -> Site:
+    """nginx leads to Harp, and AppAPI knows it as the daemon ``manual``."""
+    nextcloud.place(documented_location(harp.port))
+    made = Site(nextcloud, harp)
+    made.tell_nextcloud("manual", "manual-install", "--set-default")
+    for name in ("alice", cloud.ADMIN):
+        nextcloud.person(name)
+    return made
+
+
+@pytest.fixture(scope="session")
+def hello(site: Site) -> Iterator[Hello]:
+    """An app that was started by hand and registered."""
+    app = Hello("hello", site.cloud.url)
+    app.start()
+    try:
+        site.register(app)
+        yield app
+    finally:
+        app.stop()
