@@ -14,7 +14,7 @@ from harp.sync.transport.carrier import shake_hands
 from harp.sync.transport.freshness import ReplayMemory, slot_of
 from harp.sync.transport.knock import make_knock, matching, place
 from harp.sync.transport.link import Link
-from harp.sync.transport.listener import Listener
+from harp.sync.transport.listener import BY_TCP, Listener, Manner
 from harp.sync.transport.tcp import TcpCarrier, dial
 from harp.sync.transport.tls import Identity, TlsMachine
 
@@ -95,9 +95,9 @@ class Ear:
 class House:
     """Bob's listener, with all links that were made to it and not started yet."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", manner: Manner = BY_TCP) -> None:
         self.links: list[Link] = []
-        self.listener = Listener(host, 0, Identity.of(BOB), Door(), self.links.append)
+        self.listener = Listener(host, 0, Identity.of(BOB), Door(), self.links.append, manner)
         self.host, self.port = self.listener.address
 
     def dialled(self, by: DeviceKey = ALICE, *, expects: DeviceKey = BOB, said: bytes | None = None) -> Link:
@@ -113,9 +113,9 @@ class House:
 
 
 @contextlib.contextmanager
-def open_house() -> Iterator[House]:
+def open_house(manner: Manner = BY_TCP) -> Iterator[House]:
     """A house whose links and listener are closed in the end."""
-    opened = House()
+    opened = House(manner=manner)
     try:
         yield opened
     finally:

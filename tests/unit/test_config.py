@@ -50,6 +50,16 @@ def test_a_file_may_be_written_by_hand_in_toml(tmp_path: Path) -> None:
     assert found.device_name == "Büro"
 
 
+def test_a_hub_says_where_its_web_server_finds_it(tmp_path: Path) -> None:
+    found = load(tmp_path)
+    assert (found.websocket, found.websocket_path, found.websocket_url) == (None, "/", None)
+    config.set_value(tmp_path, "websocket_url", "wss://Cloud.Example:443/harp")
+    found = load(tmp_path, {"HARP_WEBSOCKET_PATH": "/harp"}, websocket="127.0.0.1:8786")
+    assert (str(found.websocket), found.websocket_path) == ("127.0.0.1:8786", "/harp")
+    assert str(found.websocket_url) == "wss://cloud.example/harp"
+    assert load(tmp_path, websocket_url="none").websocket_url is None
+
+
 def test_what_is_set_reads_back_and_the_other_settings_stay(tmp_path: Path) -> None:
     config.set_value(tmp_path, "guard_files", "9")
     config.set_value(tmp_path, "device_name", 'the "big" one \\ two')
@@ -73,6 +83,12 @@ def test_what_is_set_reads_back_and_the_other_settings_stay(tmp_path: Path) -> N
         ("listen", "::1:8783"),
         ("listen", "two words:1"),
         ("listen", "host:٣"),
+        ("websocket", "8786"),
+        ("websocket_path", "harp"),
+        ("websocket_path", "/a b"),
+        ("websocket_path", "/a/../b"),
+        ("websocket_url", "https://cloud.example/"),
+        ("websocket_url", "ws://cloud.example/"),
         ("discovery", "maybe"),
         ("device_name", " "),
         ("device_name", "n" * 65),

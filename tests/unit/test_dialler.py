@@ -11,6 +11,7 @@ import pytest
 
 from harp.base.errors import LinkError, TrustError
 from harp.base.runtime import Backoff, Tasks
+from harp.base.webaddress import WebAddress
 from harp.identity import pairing
 from harp.identity.device import DeviceId
 from harp.identity.pairing import Ticket
@@ -20,7 +21,7 @@ from harp.sync.service import dialler
 from harp.sync.service.dialler import Dialler
 from harp.sync.service.doors import Doors
 from harp.sync.service.hub import Hub, Joining
-from harp.sync.transport import tcp
+from harp.sync.transport import tcp, websocket
 from harp.sync.transport.tls import Identity
 from tests.fakes.history import device_key
 from tests.fakes.peers import FakePeer
@@ -96,11 +97,22 @@ class World:
             raise TrustError("another key")
         return found
 
+    def dial_web(
+        self,
+        address: WebAddress,
+        identity: Identity,
+        knock: bytes,
+        accepts: Callable[[DeviceId], bool],
+        timeout_s: float,
+    ) -> DeviceId:
+        return self.dial(str(address), 0, identity, knock, accepts, timeout_s)
+
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(tcp, "dial", world.dial)
+    monkeypatch.setattr(websocket, "dial", world.dial_web)
     monkeypatch.setattr(dialler, "BACKOFF", Backoff(first_s=0.001, most_s=0.01))
     return world
 
@@ -165,6 +177,26 @@ async def test_what_a_peer_calls_an_address_and_is_none_keeps_no_other_from_bein
     tasks.start("dial", dials.run())
     await until(lambda: board.linked)
     assert world.dialled == [("192.0.2.1", 1)]
+
+
+async def test_a_hub_is_dialled_through_its_web_server(
+    dials: Dialler, world: World, board: Switchboard, tasks: Tasks
+) -> None:
+    board.known[ANNA.device_id] = ["ws://192.0.2.1/plain", "wss://no host/", "wss://cloud.example/harp"]
+    world.listeners["wss://cloud.example/harp", 0] = ANNA.device_id
+    tasks.start("dial", dials.run())
+    await until(lambda: board.linked)
+    assert world.dialled == [("wss://cloud.example/harp", 0)], "and what is no address keeps no other from it"
+
+
+async def test_who_is_linked_through_a_web_server_is_dialled_where_the_beacon_found_it(
+    dials: Dialler, world: World, board: Switchboard
+) -> None:
+    board.link_made(ANNA.device_id).link.remote = ("wss://cloud.example/harp", 0)
+    before = board.linked[ANNA.device_id]
+    world.listeners["192.0.2.7", 7] = ANNA.device_id
+    dials.found(FOLDER, ("192.0.2.7", 7))
+    await until(lambda: board.linked[ANNA.device_id] is not before)
 
 
 def test_a_link_that_ends_after_the_event_loop_wakes_nobody(board: Switchboard) -> None:

@@ -49,3 +49,14 @@ def test_what_is_heard_of_members_counts_and_of_others_once_they_are(directory: 
     directory.members_changed({ANNA, BEN, OWN})
     assert registry.addresses(BEN) == ["192.0.2.3:8783"]
     assert registry.addresses(OWN) == []
+
+
+def test_who_came_through_a_web_server_is_not_told_to_be_there(directory: Directory, registry: Registry) -> None:
+    anna = FakePeer(ANNA)
+    anna.link.remote = ("wss://cloud.example/harp", 0)
+    directory.note(anna.as_peer)
+    assert registry.addresses(ANNA) == ["wss://cloud.example/harp"], "whoever dialled it knows it works"
+    ben = FakePeer(BEN)
+    ben.link.remote, ben.link.is_dialler = ("ws://127.0.0.1:4242", 0), False
+    directory.note(ben.as_peer)
+    assert registry.addresses(BEN) == []

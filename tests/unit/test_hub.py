@@ -112,12 +112,18 @@ class House:
 
 
 def dialled(
-    here: House, there: House, *, admitted: object = None, joining: Joining | None = None
+    here: House,
+    there: House,
+    *,
+    admitted: object = None,
+    joining: Joining | None = None,
+    remote: tuple[str, int] = ("192.0.2.1", 4711),
 ) -> tuple[Peer, Peer, Wire, Wire]:
     """``here`` dials ``there``; both links are started, nothing is carried yet."""
     ours = Wire(there.device.key.device_id, is_dialler=True)
     theirs = Wire(here.device.key.device_id, is_dialler=False, admitted=admitted or ByDevice(here.device.key.device_id))
     ours.other, theirs.other = theirs, ours
+    ours.remote = theirs.remote = remote
     one = here.hub.link_made(cast(Link, ours), joining)
     other = there.hub.link_made(cast(Link, theirs))
     return one, other, ours, theirs
@@ -170,6 +176,25 @@ def test_of_two_links_both_keep_the_same_one(two: tuple[House, House]) -> None:
     assert (of_anna, of_ben) in [(first[1], first[0]), (second[0], second[1])]
     assert of_anna.is_open
     assert of_ben.is_open
+
+
+@pytest.mark.parametrize("is_web_first", [True, False])
+@pytest.mark.parametrize("is_same_way", [True, False])
+def test_a_link_of_its_own_goes_before_one_through_a_web_server(
+    two: tuple[House, House], is_web_first: bool, is_same_way: bool
+) -> None:
+    anna, ben = two
+    web, own = ("wss://cloud.example/harp", 0), ("192.0.2.1", 4711)
+    wires: list[Wire] = []
+    for number, remote in enumerate((web, own) if is_web_first else (own, web)):
+        here, there = (ben, anna) if is_same_way or number else (anna, ben)
+        *_, ours, theirs = dialled(here, there, remote=remote)
+        wires += ours, theirs
+        carry(*wires)
+    for house in two:
+        (peer,) = house.hub.peers()
+        assert peer.link.remote == own
+        assert peer.is_open
 
 
 def test_a_link_that_ended_is_forgotten(two: tuple[House, House]) -> None:

@@ -46,3 +46,11 @@ def test_without_knowing_its_networks_it_still_knows_where_it_listens(
     monkeypatch.setattr(network, "local_subnets", unknown)
     known.listening(("0.0.0.0", 8783))
     assert known.own_addresses() == ["0.0.0.0:8783"]
+
+
+def test_a_hub_names_its_web_address_first_and_who_comes_that_way_is_far(tmp_path: Path) -> None:
+    environ = {"HARP_WEBSOCKET_URL": "wss://cloud.example/harp"}
+    hub = Survey(config.load(tmp_path, environ=environ, overrides={}))
+    hub.listening(("192.0.2.9", 8783))
+    assert hub.own_addresses() == ["wss://cloud.example/harp", "192.0.2.9:8783"]
+    assert hub.reach("wss://cloud.example/harp", 0.0001) is Reach.WAN

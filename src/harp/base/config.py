@@ -13,15 +13,19 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from harp.base.errors import ConfigError, UsageError
 from harp.base.timetable import Timetable, timetable
+from harp.base.webaddress import WebAddress, web_address
 
 FILE_NAME = "config.toml"
 DEFAULT_PORT = 8783
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_NAME_BYTES = 64
 _MAX_FILE_BYTES = 64 * 1024
+
+_T = TypeVar("_T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,6 +47,9 @@ class Config:
 
     home: Path
     listen: Address
+    websocket: Address | None
+    websocket_path: str
+    websocket_url: WebAddress | None
     discovery: bool
     device_name: str
     lan_subnets: tuple[Network, ...]
@@ -164,6 +171,19 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def _unless_none(read: Callable[[str], _T]) -> Callable[[str], _T | None]:
+    return lambda text: None if text.strip().lower() in ("", "none") else read(text)
+
+
+def _web_path(text: str) -> str:
+    try:
+        if text.startswith("/"):
+            return web_address(f"wss://host{text}").path
+    except ValueError:
+        pass
+    raise ValueError("it must be the path of a web address, e.g. /harp")
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part, strict=False) for part in text.replace(",", " ").split())
@@ -196,6 +216,17 @@ def _always(text: str) -> Callable[[], str]:
 
 SETTINGS: Mapping[str, Setting] = {
     "listen": Setting("where other devices reach this one", address, _always(f"0.0.0.0:{DEFAULT_PORT}")),
+    "websocket": Setting(
+        "where a web server on this machine passes other devices on to this one, e.g. 127.0.0.1:8786; none: nowhere",
+        _unless_none(address),
+        _always("none"),
+    ),
+    "websocket_path": Setting("below which path it does that; /: any", _web_path, _always("/")),
+    "websocket_url": Setting(
+        "what others dial to come that way, e.g. wss://cloud.example.org/exapps/harp/link",
+        _unless_none(web_address),
+        _always("none"),
+    ),
     "discovery": Setting("whether devices on one network find each other by themselves", _boolean, _always("true")),
     "device_name": Setting("what other devices call this one", _device_name, _host_name),
     "lan_subnets": Setting("networks that count as local, beside those of this device", _networks, _always("")),

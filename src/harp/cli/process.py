@@ -20,10 +20,13 @@ _LOOK_S = 0.02
 @click.command("up")
 @click.argument("path", required=False)
 @click.option("--listen", metavar="HOST:PORT", help="Where other devices reach this one; port 0 is any free one.")
+@click.option("--websocket", metavar="HOST:PORT", help="Where a web server here passes other devices on to this one.")
 @click.option("--no-discovery", is_flag=True, help="Neither look for peers on this network nor answer them.")
 @click.option("--lan-only", is_flag=True, help="Take content from devices on the LAN alone.")
 @options.with_home
-def up_command(home: Path, path: str | None, listen: str | None, no_discovery: bool, lan_only: bool) -> int:
+def up_command(
+    home: Path, path: str | None, listen: str | None, websocket: str | None, no_discovery: bool, lan_only: bool
+) -> int:
     """Run the daemon in the foreground.
 
     A PATH is made if need be, and shared; without one, the folders shared before are opened.
@@ -33,6 +36,8 @@ def up_command(home: Path, path: str | None, listen: str | None, no_discovery: b
         overrides["lan_only"] = "true"
     if listen is not None:
         overrides["listen"] = listen
+    if websocket is not None:
+        overrides["websocket"] = websocket
     settings = config.load(home, environ=os.environ, overrides=overrides)
     from harp.daemon import composition  # the whole file plane; no other command should pay for it
 

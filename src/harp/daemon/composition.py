@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import random
 import shutil
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from harp.base.config import Address, Config
 from harp.base.errors import ConfigError, HarpError, UsageError
 from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
-from harp.bridge import doorway
+from harp.bridge import doorway, exapp
 from harp.bridge.api import ControlServer
 from harp.daemon.answers import Answers
 from harp.daemon.appplane import AppPlane, environment, load_settings
@@ -40,6 +41,7 @@ from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.link import Link
 from harp.sync.transport.listener import Listener
 from harp.sync.transport.tls import Identity
+from harp.sync.transport.webdoor import WebDoor
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ class Daemon:
         self.tasks = Tasks("harp")
         self.dialler: Dialler | None = None
         self.listener: Listener | None = None
+        self.web_listener: Listener | None = None
         self.beacon: Beacon[FolderId] | None = None
         self.control: ControlServer | None = None
         self.app_plane: AppPlane | None = None
@@ -111,6 +114,9 @@ class Daemon:
         listen = self.config.listen
         self.listener = Listener(listen.host, listen.port, self.identity, self.doors, self._link_made)
         self.survey.listening(self.listener.address)
+        if (web := self.config.websocket) is not None:
+            door = WebDoor(self.config.websocket_path, exapp.of_home(self.config.home, os.environ))
+            self.web_listener = Listener(web.host, web.port, self.identity, self.doors, self._link_made, door.manner())
         self.dialler = Dialler(self.hub, self.doors, self.identity, self.tasks, self.diallers)
         for folder in self.registry.folders():
             self._open_or_note(folder)
@@ -132,8 +138,9 @@ class Daemon:
             await self.control.close()
         if self.beacon is not None:
             self.beacon.close()
-        if self.listener is not None:
-            self.listener.close()
+        for listener in (self.listener, self.web_listener):
+            if listener is not None:
+                listener.close()
         await self.tasks.close()
         self.hub.close_all(CloseCode.SHUTDOWN)
         self.hub.content.keep()
@@ -270,6 +277,8 @@ class Daemon:
         assert self.listener is not None
         where = Address(*self.listener.address)
         print(f"harp {device_id.short(self.key.device_id)} listens on {where}", flush=True)  # noqa: T201
+        if self.web_listener is not None:
+            print(f"and for a web server on {Address(*self.web_listener.address)}", flush=True)  # noqa: T201
         if self.app_plane is not None:
             print(f"External Apps are served on {self.app_plane.address}", flush=True)  # noqa: T201
         for folder in self.registry.folders():

@@ -59,7 +59,9 @@ class Survey:
         return Limits(self._config.receive_limit.rate_at(minute), self._config.send_limit.rate_at(minute))
 
     def own_addresses(self) -> Sequence[str]:
-        return self._addresses
+        """Where others find this device; first the way that is open from everywhere."""
+        url = self._config.websocket_url
+        return self._addresses if url is None else [str(url), *self._addresses]
 
     def hello(self) -> Hello:
         return Hello(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from harp.base.config import address as parsed_address
 from harp.base.errors import HarpError, LinkError
 from harp.base.runtime import Backoff, Tasks
+from harp.base.webaddress import is_web, web_address
 from harp.identity import pairing
 from harp.identity.device import DeviceId, short
 from harp.sync.model import FolderId
@@ -20,7 +21,7 @@ from harp.sync.protocol import messages
 from harp.sync.service.doors import Doors
 from harp.sync.service.hub import Hub, Joining
 from harp.sync.service.peer import Peer
-from harp.sync.transport import tcp
+from harp.sync.transport import tcp, websocket
 from harp.sync.transport.link import Link
 from harp.sync.transport.tls import Identity
 
@@ -109,9 +110,8 @@ class Dialler:
         failure: HarpError = LinkError("the ticket names no address", hint="is the inviting daemon connected?")
         for address in dict.fromkeys((*ticket.addresses, *self._hub.registry.addresses(inviter))):
             try:
-                host, port = _split(address)
                 knock = self._doors.knock_with(knock_key, inviter)
-                link = await self._dialled(host, port, knock, lambda device: device == inviter)
+                link = await self._reached(address, knock, lambda device: device == inviter)
                 joining = Joining(ticket.secret, device_name)
                 peer = self._hub.link_made(link, joining)
                 async with asyncio.timeout(JOIN_TIMEOUT_S):
@@ -158,8 +158,7 @@ class Dialler:
 
     async def _try(self, address: str, knock: bytes, accepts: Callable[[DeviceId], bool], attempts: _Attempts) -> bool:
         try:
-            host, port = _split(address)
-            link = await self._dialled(host, port, knock, accepts)
+            link = await self._reached(address, knock, accepts)
         except HarpError as error:
             attempts.error = error.message
             return False
@@ -174,7 +173,8 @@ class Dialler:
         own = self._hub.key.device_id
 
         def accepts(device: DeviceId) -> bool:
-            return device != own and (device in missing or self._hub.peer(device) is None)
+            linked = self._hub.peer(device)
+            return device != own and (device in missing or linked is None or is_web(linked.link.remote[0]))
 
         if knock is None:
             return
@@ -184,6 +184,19 @@ class Dialler:
             _log.debug("%s:%d: %s", *address, error.message)
             return
         self._hub.link_made(link)
+
+    async def _reached(self, address: str, knock: bytes, accepts: Callable[[DeviceId], bool]) -> Link:
+        """A link through any address that a ticket or a peer names."""
+        if not is_web(address):
+            host, port = _split(address)
+            return await self._dialled(host, port, knock, accepts)
+        try:
+            web = web_address(address)
+        except ValueError as error:
+            raise LinkError(f"{address!r} is no address") from error
+        return await self._loop.run_in_executor(
+            self._executor, websocket.dial, web, self._identity, knock, accepts, DIAL_TIMEOUT_S
+        )
 
     async def _dialled(self, host: str, port: int, knock: bytes, accepts: Callable[[DeviceId], bool]) -> Link:
         return await self._loop.run_in_executor(

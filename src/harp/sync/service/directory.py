@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from harp.base.webaddress import is_web
 from harp.identity.device import DeviceId
 from harp.sync.protocol.linkmessages import MAX_ADDRESSES, MAX_DEVICES_NAMED, Addresses
 from harp.sync.service.peer import Peer
@@ -32,7 +33,7 @@ class Directory:
         known = set(self._registry.addresses(peer.device))
         if peer.link.is_dialler:
             self._registry.add_addresses(peer.device, [address_text(host, port)], worked_s=time.time())
-        elif peer.session.peer is not None and peer.session.peer.listen_port:
+        elif not is_web(host) and peer.session.peer is not None and peer.session.peer.listen_port:
             self._registry.add_addresses(peer.device, [address_text(host, peer.session.peer.listen_port)])
         return not known.issuperset(self._registry.addresses(peer.device))
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from harp.base.errors import HarpError, LinkError, TrustError
 from harp.base.runtime import Counter
+from harp.base.webaddress import is_web
 from harp.identity import pairing
 from harp.identity.device import DeviceId, DeviceKey
 from harp.sync.engine.fetcher import Reach
@@ -233,7 +234,12 @@ class Hub:
             self._on_change()
 
     def _stays(self, old: Peer, new: Peer) -> bool:
-        """Whether of two open links to one device the older one stays; both ends decide alike."""
+        """Whether of two open links to one device the older one stays; both ends decide alike.
+
+        A link of its own goes before one through a web server.
+        """
+        if is_web(old.link.remote[0]) != is_web(new.link.remote[0]):
+            return is_web(new.link.remote[0])
         if old.link.is_dialler == new.link.is_dialler:
             return False
         return is_preferred(self.key.device_id, old.device, is_dialler=old.link.is_dialler)

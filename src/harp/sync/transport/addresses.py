@@ -4,9 +4,13 @@
 import socket
 from typing import Any
 
+from harp.base.webaddress import is_web
+
 
 def address_text(host: str, port: int) -> str:
-    """``host:port`` as it is written: an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    """``host:port`` as it is written: an IPv6 address in brackets (RFC 3986, 3.2.2), a web address as it is."""
+    if is_web(host):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -27,11 +27,15 @@ class Flow(NamedTuple):
 
 
 class Carrier(Protocol):
-    """Bytes both ways, in order: TCP, later a WebSocket. All calls but ``shut`` may block; errors are OSError."""
+    """Bytes both ways, in order: TCP, or a WebSocket. All calls but ``shut`` may block; errors are OSError."""
 
     @property
     def remote(self) -> tuple[str, int]:
-        """Address and port of the other end."""
+        """Address and port of the other end; for a WebSocket, its URL and 0."""
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """Address and port of this end."""
 
     def recv_into(self, buffer: memoryview) -> int:
         """Wait for bytes; how many came, 0 at the end."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Listening on TCP: a knock first, and for whoever has none not a single byte, not even an alert."""
+"""Listening on a TCP port: a knock first, and for whoever has none not a single byte, not even an alert."""
 
 import contextlib
 import errno
@@ -9,11 +9,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from harp.base.errors import HarpError, LinkError
 from harp.identity.device import DeviceId
-from harp.sync.transport.carrier import shake_hands
+from harp.sync.transport.carrier import Carrier, shake_hands
 from harp.sync.transport.knock import KNOCK_BYTES
 from harp.sync.transport.link import Link
 from harp.sync.transport.tcp import TcpCarrier
@@ -47,13 +47,34 @@ class Doorman(Protocol):
         """None for a stranger. ``local`` is the address the knock came to (see ``knock.place``)."""
 
 
+class Manner(NamedTuple):
+    """How links come to a port. ``opened`` gives the carrier to knock on, None where the caller wants something else;
+
+    it may block for KNOCK_TIMEOUT_S. ``option`` is that of ``harp up`` which says where to listen.
+    """
+
+    opened: Callable[[socket.socket], Carrier | None]
+    option: str
+    most_from_one_source: int
+
+
+BY_TCP = Manner(TcpCarrier, "--listen", MAX_FROM_ONE_SOURCE)
+
+
 class Listener:
     """Listens from its making until :meth:`close`; hands each session made to ``on_link``, on a thread of its own."""
 
     def __init__(
-        self, host: str, port: int, identity: Identity, doorman: Doorman, on_link: Callable[[Link], None]
+        self,
+        host: str,
+        port: int,
+        identity: Identity,
+        doorman: Doorman,
+        on_link: Callable[[Link], None],
+        manner: Manner = BY_TCP,
     ) -> None:
-        self._socket = _bound(host, port)
+        self._socket = _bound(host, port, manner.option)
+        self._manner = manner
         self._identity = identity
         self._doorman = doorman
         self._on_link = on_link
@@ -95,8 +116,9 @@ class Listener:
                 connection.close()
 
     def _let_to_the_door(self, connection: socket.socket, source: str) -> bool:
+        most = self._manner.most_from_one_source
         with self._lock:
-            is_full = len(self._at_the_door) >= MAX_AT_THE_DOOR or self._sources[source] >= MAX_FROM_ONE_SOURCE
+            is_full = len(self._at_the_door) >= MAX_AT_THE_DOOR or self._sources[source] >= most
             if is_full or self._is_closed.is_set():
                 self.turned_away += 1
                 return False
@@ -136,7 +158,9 @@ class Listener:
         self._on_link(link)
 
     def _session(self, connection: socket.socket) -> Link | None:
-        carrier = TcpCarrier(connection)
+        carrier = self._manner.opened(connection)
+        if carrier is None:
+            return None
         knock = _knock(carrier)
         admission = None if knock is None else self._doorman.admit(knock, carrier.local)
         if admission is None:
@@ -147,7 +171,7 @@ class Listener:
         return Link(carrier, machine, is_dialler=False, admitted=admission.tag)
 
 
-def _knock(carrier: TcpCarrier) -> bytes | None:
+def _knock(carrier: Carrier) -> bytes | None:
     """The first 153 bytes, and not one more; None where they do not come in time."""
     deadline = time.monotonic() + KNOCK_TIMEOUT_S
     data = bytearray(KNOCK_BYTES)
@@ -162,7 +186,7 @@ def _knock(carrier: TcpCarrier) -> bytes | None:
     return bytes(data) if filled == KNOCK_BYTES else None
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, option: str) -> socket.socket:
     """A listening socket; an empty host or ``::`` listens on IPv6 and IPv4 alike, where there is IPv6."""
     try:
         if host in ("", "::") and socket.has_dualstack_ipv6():
@@ -174,20 +198,20 @@ def _bound(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server((str(address[0]), port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise _bind_error(host, port, error) from error
+        raise _bind_error(host, port, option, error) from error
 
 
-def _bind_error(host: str, port: int, error: Exception) -> LinkError:
+def _bind_error(host: str, port: int, option: str, error: Exception) -> LinkError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
         return LinkError(
-            f"port {port} is in use", hint="stop the other program, or choose another with --listen HOST:PORT"
+            f"port {port} is in use", hint=f"stop the other program, or choose another with {option} HOST:PORT"
         )
     if number == errno.EACCES:
-        return LinkError(f"port {port} may not be used by this user", hint="choose one above 1023 with --listen")
+        return LinkError(f"port {port} may not be used by this user", hint=f"choose one above 1023 with {option}")
     if number == errno.EADDRNOTAVAIL:
-        return LinkError(f"{host} is no address of this machine", hint="try --listen 0.0.0.0:8783")
-    return LinkError(f"cannot listen on {host} port {port}", hint="try --listen 0.0.0.0:8783")
+        return LinkError(f"{host} is no address of this machine", hint=f"try {option} 0.0.0.0:{port}")
+    return LinkError(f"cannot listen on {host} port {port}", hint=f"try {option} 0.0.0.0:{port}")
 
 
 def _source(host: str) -> str:

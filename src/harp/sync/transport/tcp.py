@@ -12,7 +12,7 @@ from collections.abc import Callable
 from harp.base.errors import LinkError
 from harp.identity.device import DeviceId
 from harp.sync.transport.addresses import address_text, plain_address
-from harp.sync.transport.carrier import Flow, shake_hands
+from harp.sync.transport.carrier import Carrier, Flow, shake_hands
 from harp.sync.transport.link import Link
 from harp.sync.transport.tls import Identity, TlsMachine
 
@@ -90,18 +90,24 @@ def dial(
     except (OSError, UnicodeError, OverflowError) as error:
         raise LinkError(f"nobody answers at {address_text(host, port)}: {_reason(error)}") from error
     try:
-        carrier = TcpCarrier(connection)
-        carrier.set_timeout(max(0.001, deadline - time.monotonic()))
-        carrier.sendall(knock)
-        machine = TlsMachine(identity, is_client=True, accepts=accepts)
-        shake_hands(carrier, machine, timeout_s=deadline - time.monotonic())
-        return Link(carrier, machine, is_dialler=True)
+        return introduced(TcpCarrier(connection), identity, knock, accepts, deadline)
     except OSError as error:
         connection.close()
         raise LinkError(f"the connection to {address_text(host, port)} broke: {_reason(error)}") from error
     except BaseException:
         connection.close()
         raise
+
+
+def introduced(
+    carrier: Carrier, identity: Identity, knock: bytes, accepts: Callable[[DeviceId], bool], deadline: float
+) -> Link:
+    """The dialler's part over any carrier: knock, then shake hands. ``deadline`` is monotonic, in seconds."""
+    carrier.set_timeout(max(0.001, deadline - time.monotonic()))
+    carrier.sendall(knock)
+    machine = TlsMachine(identity, is_client=True, accepts=accepts)
+    shake_hands(carrier, machine, timeout_s=deadline - time.monotonic())
+    return Link(carrier, machine, is_dialler=True)
 
 
 def _reason(error: Exception) -> str:

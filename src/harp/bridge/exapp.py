@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The hub as an External App of Nextcloud: what AppAPI asks of one, on the port where its WebSockets come in.
+
+It needs nothing of Nextcloud, so there is little to say: it is alive, it needs no time to get ready (501 means that
+to AppAPI), and it may be turned on and off, which changes nothing but what the proxy lets through.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from harp.base.errors import ConfigError
+
+SECRET_FILE = "exapp-secret"  # noqa: S105 - a name
+SECRET_VARIABLE = "APP_SECRET"  # noqa: S105
+_MAX_SECRET_BYTES = 4096
+
+
+class ExApp:
+    """``secret`` is what AppAPI was told at ``app:register``; without one everything but the heartbeat is refused."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def page(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, bytes] | None:
+        """Status and JSON; ``headers`` by their names in lower case. None for what is not there."""
+        path = target.partition("?")[0]
+        match method, path:
+            case "GET", "/heartbeat":
+                return 200, _json({"status": "ok"})
+            case ("POST", "/init") | ("PUT", "/enabled") if not self._is_nextcloud(headers):
+                return 401, _json({"error": "this is not the secret that the app was registered with"})
+            case "POST", "/init":
+                return 501, _json({})
+            case "PUT", "/enabled":
+                return 200, _json({"error": ""})
+            case _:
+                return None
+
+    def _is_nextcloud(self, headers: Mapping[str, str]) -> bool:
+        """AppAPI's header: base64 of ``user:secret``, the user empty where Nextcloud itself asks."""
+        try:
+            said = base64.b64decode(headers.get("authorization-app-api", ""), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return bool(self._secret) and hmac.compare_digest(said.partition(b":")[2], self._secret)
+
+
+def of_home(home: Path, environ: Mapping[str, str]) -> ExApp:
+    """The secret is in ``HOME/exapp-secret`` (0600), else in ``APP_SECRET``, where AppAPI's own deployments put it.
+
+    Raises :class:`ConfigError` where others may read the file.
+    """
+    path = home / SECRET_FILE
+    try:
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise ConfigError(f"others can read {path}", hint=f"chmod 600 {path}")
+            return ExApp(file.read(_MAX_SECRET_BYTES).decode().strip())
+    except FileNotFoundError:
+        return ExApp(environ.get(SECRET_VARIABLE, ""))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read", hint="it holds the secret of `occ app_api:app:register`") from error
+
+
+def _json(body: Mapping[str, str]) -> bytes:
+    return json.dumps(body).encode()
