@@ -89,6 +89,8 @@ def test_what_is_set_reads_back_and_the_other_settings_stay(tmp_path: Path) -> N
         ("websocket_path", "/a/../b"),
         ("websocket_url", "https://cloud.example/"),
         ("websocket_url", "ws://cloud.example/"),
+        ("bridge_socket", "bridge.sock"),
+        ("bridge_group", "no such\ngroup"),
         ("discovery", "maybe"),
         ("device_name", " "),
         ("device_name", "n" * 65),

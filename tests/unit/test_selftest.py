@@ -8,7 +8,16 @@ import pytest
 
 from harp.bridge import selftest
 from harp.bridge.model import Check
-from harp.bridge.selftest import DaemonFacts, DiskFacts, FirewallFacts, LocalFacts, PeerFacts, PortFacts, WatchFacts
+from harp.bridge.selftest import (
+    BridgeFacts,
+    DaemonFacts,
+    DiskFacts,
+    FirewallFacts,
+    LocalFacts,
+    PeerFacts,
+    PortFacts,
+    WatchFacts,
+)
 
 GIB = 1 << 30
 HOME = DiskFacts("the home", "/h", 10 * GIB, 100 * GIB)
@@ -27,7 +36,8 @@ def bad(local: LocalFacts, daemon: DaemonFacts | None = None) -> list[Check]:
 def test_where_all_is_well_every_line_is_good() -> None:
     folders = [DiskFacts("Photos", "/p", 5 * GIB, 10 * GIB, lacks=("names that differ by case only",))]
     peers = [PeerFacts("bob", True, "10.0.0.2:8783", skew_s=-0.5)]
-    report = selftest.report(WELL, DaemonFacts(folders=folders, peers=peers))
+    hears = BridgeFacts("/run/harp/bridge.sock", heard=3)
+    report = selftest.report(WELL, DaemonFacts(folders=folders, peers=peers, harpbridge=hears))
     assert report.is_running
     assert [check.name for check in report.checks] == [
         "daemon",
@@ -80,6 +90,8 @@ def cases() -> Iterator[tuple[LocalFacts, DaemonFacts, str, str, str]]:
     yield WELL, gone, "disk of Pho\\x1btos", "marker is gone", "bring /p back"
     fixed = DaemonFacts(folders=[DiskFacts("Photos", "/p", GIB, GIB, is_read_only=True)])
     yield WELL, fixed, "disk of Photos", "read-only", "mount it for writing"
+    deaf = DaemonFacts(harpbridge=BridgeFacts("/run/harp/bridge.sock", trouble="is not heard", remedy="do this"))
+    yield WELL, deaf, "harpbridge", "is not heard", "do this"
     away = DaemonFacts(peers=[PeerFacts("b\nob", False, error="connection refused")])
     yield WELL, away, "peer b\\nob", "connection refused", "TCP 8783"
     never = DaemonFacts(peers=[PeerFacts("bob", False)])

@@ -7,6 +7,7 @@ A setting is text until the last arrow, where all of them are read once and toge
 import contextlib
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import tomllib
@@ -21,6 +22,7 @@ from harp.base.webaddress import WebAddress, web_address
 
 FILE_NAME = "config.toml"
 DEFAULT_PORT = 8783
+BRIDGE_SOCKET = "/run/harp/bridge.sock"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_NAME_BYTES = 64
 _MAX_FILE_BYTES = 64 * 1024
@@ -50,6 +52,8 @@ class Config:
     websocket: Address | None
     websocket_path: str
     websocket_url: WebAddress | None
+    bridge_socket: Path | None
+    bridge_group: str
     discovery: bool
     device_name: str
     lan_subnets: tuple[Network, ...]
@@ -184,6 +188,19 @@ def _web_path(text: str) -> str:
     raise ValueError("it must be the path of a web address, e.g. /harp")
 
 
+def _absolute(text: str) -> Path:
+    if not text.startswith("/") or not text.isprintable():
+        raise ValueError("it must be a path that begins with /")
+    return Path(text)
+
+
+def _group(text: str) -> str:
+    # useradd(8) and groupadd(8): what a name may be
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", text):
+        raise ValueError("it must be the name of a group, e.g. www-data")
+    return text
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part, strict=False) for part in text.replace(",", " ").split())
@@ -227,6 +244,12 @@ SETTINGS: Mapping[str, Setting] = {
         _unless_none(web_address),
         _always("none"),
     ),
+    "bridge_socket": Setting(
+        "where Nextcloud's app harpbridge says that files have changed; none: nowhere",
+        _unless_none(_absolute),
+        _always(BRIDGE_SOCKET),
+    ),
+    "bridge_group": Setting("the web server's group, which may write there", _group, _always("www-data")),
     "discovery": Setting("whether devices on one network find each other by themselves", _boolean, _always("true")),
     "device_name": Setting("what other devices call this one", _device_name, _host_name),
     "lan_subnets": Setting("networks that count as local, beside those of this device", _networks, _always("")),

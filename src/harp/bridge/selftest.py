@@ -68,6 +68,17 @@ class PeerFacts:
     skew_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BridgeFacts:
+    """The socket that Nextcloud's app writes to: where, what was heard on it, and what was no message of its."""
+
+    location: str
+    heard: int = 0
+    ignored: int = 0
+    trouble: str = ""
+    remedy: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFacts:
     """What can be found out with or without a daemon. ``multicast_fault`` is None where discovery is turned off."""
@@ -88,6 +99,8 @@ class DaemonFacts:
 
     folders: Sequence[DiskFacts] = ()
     peers: Sequence[PeerFacts] = ()
+    harpbridge: BridgeFacts | None = None
+    """None where nothing of Nextcloud's is listened to."""
 
 
 def report(local: LocalFacts, daemon: DaemonFacts | None) -> Report:
@@ -104,6 +117,8 @@ def _checks(local: LocalFacts, daemon: DaemonFacts | None) -> Iterator[Check]:
     yield clock(local.now)
     yield from watches(local.watches)
     yield disk(local.home)
+    if daemon is not None and daemon.harpbridge is not None:
+        yield harpbridge(daemon.harpbridge)
     for folder in daemon.folders if daemon else ():
         yield disk(folder)
     for one in daemon.peers if daemon else ():
@@ -158,6 +173,13 @@ def discovery(fault: str | None) -> Check:
         remedy = "connect to a network with multicast; until then peers are tried at addresses that worked before"
         return _bad("discovery", f"multicast does not work: {fault}", remedy)
     return _good("discovery", "multicast works")
+
+
+def harpbridge(facts: BridgeFacts) -> Check:
+    if facts.trouble:
+        return _bad("harpbridge", facts.trouble, facts.remedy)
+    strange = f", and {facts.ignored:,} that were no message of its" if facts.ignored else ""
+    return _good("harpbridge", f"{facts.heard:,} messages heard on {facts.location}{strange}")
 
 
 def clock(now: float) -> Check:

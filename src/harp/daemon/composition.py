@@ -11,14 +11,16 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harp.base.config import Address, Config
+from harp.base.config import BRIDGE_SOCKET, Address, Config
 from harp.base.errors import ConfigError, HarpError, UsageError
 from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.bridge import doorway, exapp
 from harp.bridge.api import ControlServer
+from harp.bridge.wakeup import Wakeup
 from harp.daemon.answers import Answers
 from harp.daemon.appplane import AppPlane, environment, load_settings
 from harp.daemon.survey import Survey
@@ -101,6 +103,9 @@ class Daemon:
         self.dialler: Dialler | None = None
         self.listener: Listener | None = None
         self.web_listener: Listener | None = None
+        self.wakeup: Wakeup | None = None
+        self.journal_readers: list[Callable[[int], None]] = []
+        """Who is told that harpbridge's journal has grown, and up to which row; on the event loop."""
         self.beacon: Beacon[FolderId] | None = None
         self.control: ControlServer | None = None
         self.app_plane: AppPlane | None = None
@@ -125,6 +130,7 @@ class Daemon:
         self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks)
         await self.control.start()
         self._supervise()
+        self._listen_to_harpbridge()
         await self._start_app_plane()
         self.is_ready = True
         self._greet()
@@ -138,6 +144,8 @@ class Daemon:
             await self.control.close()
         if self.beacon is not None:
             self.beacon.close()
+        if self.wakeup is not None:
+            self.wakeup.close()
         for listener in (self.listener, self.web_listener):
             if listener is not None:
                 listener.close()
@@ -244,6 +252,18 @@ class Daemon:
             self.beacon = Beacon(self.listener.address[1], self.doors.epochs, self.dialler.found)
             self.beacon.start()
 
+    def _listen_to_harpbridge(self) -> None:
+        """Where the default's folder is not there, nobody has set harpbridge up on this machine."""
+        path = self.config.bridge_socket
+        if path is None or (str(path) == BRIDGE_SOCKET and not path.parent.is_dir()):
+            return
+        self.wakeup = Wakeup(path, self.config.bridge_group, self._journal_grew)
+        self.wakeup.look()
+
+    def _journal_grew(self, journal_id: int) -> None:
+        for tell in self.journal_readers:
+            tell(journal_id)
+
     async def _start_app_plane(self) -> None:
         """The proxy for External Apps, where the variables speak of one. Raises :class:`ConfigError`."""
         if not proxy_variables.is_wanted(environment(self.config.home)):
@@ -257,6 +277,8 @@ class Daemon:
             await asyncio.sleep(TICK_S)
             await asyncio.to_thread(self.hub.tick)
             self.survey.refresh()
+            if self.wakeup is not None:
+                self.wakeup.look()
             for folder in self.registry.folders():
                 if folder.id in self.troubles and self.troubles[folder.id].retryable:
                     with contextlib.suppress(HarpError):

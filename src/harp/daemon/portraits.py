@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from harp import __version__
 from harp.bridge import facts, model, naming, selftest
-from harp.bridge.selftest import DaemonFacts, PeerFacts
+from harp.bridge.selftest import BridgeFacts, DaemonFacts, PeerFacts
+from harp.bridge.wakeup import Wakeup
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
@@ -116,6 +117,8 @@ def _problems(loop: FolderLoop) -> list[model.Problem]:
 def problems(daemon: "Daemon") -> list[str]:
     """What concerns the device as a whole."""
     found = [text for loop in daemon.hub.loops() for text in (loop.watch_problem, loop.disk_problem) if text]
+    if daemon.wakeup is not None and daemon.wakeup.trouble:
+        found.append(f"{daemon.wakeup.trouble} ({daemon.wakeup.remedy})")
     return sorted(set(found))
 
 
@@ -361,7 +364,14 @@ def verified(wrong: int, files: int, size: int) -> model.Progress:
 def facts_of(daemon: "Daemon") -> DaemonFacts:
     """What the self-test wants to know of the running daemon."""
     disks = [facts.disk(shared.name, shared.path) for shared in daemon.registry.folders()]
-    return selftest.DaemonFacts(folders=disks, peers=[_peer_facts(one) for one in peers(daemon)])
+    others = [_peer_facts(one) for one in peers(daemon)]
+    return selftest.DaemonFacts(folders=disks, peers=others, harpbridge=_bridge_facts(daemon.wakeup))
+
+
+def _bridge_facts(wakeup: Wakeup | None) -> BridgeFacts | None:
+    if wakeup is None:
+        return None
+    return BridgeFacts(str(wakeup.path), wakeup.heard, wakeup.ignored, wakeup.trouble, wakeup.remedy)
 
 
 def _peer_facts(one: model.PeerStatus) -> PeerFacts:
