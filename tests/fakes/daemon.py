@@ -9,6 +9,7 @@ from harp.base import config
 from harp.base.errors import FolderError, HarpError, TrustError, UsageError
 from harp.bridge import model
 from harp.bridge.naming import chosen_folder, path_fields
+from tests.fakes.browsing import FakeBrowsing
 
 PHOTOS = "aa" * 32
 NOTES = "ab" * 32
@@ -18,13 +19,15 @@ HOSTILE_NAME = b"bad\x1b[2J\xff\nname.txt"
 BOB = "BOBBOBB-AAAAAAA"
 
 
-class FakeDaemon:
+class FakeDaemon(FakeBrowsing):
     """Shares Photos and Notes; ``calls`` are the port's calls in order, ``fails`` is raised by the next of them."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.fails: Exception | None = None
         self.ready = True
+        self.has_console = True
+        self.lifted = False
         self.stopping = asyncio.Event()
         self.progress: list[model.Progress | Exception] = [
             model.Progress(phase=model.Phase.SCANNING, total_files=2),
@@ -126,8 +129,10 @@ class FakeDaemon:
             model.PeerStatus(id="EVEEVEE-AAAAAAA", name="e\x1bve", is_connected=False, error="connection refused"),
         ]
 
-    async def share(self, path: Path, name: str | None) -> model.FolderStatus:
-        self._called("share", path, name)
+    async def share(self, path: Path, name: str | None, make: bool) -> model.FolderStatus:
+        self._called("share", path, name, make)
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
             raise UsageError(f"{path} is not a folder", hint="make it first")
         folder = "ac" * 32

@@ -101,7 +101,8 @@ class Desk:
         """What is run as its daemon."""
         # The same at each start, as it is for people: peers come back to where they found it.
         self.listen = f"127.0.0.1:{_free_port()}"
-        self._settings = {"device_name": name, **settings}
+        # Most desks have no console: one that has finds it again after a restart, too.
+        self._settings = {"device_name": name, "console": "none", **settings}
 
     # --- the daemon ---------------------------------------------------------------------------------------------------
 
@@ -273,6 +274,11 @@ class Desk:
 
     def tree(self) -> dict[bytes, Item]:
         return tree(self.folder)
+
+
+def console_address() -> str:
+    """Where a desk's console may be: ``office.desk(name, console=console_address())``."""
+    return f"127.0.0.1:{_free_port()}"
 
 
 def _free_port() -> int:

@@ -16,6 +16,7 @@ TEXT = Path(__file__).resolve().parents[2] / "docs" / "tutorial" / "two-devices.
 DEADLINE_S = 30.0
 VARIES = re.compile(
     r"harp1[a-z2-7]+"
+    r"|http://127\.0\.0\.1:\d+/in/[\w-]+"
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d{6}Z"
     r"|\b[0-9a-f]{12}\b|\b[0-9a-f]{8}\b"
     r"|\b[A-Z2-7]{7}(?:-[A-Z2-7]{7}){7}\b|\b[A-Z2-7]{7}\b"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The API's rules, with a fake daemon behind it: who may ask what, how errors look, what a stream does.
 
-Each request of harp.bridge.requests is made once, by the table at the end.
+Each request of harp.bridge.requests, harp.bridge.browsing and harp.bridge.proxyview is made once, by the table at the
+end; the routes are those of harp.bridge.browseroutes too.
 """
 
 import io
@@ -19,7 +20,8 @@ from harp.bridge import api
 from harp.bridge.caller import Caller, LocalUser, NextcloudUser, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import path_fields
-from harp.bridge.routes import ROUTES, Lines, Route
+from harp.bridge.route import Lines, Route
+from harp.bridge.routes import ROUTES
 from tests.fakes.daemon import BOB, ENTRY, HOSTILE_NAME, NOTES, PHOTOS, FakeDaemon
 
 Client = TestClient[web.Request, web.Application]
@@ -273,11 +275,25 @@ async def test_a_nextcloud_user_works_with_a_folder_and_manages_none(house: Hous
     assert (await house.ask("POST", "/v1/folders/Photos/rescan"))[0] == 200
     for route in ROUTES:
         if route.verb is Verb.MANAGE:
-            path = route.path.format(folder="Photos", held="h1", device=BOB, key="listen")
+            path = route.path.format(folder="Photos", held="h1", device=BOB, key="listen", client="10.0.0.9")
             body = {"path": "/x", "ticket": "harp1", "value": "x"}
             status, answer = await house.ask(route.method, path, None if route.method == "GET" else body)
             assert (status, answer["error"]) == (403, "TrustError"), route.path
     assert house.daemon.calls == [("rescan", PHOTOS)]
+
+
+async def test_a_nextcloud_user_is_told_of_changes_in_their_folders_only(house: House) -> None:
+    house.caller = CAROL
+    async with house.client.get("/v1/events") as response:
+        events = [json.loads(line) for line in (await response.read()).splitlines()]
+    assert [event["folders"] for event in events] == [[PHOTOS]] * 3
+
+
+@pytest.mark.parametrize("query", ["files?limit=0", "files?limit=1001", "changes?limit=-1", "content?offset=-1"])
+async def test_a_list_has_a_bound(house: House, query: str) -> None:
+    status, answer = await house.ask("GET", f"/v1/folders/Photos/{query}")
+    assert (status, answer["error"]) == (400, "UsageError")
+    assert house.daemon.calls == []
 
 
 async def test_a_caller_who_is_nobody_is_refused(house: House) -> None:
@@ -306,7 +322,7 @@ def test_what_callers_may() -> None:
 
 CALLS: dict[str, tuple[object, ...]] = {
     "post_peers_device_forget": ("forget", BOB),
-    "post_folders": ("share", Path("/nowhere/x"), None),
+    "post_folders": ("share", Path("/nowhere/x"), None, False),
     "post_join": ("join", "harp1x", Path("/nowhere/x"), False),
     "post_folders_folder_invitations": ("invite", PHOTOS, False, 3600.0),
     "post_folders_folder_wait": ("wait", PHOTOS, None),
@@ -323,6 +339,15 @@ CALLS: dict[str, tuple[object, ...]] = {
     "post_folders_folder_pause": ("pause", PHOTOS),
     "post_folders_folder_resume": ("resume", PHOTOS),
     "post_folders_folder_leave": ("leave", PHOTOS),
+    "get_folders_folder_files": ("files", PHOTOS, b"", "", b"", 200, False),
+    "get_folders_folder_changes": ("changes", PHOTOS, 50),
+    "get_folders_folder_content": ("content", PHOTOS, b"", "", 0, 512 * 1024),
+    "get_events": ("events",),
+    "get_traffic": ("traffic", 31),
+    "get_log": ("log", 200),
+    "get_proxy": ("proxy",),
+    "post_proxy_bans_client_lift": ("lift", "10.0.0.9"),
+    "post_console": ("console_link",),
     "get_config": ("config_get",),
     "get_config_key": ("config_get",),
     "put_config_key": ("config_set", "guard_files", "9"),
@@ -338,7 +363,7 @@ CALLS: dict[str, tuple[object, ...]] = {
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_every_route_makes_its_call(house: House, route: Route) -> None:
-    path = route.path.format(folder="Photos", held="h1", device=BOB, key="guard_files")
+    path = route.path.format(folder="Photos", held="h1", device=BOB, key="guard_files", client="10.0.0.9")
     body = {"path": "/nowhere/x", "ticket": "harp1x", "entry": "e1", "keep": "both", "value": "9"}
     data = None if route.method == "GET" else json.dumps(body).encode()
     async with house.client.request(route.method, path, data=data) as response:

@@ -49,7 +49,7 @@ def test_share_sends_the_whole_path_and_prints_the_id(
     (tmp_path / "Music").mkdir()
     monkeypatch.chdir(tmp_path)
     assert harp(home, "share", "Music", "--name", "Tunes") == 0
-    assert daemon.calls == [("share", tmp_path / "Music", "Tunes")]
+    assert daemon.calls == [("share", tmp_path / "Music", "Tunes", False)]
     assert capsys.readouterr().out == "ac" * 32 + "\n"
     assert harp(home, "share", "nothing") == 2
     assert "is not a folder" in capsys.readouterr().err
@@ -295,7 +295,7 @@ def test_settings_go_through_the_daemon_while_it_runs(daemon: FakeDaemon, home: 
     assert harp(home, "config", "set", "listen", "[::]:0") == 0
     assert "from the next start on" in capsys.readouterr().out
     assert harp(home, "config", "get") == 0
-    assert "guard_files        9 " in capsys.readouterr().out
+    assert "guard_files          9 " in capsys.readouterr().out
 
 
 def test_settings_without_a_daemon_are_in_the_file(home: Path, capsys: Said) -> None:
@@ -421,8 +421,10 @@ def test_up_runs_the_daemon_with_what_the_command_line_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert harp(home, "up") == 7
-    assert harp(home, "up", "Harp", "--listen", "[::1]:0", "--no-discovery") == 7
-    (plain, nothing), (told, shared) = started
+    assert harp(home, "up", "Harp", "--listen", "[::1]:0", "--no-discovery", "--no-console") == 7
+    assert harp(home, "up", "--console", "127.0.0.1:9") == 7
+    (plain, nothing), (told, shared), (seen, _) = started
+    assert [str(one.console) for one in (plain, told, seen)] == ["127.0.0.1:8785", "None", "127.0.0.1:9"]
     assert (str(plain.listen), plain.discovery, nothing) == ("0.0.0.0:8783", True, None)
     assert (str(told.listen), told.discovery, shared) == ("[::1]:0", False, tmp_path / "Harp")
     assert told.home == home

@@ -120,6 +120,43 @@ def test_what_lies_below_a_directory_is_that_and_nothing_beside_it(places: Place
     assert places.totals() == (6, 30), "the trash does not count"
 
 
+def test_counts_are_taken_anew_only_when_a_row_has_changed(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(places, Place(1, Path(b"a"), on_disk=lying()))
+    assert places.totals() == (1, 5)
+    assert plans(places, monkeypatch, places.totals) == []
+    monkeypatch.undo()
+    put(places, Place(2, Path(b"b"), (EntryId(b"x" * 32), EntryId(b"y" * 32)), True, on_disk=lying()))
+    assert places.totals() == (2, 10)
+    assert places.conflicting() == [Path(b"b")]
+
+
+def test_a_count_within_a_change_that_is_undone_is_not_kept(places: Places) -> None:
+    put(places, Place(1, Path(b"a"), on_disk=lying()))
+    with pytest.raises(ZeroDivisionError), places.db.transaction():
+        places.put([Place(2, Path(b"b"), on_disk=lying())])
+        assert places.totals() == (2, 10)
+        raise ZeroDivisionError
+    assert places.totals() == (1, 5)
+
+
+def test_a_directory_is_listed_and_searched(places: Places) -> None:
+    names = [b"d", b"d/a", b"d/b", b"d/b/Cat", b"d/gone", b"e", b".harp/trash/1"]
+    head = (EntryId(b"h" * 32),)
+    put(places, *(Place(n, Path(p), head if p[:1] != b"." else (), p != b"d/gone") for n, p in enumerate(names, 1)))
+
+    def within(under: bytes, after: bytes = b"", limit: int = 9, *, deleted: bool = False) -> list[bytes]:
+        return [place.path for place in places.within(Path(under), Path(after), limit, deleted=deleted)]
+
+    assert within(b"") == [b"d", b"e"]
+    assert within(b"d") == [b"d/a", b"d/b"]
+    assert within(b"d", deleted=True) == [b"d/a", b"d/b", b"d/gone"]
+    assert within(b"d", b"d/a", 1) == [b"d/b"]
+    assert within(b"d/a") == []
+    for text, found in ((b"CAT", [b"d/b/Cat"]), (b"gone", [b"d/gone"]), (b"harp", []), (b"%", []), (b"\xff", [])):
+        assert [place.path for place in places.found(text, Path(b""), Path(b""), 9)] == found
+    assert [place.path for place in places.found(b"d/", Path(b"d"), Path(b"d/a"), 1)] == [b"d/b"]
+
+
 def test_more_than_a_page_lies_below(places: Places) -> None:
     put(places, *(Place(n, Path(b"d/%05d" % n), on_disk=lying()) for n in range(1, 2501)))
     assert len(list(places.below(Path(b"d"), on_disk_only=True))) == 2500

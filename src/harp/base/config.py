@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from harp.base.errors import ConfigError, UsageError
 from harp.base.timetable import Timetable, timetable
@@ -23,6 +24,7 @@ from harp.base.webaddress import WebAddress, web_address
 FILE_NAME = "config.toml"
 DEFAULT_PORT = 8783
 BRIDGE_SOCKET = "/run/harp/bridge.sock"
+DEFAULT_CONSOLE = "127.0.0.1:8785"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_NAME_BYTES = 64
 _MAX_FILE_BYTES = 64 * 1024
@@ -69,6 +71,9 @@ class Config:
     guard_files: int
     guard_share: float
     guard_entries: int
+    console: Address | None
+    console_url: str
+    console_certificate: str
     log_level: str
 
 
@@ -144,6 +149,23 @@ def address(text: str) -> Address:
     if not bare or (":" in bare and bare == host) or any(c.isspace() for c in bare):
         raise ValueError("it must be HOST:PORT, and an IPv6 address stands in brackets: [::]:8783")
     return Address(bare, int(port))
+
+
+def _optional_address(text: str) -> Address | None:
+    return None if text.strip().lower() == "none" else address(text)
+
+
+def _url(text: str) -> str:
+    url = text.strip()
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain or not url.isascii():
+        raise ValueError("it must be an address such as https://nas.example/harp")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("it must begin with https://: on a line without TLS others could act as you")
+    return url
 
 
 def _boolean(text: str) -> bool:
@@ -272,6 +294,17 @@ SETTINGS: Mapping[str, Setting] = {
     "guard_share": Setting("the same, as a share of the folder's files", _number(0, 1), _always("0.25")),
     "guard_entries": Setting(
         "entries of one device within an hour that need approval", _whole(1, 1_000_000_000), _always("1000000")
+    ),
+    "console": Setting(
+        "where the console is reached from a browser, HOST:PORT; none: nowhere",
+        _optional_address,
+        _always(DEFAULT_CONSOLE),
+    ),
+    "console_url": Setting(
+        "the address of a reverse proxy before the console: https://nas.example/harp", _url, _always("")
+    ),
+    "console_certificate": Setting(
+        "a PEM file with certificate and key, for a console beyond this machine", str.strip, _always("")
     ),
     "log_level": Setting("how much is logged: " + ", ".join(_LOG_LEVELS), _log_level, _always("info")),
 }

@@ -27,7 +27,8 @@ from harp.bridge import doorway, model, openapi
 from harp.bridge.caller import Caller, LocalUser, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import printable
-from harp.bridge.routes import ROUTES, Answer, Answering, Lines, Route, Streaming
+from harp.bridge.route import Answer, Answering, Lines, Route, Streaming
+from harp.bridge.routes import ROUTES
 
 MAX_BODY_BYTES = 1 << 20
 _SHUTDOWN_S = 0.25

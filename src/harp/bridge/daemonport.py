@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from harp.bridge import model
+from harp.bridge.browsing import Browsing
+from harp.bridge.proxyview import Proxied
 
 
-class Daemon(Protocol):
+class Daemon(Browsing, Proxied, Protocol):
     """The running daemon as the routes see it."""
 
     def folder_id(self, reference: str) -> str:
@@ -39,8 +41,8 @@ class Daemon(Protocol):
 
     async def folders(self) -> list[model.FolderStatus]: ...
 
-    async def share(self, path: Path, name: str | None) -> model.FolderStatus:
-        """Share an existing folder; one that is shared already is answered as it is."""
+    async def share(self, path: Path, name: str | None, make: bool) -> model.FolderStatus:
+        """Share a folder, made before where ``make``; one that is shared already is answered as it is."""
         ...
 
     async def invite(self, folder: str, read_only: bool, expires_s: float) -> model.Invitation: ...

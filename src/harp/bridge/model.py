@@ -90,6 +90,8 @@ class FolderStatus(Noun, frozen=True, kw_only=True):
     bytes: int = 0
     needed_files: int = 0
     needed_bytes: int = 0
+    arrived_bytes: int = 0
+    """What is here of the files that are still being put together."""
     members: int = 1
     connected: int = 0
     held: int = 0

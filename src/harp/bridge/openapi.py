@@ -10,7 +10,8 @@ import msgspec
 
 from harp import __version__
 from harp.bridge import model
-from harp.bridge.routes import ROUTES, Lines, Route
+from harp.bridge.route import Lines, Route
+from harp.bridge.routes import ROUTES
 
 _REFERENCE = "#/components/schemas/{name}"
 Json = dict[str, Any]
@@ -70,7 +71,7 @@ def _answer(route: Route) -> Json:
     schema = {"$ref": _REFERENCE.format(name=route.answers.__name__)}
     if isinstance(route.how, Lines):
         kind = "application/x-ndjson"
-        return {"description": "One object a line; the last is done or failed", "content": {kind: {"schema": schema}}}
+        return {"description": "One object a line", "content": {kind: {"schema": schema}}}
     return {"description": "As asked", "content": {"application/json": {"schema": schema}}}
 
 

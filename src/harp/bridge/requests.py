@@ -18,9 +18,10 @@ class FolderAsked(Noun, frozen=True, kw_only=True):
 
 
 class ShareAsked(PathForm, frozen=True, kw_only=True):
-    """``path`` is absolute, on this device."""
+    """``path`` is absolute, on this device; ``make``: it is made where it is not there yet."""
 
     name: str | None = None
+    make: bool = False
 
 
 class JoinAsked(PathForm, frozen=True, kw_only=True):

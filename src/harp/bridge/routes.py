@@ -4,53 +4,14 @@
 The server and the OpenAPI document are both made from :data:`ROUTES`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harp.base.errors import UsageError
-from harp.bridge import model, requests
+from harp.bridge import browseroutes, model, requests
 from harp.bridge.caller import Caller, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import raw_path
-
-# The third argument is an instance of the route's `asks`; the table below is what keeps the two together.
-Answering = Callable[[Daemon, Caller, Any], Awaitable[model.Noun]]
-Streaming = Callable[[Daemon, Caller, Any], AsyncIterator[model.Noun]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One JSON object."""
-
-    perform: Answering
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
-    """One JSON object a line, as long as the work takes."""
-
-    perform: Streaming
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One thing that can be asked. A ``folder`` in ``asks`` is a whole, permitted id before ``how`` sees it."""
-
-    method: str
-    path: str
-    asks: type[model.Noun]
-    answers: type[model.Noun]
-    verb: Verb
-    summary: str
-    how: Answer | Lines
-
-    @property
-    def name(self) -> str:
-        """The operation's id: unique, and stable within ``/v1``."""
-        words = [word.strip("{}") for word in self.path.split("/")[2:]]
-        return "_".join([self.method.lower(), *words])
+from harp.bridge.route import Answer, Answering, Lines, Route, Streaming
 
 
 async def _status(daemon: Daemon, caller: Caller, _: requests.Nothing) -> model.Status:
@@ -93,7 +54,7 @@ async def _folders(daemon: Daemon, caller: Caller, _: requests.Nothing) -> model
 
 
 async def _share(daemon: Daemon, _: Caller, asked: requests.ShareAsked) -> model.FolderStatus:
-    return await daemon.share(_local_path(asked), asked.name)
+    return await daemon.share(_local_path(asked), asked.name, asked.make)
 
 
 async def _join(daemon: Daemon, _: Caller, asked: requests.JoinAsked) -> model.FolderStatus:
@@ -358,6 +319,7 @@ ROUTES: tuple[Route, ...] = (
         "Stop the daemon cleanly",
         _one(lambda daemon, _, __: daemon.down()),
     ),
+    *browseroutes.ROUTES,
 )
 
 

@@ -11,11 +11,13 @@ from harp.cli.client import Client, at
 @click.command("share")
 @click.argument("path")
 @click.option("--name", help="What the folder is called, here and for those invited; else the last part of PATH.")
+@click.option("--make", is_flag=True, help="Make the folder where it is not there yet.")
 @options.as_json
 @options.with_daemon
-def share_command(client: Client, path: str, name: str | None, as_json: bool) -> None:
+def share_command(client: Client, path: str, name: str | None, make: bool, as_json: bool) -> None:
     """Share an existing folder; prints its id."""
-    folder = client.post(at("folders"), model.FolderStatus, {**options.local_path(path), "name": name})
+    asked = {**options.local_path(path), "name": name, "make": make}
+    folder = client.post(at("folders"), model.FolderStatus, asked)
     if as_json:
         show.json(folder)
     else:

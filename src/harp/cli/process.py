@@ -23,9 +23,18 @@ _LOOK_S = 0.02
 @click.option("--websocket", metavar="HOST:PORT", help="Where a web server here passes other devices on to this one.")
 @click.option("--no-discovery", is_flag=True, help="Neither look for peers on this network nor answer them.")
 @click.option("--lan-only", is_flag=True, help="Take content from devices on the LAN alone.")
+@click.option("--console", metavar="HOST:PORT", help="Where a browser finds the console; port 0 is any free one.")
+@click.option("--no-console", is_flag=True, help="No pages for a browser.")
 @options.with_home
 def up_command(
-    home: Path, path: str | None, listen: str | None, websocket: str | None, no_discovery: bool, lan_only: bool
+    home: Path,
+    path: str | None,
+    listen: str | None,
+    websocket: str | None,
+    no_discovery: bool,
+    lan_only: bool,
+    console: str | None,
+    no_console: bool,
 ) -> int:
     """Run the daemon in the foreground.
 
@@ -38,6 +47,8 @@ def up_command(
         overrides["listen"] = listen
     if websocket is not None:
         overrides["websocket"] = websocket
+    if console is not None or no_console:
+        overrides["console"] = "none" if no_console else str(console)
     settings = config.load(home, environ=os.environ, overrides=overrides)
     from harp.daemon import composition  # the whole file plane; no other command should pay for it
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,8 @@ from harp.base.config import Address
 from harp.base.errors import FolderError, HarpError, TrustError, UsageError
 from harp.bridge import facts, model, naming, selftest
 from harp.daemon import portraits
+from harp.daemon.looking import Looking
+from harp.daemon.proxyanswers import ProxyAnswers
 from harp.identity import device as device_id
 from harp.identity import pairing
 from harp.identity.device import DeviceId
@@ -39,11 +41,12 @@ PROGRESS_S = 0.1
 LONGEST_WAIT_STEP_S = 0.1
 
 
-class Answers:
+class Answers(Looking, ProxyAnswers):
     """Implements :class:`harp.bridge.daemonport.Daemon`; on the daemon's event loop."""
 
     def __init__(self, daemon: "Daemon") -> None:
-        self._daemon = daemon
+        Looking.__init__(self, daemon)
+        ProxyAnswers.__init__(self, lambda: daemon.app_plane)
 
     # --- the device ---------------------------------------------------------------------------------------------------
 
@@ -97,12 +100,16 @@ class Answers:
 
     async def config_set(self, key: str, value: str) -> model.Setting:
         settings.set_value(self._daemon.config.home, key, value)
+        if key == "device_name":
+            self._daemon.rename()
         return self._setting(key)
 
     def _setting(self, key: str) -> model.Setting:
         known = settings.SETTINGS[key]
         value = settings.get(self._daemon.config.home, key, environ=os.environ)
-        return model.Setting(key=key, value=value, default=known.default(), summary=known.summary, needs_restart=True)
+        return model.Setting(
+            key=key, value=value, default=known.default(), summary=known.summary, needs_restart=key != "device_name"
+        )
 
     async def doctor(self) -> model.Report:
         daemon = self._daemon
@@ -116,8 +123,8 @@ class Answers:
 
     # --- folders and members ------------------------------------------------------------------------------------------
 
-    async def share(self, path: Path, name: str | None) -> model.FolderStatus:
-        shared = await asyncio.to_thread(self._daemon.share, path, name)
+    async def share(self, path: Path, name: str | None, make: bool) -> model.FolderStatus:
+        shared = await asyncio.to_thread(self._daemon.share_made if make else self._daemon.share, path, name)
         return await self._portrait(shared)
 
     async def invite(self, folder: str, read_only: bool, expires_s: float) -> model.Invitation:
@@ -334,17 +341,6 @@ class Answers:
         return model.Done(message=await self._on(loop, lambda: Decisions(loop).reject(held)))
 
     # --- parts --------------------------------------------------------------------------------------------------------
-
-    def _loop(self, folder: str) -> FolderLoop:
-        id_ = FolderId(bytes.fromhex(folder))
-        loop = self._daemon.hub.loop(id_)
-        if loop is None:
-            trouble = self._daemon.troubles.get(id_)
-            raise trouble if trouble is not None else FolderError("this folder is not open")
-        return loop
-
-    async def _on(self, loop: FolderLoop, what: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(loop.call(what))
 
     def _device(self, reference: str) -> DeviceId:
         """A device by its id, the beginning of it, or the name that only one member has."""

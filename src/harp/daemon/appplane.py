@@ -115,6 +115,11 @@ class AppPlane:
         tasks.start("watchdog", self._watch())
 
     @property
+    def settings(self) -> ProxySettings:
+        """Those that it runs with."""
+        return self._settings
+
+    @property
     def address(self) -> str:
         """Where browsers and Nextcloud reach it."""
         return self._settings.http

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -15,12 +16,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from harp.base import config as settings_file
 from harp.base.config import BRIDGE_SOCKET, Address, Config
 from harp.base.errors import ConfigError, HarpError, UsageError
+from harp.base.logbook import Logbook
 from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.bridge import doorway, exapp
 from harp.bridge.api import ControlServer
 from harp.bridge.wakeup import Wakeup
+from harp.console.server import Console, ConsoleSettings
 from harp.daemon.answers import Answers
 from harp.daemon.appplane import AppPlane, environment, load_settings
 from harp.daemon.survey import Survey
@@ -109,12 +113,15 @@ class Daemon:
         self.beacon: Beacon[FolderId] | None = None
         self.control: ControlServer | None = None
         self.app_plane: AppPlane | None = None
+        self.console: Console | None = None
+        self.logbook = Logbook()
         self.troubles: dict[FolderId, HarpError] = {}
         """Folders that could not be opened, and why."""
         self.is_ready = False
 
     async def start(self, shared: Path | None) -> None:
         """Opens the port, the folders and the control socket, in this order; then says so on standard output."""
+        logging.getLogger().addHandler(self.logbook)
         self._check_room()
         listen = self.config.listen
         self.listener = Listener(listen.host, listen.port, self.identity, self.doors, self._link_made)
@@ -126,11 +133,12 @@ class Daemon:
         for folder in self.registry.folders():
             self._open_or_note(folder)
         if shared is not None:
-            await asyncio.to_thread(self._share_at_start, shared)
+            await asyncio.to_thread(self.share_made, shared, None)
         self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks)
         await self.control.start()
         self._supervise()
         self._listen_to_harpbridge()
+        await self._start_console()
         await self._start_app_plane()
         self.is_ready = True
         self._greet()
@@ -138,6 +146,8 @@ class Daemon:
     async def close(self) -> None:
         """Ends everything in the opposite order; what is under way is finished or left for the next start."""
         self.is_ready = False
+        if self.console is not None:
+            await self.console.close()
         if self.app_plane is not None:
             await self.app_plane.close()
         if self.control is not None:
@@ -156,6 +166,7 @@ class Daemon:
         self.executor.shutdown(cancel_futures=True)
         self.diallers.shutdown(wait=False, cancel_futures=True)
         self.registry.close()
+        logging.getLogger().removeHandler(self.logbook)
 
     # --- folders ------------------------------------------------------------------------------------------------------
 
@@ -219,14 +230,21 @@ class Daemon:
         self.open(moved)
         return moved
 
-    def _share_at_start(self, path: Path) -> None:
+    def share_made(self, path: Path, name: str | None) -> SharedFolder:
+        """As :meth:`share`, and makes the folder where it is not there yet. Blocks."""
         try:
             path.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise UsageError(f"{path} is not a folder", hint="name a folder") from error
         except OSError as error:
             raise UsageError(f"{path} cannot be made: {error.strerror}", hint="name another folder") from error
-        self.share(path, None)
+        return self.share(path, name)
+
+    def rename(self) -> None:
+        """This device has another name from now on: whom it meets is told so."""
+        name = settings_file.get(self.config.home, "device_name", environ=os.environ)
+        self.config = dataclasses.replace(self.config, device_name=name)
+        self.survey.reconfigured(self.config)
 
     def _open_or_note(self, folder: SharedFolder) -> None:
         """One folder that cannot be opened keeps no other from being."""
@@ -263,6 +281,16 @@ class Daemon:
     def _journal_grew(self, journal_id: int) -> None:
         for tell in self.journal_readers:
             tell(journal_id)
+    async def _start_console(self) -> None:
+        """The pages for a browser. Raises :class:`ConfigError` where that would not be safe, or cannot be."""
+        config = self.config
+        if config.console is None:
+            return
+        # Several daemons on one machine with nothing set: each of them finds a port.
+        may_move = config.console == settings_file.address(settings_file.DEFAULT_CONSOLE)
+        settings = ConsoleSettings(config.console, may_move, config.console_certificate, config.console_url)
+        self.console = Console(config.home, settings, tasks=self.tasks)
+        await self.console.start()
 
     async def _start_app_plane(self) -> None:
         """The proxy for External Apps, where the variables speak of one. Raises :class:`ConfigError`."""
@@ -301,6 +329,8 @@ class Daemon:
         print(f"harp {device_id.short(self.key.device_id)} listens on {where}", flush=True)  # noqa: T201
         if self.web_listener is not None:
             print(f"and for a web server on {Address(*self.web_listener.address)}", flush=True)  # noqa: T201
+        if self.console is not None:
+            print(f"to open the console, once:  {self.console.link().url}", flush=True)  # noqa: T201
         if self.app_plane is not None:
             print(f"External Apps are served on {self.app_plane.address}", flush=True)  # noqa: T201
         for folder in self.registry.folders():

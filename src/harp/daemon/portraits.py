@@ -65,6 +65,7 @@ def folder(shared: SharedFolder, loop: FolderLoop, content: Traffic) -> model.Fo
         bytes=size,
         needed_files=loop.applier.waiting,
         needed_bytes=loop.courier.needed_bytes,
+        arrived_bytes=loop.courier.arrived_bytes,
         members=len(replica.membership.members),
         connected=len(connected),
         held=loop.held,
@@ -253,7 +254,7 @@ def version(loop: FolderLoop, one: Version) -> model.Version:
         **naming.path_fields(meta.path),
         entry=one.entry.id.hex(),
         kind=meta.kind.name.lower(),
-        at=_wall_s(one.entry),
+        at=wall_s(one.entry),
         author=device_id.text(meta.author),
         author_name=naming.printable(member.name) if member is not None else "",
         size=meta.size,
@@ -393,5 +394,6 @@ def count(daemon: "Daemon") -> None:
     counters.gauge("harp_folders_open", "Folders open.", lambda: float(len(daemon.hub.loops())))
 
 
-def _wall_s(entry: Entry) -> float:
+def wall_s(entry: Entry) -> float:
+    """When an entry was written, by its hybrid logical clock."""
     return (entry.meta.hlc >> HLC_COUNTER_BITS) / 1000

@@ -34,6 +34,10 @@ class Survey:
         self._refreshed_s = 0.0
         self.refresh()
 
+    def reconfigured(self, config: Config) -> None:
+        """What can change while the daemon runs, has."""
+        self._config = config
+
     def refresh(self) -> None:
         """Looks again which networks there are, if that was not done just now."""
         if time.monotonic() - self._refreshed_s < REFRESH_S and self._refreshed_s:

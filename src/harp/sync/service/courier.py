@@ -211,8 +211,11 @@ class Courier:
     @property
     def needed_bytes(self) -> int:
         """What the files being put together still lack."""
-        large = sum(one.size - one.done_bytes for one in self._assemblies.values() if one.is_wanted)
-        return large + self.larder.awaited_bytes
+        return sum((a.size - a.done_bytes for a in self._assemblies.values() if a.is_wanted), self.larder.awaited_bytes)
+
+    @property
+    def arrived_bytes(self) -> int:
+        return sum(one.done_bytes for one in self._assemblies.values() if one.is_wanted)
 
     def finish(self, assembly: Assembly) -> None:
         """The content lies on the disk now, or nobody wants it any more."""

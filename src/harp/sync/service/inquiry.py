@@ -55,7 +55,7 @@ class Inquiry:
         heads = self._replica.heads(place)
         shown = {entry.id: copy for copy, entry in self._replica.view(place, heads).copies}
         return [
-            Version(entry, entry.id in place.heads, self._is_restorable(entry), shown.get(entry.id))
+            Version(entry, entry.id in place.heads, self.is_restorable(entry), shown.get(entry.id))
             for entry in reversed(entries)
         ]
 
@@ -70,7 +70,7 @@ class Inquiry:
             view = self._replica.view(place, heads)
             if view.copies:
                 named = [] if view.at_path is None else [Version(view.at_path, True, True, None)]
-                copies = [Version(entry, True, self._is_restorable(entry), copy) for copy, entry in view.copies]
+                copies = [Version(entry, True, self.is_restorable(entry), copy) for copy, entry in view.copies]
                 found.append((path, named + copies))
         return found
 
@@ -153,7 +153,7 @@ class Inquiry:
             return "its content has changed although its times have not: the disk may be failing"
         return "it has changed and that has not been noticed yet"
 
-    def _is_restorable(self, entry: Entry) -> bool:
+    def is_restorable(self, entry: Entry) -> bool:
         """Whether an entry's content lies on this disk, in the folder or in its trash."""
         meta = entry.meta
         if meta.kind is not Kind.FILE or not meta.size:

@@ -103,6 +103,11 @@ class Database:
                 raise
 
     @property
+    def changes(self) -> int:
+        """How many rows this connection has changed: as long as that is the same, so is what it alone writes."""
+        return self._connection.total_changes
+
+    @property
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
 

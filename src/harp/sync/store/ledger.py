@@ -267,6 +267,23 @@ class Ledger:
             row = self.db.execute("SELECT data FROM batch WHERE batch_no = ?", (batch_no,)).fetchone()
             yield batchform.decode_batch(row[0])
 
+    def newest_batches(self) -> Iterator[Batch]:
+        """All merged batches, the one merged last first."""
+        before = self._merge_no + 1
+        while True:
+            row = self.db.execute(
+                "SELECT merge_no, data FROM batch WHERE merge_no < ? ORDER BY merge_no DESC LIMIT 1", (before,)
+            ).fetchone()
+            if row is None:
+                return
+            before = row[0]
+            yield batchform.decode_batch(row[1])
+
+    @property
+    def merged(self) -> int:
+        """How many batches have been merged: another number, another history. For any thread."""
+        return self._merge_no
+
     # --- entries about paths ---
 
     def add_entries(self, rows: Sequence[EntryRow]) -> None:

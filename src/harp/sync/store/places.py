@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What lies where: a row for each path with its heads and its state on this disk, chunks, and manifest nodes."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from harp.sync.model import (
     ChunkId,
@@ -18,6 +18,7 @@ from harp.sync.model import (
 from harp.sync.store.database import Database
 from harp.sync.store.ledger import split_ids
 
+T = TypeVar("T")
 SETTLED, PENDING, JOURNALLED = 0, 1, 2
 
 _COLUMNS = (
@@ -79,6 +80,7 @@ class Places:
     def __init__(self, db: Database) -> None:
         self.db = db
         self._has_copies = db.execute("SELECT 1 FROM path WHERE copy_of IS NOT NULL LIMIT 1").fetchone() is not None
+        self._counted: dict[str, tuple[int, object]] = {}
         self._next_number = int(db.execute("SELECT coalesce(max(path_no), 0) FROM path").fetchone()[0]) + 1
 
     def get(self, path: Path) -> Place | None:
@@ -206,18 +208,50 @@ class Places:
 
     def conflicting(self, limit: int = 10_000) -> list[Path]:
         """Paths with more than one head of which one lives at least: conflicts are among them."""
-        rows = self.db.execute(
-            "SELECT path FROM path WHERE lives = 1 AND length(heads) > 32 ORDER BY path LIMIT ?", (limit,)
+        statement = "SELECT path FROM path WHERE lives = 1 AND length(heads) > 32 ORDER BY path LIMIT ?"
+        return self._walked(
+            f"conflicts {limit}", lambda: [Path(row[0]) for row in self.db.execute(statement, (limit,)).fetchall()]
         )
-        return [Path(row[0]) for row in rows.fetchall()]
+
+    def within(self, under: Path, after: Path, limit: int, *, deleted: bool) -> list[Place]:
+        """What history has right in a directory (the empty path is the top), in order, behind the path ``after``."""
+        first, beyond = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        rows = self.db.execute(
+            f"SELECT {_COLUMNS} FROM path WHERE path > ? AND path < ? AND instr(substr(path, ?), x'2f') = 0"
+            " AND heads != x'' AND lives >= ? ORDER BY path LIMIT ?",
+            (max(first, after), beyond, len(first) + 1, int(not deleted), limit),
+        )
+        return [_place(row) for row in rows.fetchall()]
+
+    def found(self, text: bytes, under: Path, after: Path, limit: int) -> list[Place]:
+        """What history has below a directory with ``text`` in its path (A to Z as a to z), in order of path."""
+        first, beyond = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        rows = self.db.execute(
+            f"SELECT {_COLUMNS} FROM path WHERE path > ? AND path < ? AND heads != x''"
+            " AND instr(lower(CAST(path AS TEXT)), lower(CAST(? AS TEXT))) > 0 ORDER BY path LIMIT ?",
+            (max(first, after), beyond, text, limit),
+        )
+        return [_place(row) for row in rows.fetchall()]
 
     def totals(self) -> tuple[int, int]:
         """(files, bytes) on this disk, without the trash."""
-        row = self.db.execute(
+        statement = (
             "SELECT count(*), coalesce(sum(disk_size), 0) FROM path WHERE disk_kind = 0"
             " AND NOT (path >= x'2e686172702f' AND path < x'2e6861727030')"
-        ).fetchone()
-        return int(row[0]), int(row[1])
+        )
+        files, size = self._walked("totals", lambda: self.db.execute(statement).fetchone())
+        return int(files), int(size)
+
+    def _walked(self, what: str, walk: Callable[[], T]) -> T:
+        """What a walk of all rows found; it is not done anew before a row has changed."""
+        if self.db.in_transaction:
+            # It may yet be undone, and then nothing would tell.
+            return walk()
+        mark = self.db.changes
+        known = self._counted.get(what)
+        if known is None or known[0] != mark:
+            known = self._counted[what] = mark, walk()
+        return cast(T, known[1])
 
     # --- content ---
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The proxy for External Apps, as ``/v1`` shows it: apps with routes and figures, who is banned, how that is lifted."""
+
+from typing import Protocol
+
+from harp.bridge.model import Done, Noun
+
+
+class RouteFact(Noun, frozen=True, kw_only=True):
+    """``level`` is ``public``, ``user`` or ``admin``."""
+
+    pattern: str
+    level: str
+
+
+class AppFigures(Noun, frozen=True, kw_only=True):
+    """Since HAProxy last was given the app's routes. Times are in milliseconds, over the last 1,024 requests."""
+
+    requests: int = 0
+    errors: int = 0
+    """Answers of 500 and above, and connections to the app that failed."""
+    mean_ms: int = 0
+    most_ms: int = 0
+    sessions: int = 0
+    """Under way just now."""
+
+
+class AppView(Noun, frozen=True, kw_only=True):
+    """One app that HAProxy knows. The first hundred routes; ``route_count`` counts all."""
+
+    id: str
+    version: str
+    upstream: str
+    routes: list[RouteFact]
+    route_count: int = 0
+    figures: AppFigures
+
+
+class BanView(Noun, frozen=True, kw_only=True):
+    """One client that failed lately; ``banned_for_s`` is 0 where it is not refused (yet)."""
+
+    client: str
+    failures: int
+    banned_for_s: float
+
+
+class ProxyView(Noun, frozen=True, kw_only=True):
+    """The app plane at a glance. ``is_running``: whether it is wanted here; ``error``: why it cannot be seen."""
+
+    is_running: bool
+    error: str = ""
+    listen: str = ""
+    haproxy: str = ""
+    uptime_s: int = 0
+    connections: int = 0
+    most_connections: int = 0
+    requests: int = 0
+    agent_answers: bool = False
+    people: int = 0
+    """Whose sessions are known just now."""
+    apps: list[AppView]
+    bans: list[BanView]
+
+
+class ClientAsked(Noun, frozen=True, kw_only=True):
+    """``client`` is an IP address; of an IPv6 one, its network is meant."""
+
+    client: str
+
+
+class Proxied(Protocol):
+    """What the running daemon answers about its app plane; see :class:`harp.bridge.daemonport.Daemon`."""
+
+    async def proxy(self) -> ProxyView: ...
+
+    async def lift(self, client: str) -> Done:
+        """Forget the failures of a client. Raises :class:`harp.base.errors.UsageError` where it has none."""
+        ...

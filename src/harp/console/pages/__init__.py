@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The pages by address: what is shown (GET), and what is done (POST) by the forms on them."""
+
+from collections.abc import Mapping
+
+from harp.console.page import Handler
+from harp.console.pages import apps, conflicts, devices, folder, guide, health, home, settings
+
+SHOWN: Mapping[str, Handler] = {
+    "/": home.show,
+    "/guide": guide.show,
+    "/folders": home.folders,
+    "/folders/{folder}": folder.show,
+    "/folders/{folder}/files": folder.files,
+    "/folders/{folder}/file": folder.file,
+    "/folders/{folder}/conflicts": conflicts.show,
+    "/folders/{folder}/picture": conflicts.picture,
+    "/folders/{folder}/download": conflicts.download,
+    "/devices": devices.show,
+    "/devices/invitation": devices.invitation,
+    "/apps": apps.show,
+    "/health": health.show,
+    "/settings": settings.show,
+}
+
+DONE: Mapping[str, Handler] = {
+    "/guide/name": guide.name,
+    "/folders": home.share,
+    "/folders/{folder}/pause": folder.pause,
+    "/folders/{folder}/resume": folder.resume,
+    "/folders/{folder}/rescan": folder.rescan,
+    "/folders/{folder}/verify": folder.verify,
+    "/folders/{folder}/leave": folder.leave,
+    "/folders/{folder}/restore": folder.restore,
+    "/folders/{folder}/held": folder.decide,
+    "/folders/{folder}/resolve": conflicts.resolve,
+    "/devices/invite": devices.invite,
+    "/devices/join": devices.join,
+    "/devices/forget": devices.forget,
+    "/apps/lift": apps.lift,
+    "/health/backup": health.backup,
+    "/health/stop": health.stop,
+    "/settings": settings.change,
+}

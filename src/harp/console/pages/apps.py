@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Apps, where the proxy runs: their state, routes and figures; who is banned, and a way to lift that."""
+
+from aiohttp import web
+
+from harp.console.client import at
+from harp.console.page import Page
+
+
+async def show(page: Page) -> web.StreamResponse:
+    return page.page("apps.html", "apps", proxy=await page.client.get(at("proxy")))
+
+
+async def lift(page: Page) -> web.StreamResponse:
+    done = await page.client.post(at("proxy", "bans", page.field("client"), "lift"))
+    page.note(done["message"])
+    return page.to("/apps")

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One folder: who has it and how far they are, what changed, its files and their history, what is held."""
+
+import asyncio
+import base64
+
+from aiohttp import web
+
+from harp.console.client import Json, Refused, at
+from harp.console.page import Page
+from harp.console.pages import home, preview
+from harp.console.render import path_key, path_of_key
+
+SHOWN_CHANGES = 20
+SHOWN_FILES = 100
+
+
+async def folder_of(page: Page) -> tuple[Json, list[Json]]:
+    """The folder of the address, and the devices. Raises :class:`Refused` where there is none."""
+    status = await page.client.get(at("status"))
+    found = next((one for one in status["folders"] if one["id"] == page.folder), None)
+    if found is None:
+        raise Refused(page.words.gettext("This folder is not shared here."), "", 404)
+    return home.entry(found, status["peers"]), status["peers"]  # type: ignore[return-value]
+
+
+async def show(page: Page) -> web.StreamResponse:
+    folder, peers = await folder_of(page)
+    is_open = folder["state"] != "stopped"
+    changes: list[Json] = []
+    held: list[Json] = []
+    if is_open or folder["role"] != "none":
+        listed, waiting = await asyncio.gather(
+            page.client.get(at("folders", page.folder, "changes"), limit=SHOWN_CHANGES),
+            page.client.get(at("folders", page.folder, "held")),
+        )
+        changes, held = listed["changes"], waiting["held"]
+    members = [(peer, shared) for peer in peers for shared in peer["folders"] if shared["id"] == folder["id"]]
+    return page.page(
+        "folder.html",
+        "folders",
+        folder=folder,
+        members=members,
+        changes=changes,
+        held=held,
+        verification=page.house.verification(page.folder),
+    )
+
+
+async def files(page: Page) -> web.StreamResponse:
+    """A directory, or what was found by a text in its path."""
+    folder, _ = await folder_of(page)
+    wanted = page.query("find").strip()[:1000]
+    under = path_of_key(page.query("in"))
+    listed = await page.client.get(
+        at("folders", page.folder, "files"),
+        find=wanted,
+        path_b64=under,
+        after_b64=path_of_key(page.query("after")),
+        limit=SHOWN_FILES,
+        deleted=1 if page.query("deleted") else 0,
+    )
+    return page.page(
+        "files.html",
+        "folders",
+        folder=folder,
+        files=listed["files"],
+        has_more=listed["has_more"],
+        last=path_key(listed["files"][-1]) if listed["files"] else "",
+        find=wanted,
+        key=page.query("in"),
+        crumbs=crumbs(base64.b64decode(under)),
+        deleted=page.query("deleted"),
+    )
+
+
+def crumbs(under: bytes) -> list[tuple[str, str]]:
+    """(name, key) of each directory from the top to ``under``."""
+    parts = [part for part in under.split(b"/") if part]
+    found = []
+    for count, name in enumerate(parts, start=1):
+        path = b"/".join(parts[:count])
+        shown = "".join(c if c.isprintable() else "\ufffd" for c in name.decode("utf-8", "replace"))
+        found.append((shown, base64.urlsafe_b64encode(path).decode().rstrip("=")))
+    return found
+
+
+async def file(page: Page) -> web.StreamResponse:
+    """One file: what it looks like, what it was, why it is not here."""
+    folder, _ = await folder_of(page)
+    path_b64 = path_of_key(page.query("p"))
+    history = await page.client.get(at("folders", page.folder, "history"), path_b64=path_b64)
+    versions = history["versions"]
+    why: Json | None = None
+    current = next((one for one in versions if one["is_current"]), None)
+    if current is not None and current["kind"] != "tombstone":
+        why = await page.client.get(at("folders", page.folder, "why"), path_b64=path_b64)
+    shown = next((one for one in versions if one["entry"] == page.query("e")), current)
+    return page.page(
+        "file.html",
+        "folders",
+        folder=folder,
+        path=versions[0],
+        versions=versions,
+        current=current,
+        why=why,
+        shown=shown,
+        look=None if shown is None else await preview.of(page, page.folder, path_b64, shown),
+    )
+
+
+# --- what is done -----------------------------------------------------------------------------------------------------
+
+
+async def _simply(page: Page, verb: str) -> web.StreamResponse:
+    done = await page.client.post(at("folders", page.folder, verb))
+    page.note(done["message"])
+    return page.to(f"/folders/{page.folder}")
+
+
+async def pause(page: Page) -> web.StreamResponse:
+    return await _simply(page, "pause")
+
+
+async def resume(page: Page) -> web.StreamResponse:
+    return await _simply(page, "resume")
+
+
+async def rescan(page: Page) -> web.StreamResponse:
+    return await _simply(page, "rescan")
+
+
+async def verify(page: Page) -> web.StreamResponse:
+    page.house.start_verify(page.folder)
+    return page.to(f"/folders/{page.folder}#verify")
+
+
+async def leave(page: Page) -> web.StreamResponse:
+    page.note((await page.client.post(at("folders", page.folder, "leave")))["message"])
+    return page.to("/folders")
+
+
+async def restore(page: Page) -> web.StreamResponse:
+    path_b64 = path_of_key(page.field("p"))
+    await page.client.post(at("folders", page.folder, "restore"), path_b64=path_b64, entry=page.field("entry"))
+    page.note(page.words.gettext("The version is back."))
+    return page.to(f"/folders/{page.folder}/file?p={page.field('p')}")
+
+
+async def decide(page: Page) -> web.StreamResponse:
+    """Approves or rejects exactly the held set that was shown."""
+    verb = "approve" if page.field("decision") == "approve" else "reject"
+    done = await page.client.post(at("folders", page.folder, "held", page.field("held"), verb))
+    page.note(done["message"])
+    return page.to(f"/folders/{page.folder}")

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Home: each folder in a word, what needs a person first, and what the office saved. And where folders are added."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from harp.console import charts
+from harp.console.client import Json, at
+from harp.console.page import Page
+
+SHOWN_DAYS = 31
+
+
+async def show(page: Page) -> web.StreamResponse:
+    status, traffic = await asyncio.gather(
+        page.client.get(at("status")), page.client.get(at("traffic"), days=SHOWN_DAYS)
+    )
+    if not status["folders"] and not page.query("skip"):
+        return page.to("/guide")
+    today = [day for day in traffic["days"] if day["day"] == traffic["today"]]
+    return page.page(
+        "home.html",
+        "home",
+        status=200,
+        device=status["device"],
+        folders=[entry(folder, status["peers"]) for folder in status["folders"]],
+        peers=status["peers"],
+        problems=status["problems"],
+        columns=charts.columns(traffic["days"], traffic["today"], SHOWN_DAYS),
+        month=charts.total(traffic["days"]),
+        today=charts.total(today),
+        share=charts.share,
+    )
+
+
+async def folders(page: Page) -> web.StreamResponse:
+    """Where a folder is shared, or the ticket of one used."""
+    status = await page.client.get(at("status"))
+    shown = [entry(folder, status["peers"]) for folder in status["folders"]]
+    return page.page("folders.html", "folders", folders=shown, suggested=suggested())
+
+
+async def share(page: Page) -> web.StreamResponse:
+    path = absolute(page.field("path"))
+    shared = await page.client.post(at("folders"), path=path, name=page.field("name").strip() or None, make=True)
+    page.note(page.words.gettext("%(name)s is shared now.") % {"name": shared["name"]})
+    return page.to("/guide?step=pair" if page.field("guide") else f"/folders/{shared['id']}")
+
+
+def entry(folder: Json, peers: list[Json]) -> Mapping[str, Any]:
+    """A folder with its progress, for a list."""
+    rate_in = sum(peer["rate_in"] for peer in peers if any(one["id"] == folder["id"] for one in peer["folders"]))
+    return {**folder, "advance": charts.advance(folder, rate_in), "rate_in": rate_in}
+
+
+def suggested() -> str:
+    """Where a first folder could lie."""
+    return str(Path.home() / "Harp")
+
+
+def absolute(text: str) -> str:
+    """A path as a person writes it; one that says nothing of where it begins is in their own folder."""
+    path = Path(text.strip()).expanduser() if text.strip() else Path(suggested())
+    return str(path if path.is_absolute() else Path.home() / path)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The console's server: bound to an address, answering under its own names only, every page behind the door."""
+
+import errno
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from harp.base.config import Address
+from harp.base.errors import ConfigError
+from harp.base.runtime import Tasks
+from harp.console.client import Client, Json, Refused, at
+from harp.console.door import Door
+from harp.console.origin import Front, Origins, is_loopback
+from harp.console.password import Password
+from harp.console.sessions import Sessions
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1 << 20
+_SHUTDOWN_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """``address``: where it is bound; ``may_move``: to a free port where that one is taken. ``url``: of a proxy."""
+
+    address: Address
+    may_move: bool = False
+    certificate: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLink:
+    """An address that lets one browser in, once."""
+
+    url: str
+    expires_at: float
+
+
+class Console:
+    """Serves from :meth:`start` to :meth:`close`. Implements :class:`harp.console.page.House`."""
+
+    def __init__(self, home: Path, settings: ConsoleSettings, *, tasks: Tasks) -> None:
+        self._settings = settings
+        self._home = home
+        self._tasks = tasks
+        self.client = Client(home)
+        self.sessions = Sessions(home)
+        self.password = Password(home)
+        self.front = Front.at(settings.url)
+        self.is_local = is_loopback(settings.address.host)
+        self.origins = Origins(self.front, self.is_local, bool(settings.certificate))
+        self._checks: dict[str, Json] = {}
+        self._runner: web.AppRunner | None = None
+        self._bound = settings.address
+
+    # --- from outside -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Raises :class:`ConfigError` where the address is taken, or where binding there would not be safe."""
+        context = self._demand_safe()
+        door = self._listening()
+        self._bound = Address(*door.getsockname()[:2])
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        Door(self).add_to(app)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S, handle_signals=False
+        )
+        await self._runner.setup()
+        await web.SockSite(self._runner, door, ssl_context=context).start()
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        if self.front.origin:
+            return f"{self.front.origin}{self.front.base}/"
+        host = self._bound.host if self._bound.host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104
+        return f"{'https' if self._settings.certificate else 'http'}://{Address(host, self._bound.port)}/"
+
+    def link(self) -> EntryLink:
+        """A way in that works once."""
+        made = self.sessions.link(now=time.time())
+        return EntryLink(f"{self.address}in/{made.token}", made.expires_at)
+
+    # --- for the pages ------------------------------------------------------------------------------------------------
+
+    def start_verify(self, folder: str) -> None:
+        if self._checks.get(folder, {}).get("phase") != "verifying":
+            self._checks[folder] = {"phase": "verifying", "findings": []}
+            self._tasks.start(f"console verifies {folder[:12]}", self._verify(folder))
+
+    def verification(self, folder: str) -> Json | None:
+        return self._checks.get(folder)
+
+    async def _verify(self, folder: str) -> None:
+        findings: list[Json] = []
+        try:
+            async for line in self.client.lines("POST", at("folders", folder, "verify")):
+                if line.get("finding"):
+                    findings.append(line["finding"])
+                self._checks[folder] = {**line, "findings": findings[:100]}
+        except Refused as refused:
+            self._checks[folder] = {"phase": "failed", "reason": refused.message, "findings": findings[:100]}
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _demand_safe(self) -> ssl.SSLContext | None:
+        """The TLS that is wanted. Beyond this machine nobody is let in without a password and TLS."""
+        where = self._settings.address
+        if not self.is_local and not self._settings.certificate:
+            raise ConfigError(
+                f"the console cannot be on {where} without TLS: whoever is on the line could read and act as you",
+                hint="harp config set console_certificate FILE (PEM, with its key), or --console 127.0.0.1:8785",
+            )
+        if (not self.is_local or self.front.origin) and not self.password.is_set:
+            raise ConfigError(
+                f"the console cannot be reached at {self.front.origin or where} without a password",
+                hint="set one: harp console --set-password",
+            )
+        if not self._settings.certificate:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self._settings.certificate)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"console_certificate: {self._settings.certificate} cannot be used: {error}",
+                hint="a PEM file that holds the certificate, those of its issuers, and the key without a passphrase",
+            ) from error
+        return context
+
+    def _listening(self) -> socket.socket:
+        wanted = self._settings.address
+        ports: Sequence[int] = [wanted.port, 0] if self._settings.may_move else [wanted.port]
+        for port in ports:
+            try:
+                return _bound(Address(wanted.host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and port != ports[-1]:
+                    continue
+                raise ConfigError(
+                    f"the console cannot listen on {wanted}: {error.strerror}",
+                    hint="harp config set console 127.0.0.1:0 takes any free port; `none` turns the console off",
+                ) from error
+        raise AssertionError("a port or an error")
+
+
+def _bound(where: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((where.host, where.port))
+        door.listen(128)
+        door.setblocking(False)
+    except BaseException:
+        door.close()
+        raise
+    return door

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Answers what people ask who look around: files, changes, contents, traffic, the log, and what is new meanwhile."""
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import functools
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from harp.base.errors import FolderError, UsageError
+from harp.bridge import browsing, model, naming
+from harp.daemon import portraits
+from harp.sync.model import FolderId, Kind
+from harp.sync.model import Path as FolderPath
+from harp.sync.service.browse import Browse, Found
+from harp.sync.service.folderloop import FolderLoop
+
+if TYPE_CHECKING:
+    from harp.daemon.composition import Daemon
+
+T = TypeVar("T")
+LOOK_S = 1.0
+"""How often what has changed is looked for while somebody listens."""
+SAY_S = 15.0
+"""How long a listener is left without a line."""
+FLOWS = 2048.0
+"""Bytes a second above which a link carries more than its own upkeep."""
+
+
+class Looking:
+    """Implements :class:`harp.bridge.browsing.Browsing`; on the daemon's event loop."""
+
+    def __init__(self, daemon: "Daemon") -> None:
+        self._daemon = daemon
+
+    async def events(self) -> AsyncIterator[browsing.Event]:
+        number, said_s = 0, float("-inf")
+        folders: dict[FolderId, object] = {}
+        peers: object = None
+        while True:
+            now_folders, now_peers = await self._folder_marks(folders), self._peer_marks()
+            changed = [id_.hex() for id_ in now_folders.keys() | folders.keys() if _differ(now_folders, folders, id_)]
+            is_due = time.monotonic() - said_s >= SAY_S
+            if changed or now_peers != peers or is_due:
+                yield browsing.Event(number=number, at=time.time(), folders=sorted(changed), peers=now_peers != peers)
+                number, said_s = number + 1, time.monotonic()
+            folders, peers = now_folders, now_peers
+            await asyncio.sleep(LOOK_S)
+
+    async def _folder_marks(self, before: dict[FolderId, object]) -> dict[FolderId, object]:
+        """What is another one whenever a folder's status is."""
+        marks: dict[FolderId, object] = {}
+        for folder in self._daemon.registry.folders():
+            loop = self._daemon.hub.loop(folder.id)
+            marks[folder.id] = before.get(folder.id)
+            if loop is None:
+                marks[folder.id] = str(self._daemon.troubles.get(folder.id, ""))
+                continue
+            # A folder that is busy for a while is looked at the next time.
+            with contextlib.suppress(TimeoutError, FolderError):
+                marks[folder.id] = await asyncio.wait_for(self._on(loop, functools.partial(_mark, loop)), LOOK_S)
+        return marks
+
+    def _peer_marks(self) -> object:
+        found = []
+        for peer in self._daemon.hub.peers():
+            rate_in, rate_out = peer.rates()
+            flows = rate_in > FLOWS or rate_out > FLOWS
+            found.append((peer.device, peer.reach, (rate_in, rate_out) if flows else None))
+        return sorted(found, key=lambda one: one[0])
+
+    async def traffic(self, days: int) -> browsing.TrafficDays:
+        today = dt.date.today()  # noqa: DTZ011 - a day as the people here have it
+        first = (today - dt.timedelta(days=days - 1)).isoformat()
+        content = self._daemon.hub.content
+        known = [model.CarriedDay(day=day, **carried._asdict()) for day, carried in content.days(days) if day >= first]
+        return browsing.TrafficDays(today=today.isoformat(), days=known)
+
+    async def changes(self, folder: str, limit: int) -> list[model.Version]:
+        loop = self._loop(folder)
+        found = await self._on(loop, lambda: Browse(loop.replica).changes(limit))
+        return [portraits.version(loop, one) for one in found]
+
+    async def files(
+        self, folder: str, under: bytes, find: str, after: bytes, limit: int, deleted: bool
+    ) -> browsing.FileList:
+        loop = self._loop(folder)
+        browse, below, behind = Browse(loop.replica), FolderPath(under.strip(b"/")), FolderPath(after)
+        text = find.encode("utf-8", "surrogateescape")
+
+        def look() -> list[Found]:
+            # One more than was asked for tells whether there are more.
+            if text:
+                return browse.found(text, below, behind, limit + 1)
+            return browse.within(below, behind, limit + 1, deleted=deleted)
+
+        found = await self._on(loop, look)
+        return browsing.FileList(files=[_file(loop, one) for one in found[:limit]], has_more=len(found) > limit)
+
+    async def content(self, folder: str, path: bytes, entry: str, offset: int, length: int) -> browsing.Content:
+        loop = self._loop(folder)
+        piece = await self._on(loop, lambda: Browse(loop.replica).content(FolderPath(path), entry, offset, length))
+        return browsing.Content(
+            entry=piece.entry.id.hex(),
+            size=piece.entry.meta.size,
+            offset=offset,
+            data_b64=base64.b64encode(piece.data).decode(),
+        )
+
+    async def log(self, lines: int) -> list[browsing.LogLine]:
+        return [
+            browsing.LogLine(at=line.at, level=line.level, text=naming.printable(line.text))
+            for line in self._daemon.logbook.lines(lines)
+        ]
+
+    async def console_link(self) -> browsing.ConsoleLink:
+        console = self._daemon.console
+        if console is None:
+            raise UsageError(
+                "the console is turned off", hint="harp config set console 127.0.0.1:8785, then start anew"
+            )
+        link = console.link()
+        return browsing.ConsoleLink(address=console.address, link=link.url, expires_at=link.expires_at)
+
+    def _loop(self, folder: str) -> FolderLoop:
+        id_ = FolderId(bytes.fromhex(folder))
+        loop = self._daemon.hub.loop(id_)
+        if loop is None:
+            trouble = self._daemon.troubles.get(id_)
+            raise trouble if trouble is not None else FolderError("this folder is not open")
+        return loop
+
+    async def _on(self, loop: FolderLoop, what: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(loop.call(what))
+
+
+def _differ(now: dict[FolderId, object], before: dict[FolderId, object], folder: FolderId) -> bool:
+    return folder not in now or folder not in before or now[folder] != before[folder]
+
+
+def _mark(loop: FolderLoop) -> object:
+    """On the folder's thread."""
+    correspondents = loop.exchange.correspondents()
+    return (
+        loop.trouble,
+        loop.is_paused,
+        loop.observer.is_scanning,
+        loop.is_idle,
+        loop.held,
+        loop.applier.waiting,
+        loop.courier.needed_bytes,
+        loop.replica.ledger.merged,
+        len(loop.replica.membership.members),
+        len(loop.observer.notes),
+        tuple(sorted((known.waiting, known.has_spoken) for known in correspondents)),
+    )
+
+
+def _file(loop: FolderLoop, found: Found) -> browsing.FileFact:
+    """One row of a list."""
+    place, meta = found.place, found.entry.meta
+    member = loop.replica.membership.members.get(meta.author)
+    return browsing.FileFact(
+        **naming.path_fields(place.path),
+        kind=meta.kind.name.lower() if place.lives else Kind.TOMBSTONE.name.lower(),
+        size=meta.size,
+        at=portraits.wall_s(found.entry),
+        author_name=naming.printable(member.name) if member is not None else "",
+        is_here=place.on_disk is not None,
+        is_conflict=found.is_conflict,
+        problem=naming.printable(place.problem or ""),
+    )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Answers what people ask of the app plane, from HAProxy's runtime socket and what the agent wrote down."""
+
+import asyncio
+import csv
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from harp.base.errors import NotRunningError, UsageError
+from harp.bridge import model, naming, proxyview
+from harp.proxy.edge import bans
+from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
+from harp.proxy.model import ExApp
+from harp.proxy.settings import ProxySettings
+
+if TYPE_CHECKING:
+    from harp.daemon.appplane import AppPlane
+
+MOST_ROUTES = 100
+
+
+class ProxyAnswers:
+    """Implements :class:`harp.bridge.proxyview.Proxied`; on the daemon's event loop."""
+
+    def __init__(self, plane: "Callable[[], AppPlane | None]") -> None:
+        self._plane = plane
+
+    async def proxy(self) -> proxyview.ProxyView:
+        plane = self._plane()
+        if plane is None:
+            return proxyview.ProxyView(is_running=False, apps=[], bans=[])
+        try:
+            return await seen(plane.settings, now=time.time())
+        except RuntimeSocketError as error:
+            return proxyview.ProxyView(
+                is_running=True, error=naming.printable(error.message), listen=plane.address, apps=[], bans=[]
+            )
+
+    async def lift(self, client: str) -> model.Done:
+        plane = self._plane()
+        if plane is None:
+            raise UsageError("no proxy runs here", hint="`harp proxy` runs one")
+        try:
+            is_lifted = await bans.lift(_socket(plane.settings), client)
+        except RuntimeSocketError as error:
+            raise NotRunningError(error.message, hint="does HAProxy run? `harp proxy status`") from error
+        if not is_lifted:
+            raise UsageError(f"{naming.printable(client)} has no failures", hint="`harp proxy bans` lists who has")
+        return model.Done(message=f"the failures of {naming.printable(client)} are forgotten")
+
+
+async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
+    """The whole of it at one moment. Raises :class:`RuntimeSocketError`."""
+    from harp.daemon import appagent, appplane  # the app plane's code: a daemon without one does not need it
+
+    socket = _socket(settings)
+    info = await socket.info()
+    failures = await bans.read(socket)
+    people = await socket.table("sessions")
+    known: dict[str, ExApp] = {app.id: app for app in await asyncio.to_thread(appagent.remembered_apps, settings.run)}
+    figures = read_figures(await socket.ask("show stat -1 2 -1"))
+    records = (await socket.ask("show map ./apps.map")).splitlines()
+    return proxyview.ProxyView(
+        is_running=True,
+        listen=settings.http,
+        haproxy=info.get("Version", "?"),
+        uptime_s=int(info.get("Uptime_sec", 0)),
+        connections=int(info.get("CurrConns", 0)),
+        most_connections=int(info.get("Maxconn", 0)),
+        requests=int(info.get("CumReq", 0)),
+        agent_answers=await appplane.agent_answers(settings),
+        people=len(people),
+        apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
+        bans=[
+            proxyview.BanView(
+                client=bans.shown(one.client),
+                failures=one.recent(now, settings.ban_window_s),
+                banned_for_s=round(one.remaining_s(now, settings.ban_window_s), 1),
+            )
+            for one in failures
+            if one.recent(now, settings.ban_window_s)
+        ],
+    )
+
+
+def read_app(
+    line: str, known: Mapping[str, ExApp], figures: Mapping[str, proxyview.AppFigures]
+) -> proxyview.AppView | None:
+    """One line of HAProxy's map of apps; None for one that is not understood."""
+    _, _, entry = line.partition(" ")
+    name, _, record = entry.partition(" ")
+    parts = record.split("|")
+    if len(parts) < 4 or not parts[0].isdecimal():
+        return None
+    app = known.get(name)
+    routes = () if app is None else app.routes
+    return proxyview.AppView(
+        id=naming.printable(name),
+        version=naming.printable(parts[3]),
+        upstream=naming.printable(f"{parts[1]}:{parts[2]}"),
+        routes=[
+            proxyview.RouteFact(pattern=naming.printable(route.pattern), level=route.level.name.lower())
+            for route in routes[:MOST_ROUTES]
+        ],
+        route_count=len(routes),
+        figures=figures.get(f"slot{parts[0]}", proxyview.AppFigures()),
+    )
+
+
+def read_figures(text: str) -> dict[str, proxyview.AppFigures]:
+    """Figures by backend, of HAProxy's ``show stat`` (Management Guide, section 9.1)."""
+    lines = text.removeprefix("# ").splitlines()
+    found: dict[str, proxyview.AppFigures] = {}
+    for row in csv.DictReader(lines):
+        if row.get("svname") == "BACKEND" and row.get("pxname"):
+            found[str(row["pxname"])] = proxyview.AppFigures(
+                requests=_number(row, "stot"),
+                errors=sum(_number(row, name) for name in ("hrsp_5xx", "econ", "eresp")),
+                mean_ms=_number(row, "rtime"),
+                most_ms=_number(row, "rtime_max"),
+                sessions=_number(row, "scur"),
+            )
+    return found
+
+
+def _number(row: Mapping[str, str | None], name: str) -> int:
+    text = row.get(name) or "0"
+    return int(text) if text.isdecimal() else 0
+
+
+def _socket(settings: ProxySettings) -> RuntimeSocket:
+    return RuntimeSocket(settings.run / "haproxy.sock")

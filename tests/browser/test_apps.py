@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The page of apps, with a real HAProxy behind it: an app with its routes and figures, and a ban that is lifted."""
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser import visit
+from tests.fakes.exapp import ExApp, route
+from tests.fakes.haproxy import HAPROXY, free_port, needs_haproxy
+from tests.fakes.nextcloud import Nextcloud
+from tests.fakes.served import Served
+from tests.integration.office import Desk, Office, console_address, until
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180), needs_haproxy]
+KEY = "a-shared-key-of-this-test"
+
+
+def answered(address: str, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0
+
+
+def with_proxy(desk: Desk, nextcloud: str, address: str) -> Desk:
+    desk.home.mkdir(mode=0o700)
+    variables = {
+        "HP_HAPROXY": HAPROXY,
+        "HP_SHARED_KEY": KEY,
+        "NC_INSTANCE_URL": nextcloud,
+        "HP_EXAPPS_ADDRESS": address,
+        "HP_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+        "HP_CERTIFICATE": str(desk.home / "no-certificate.pem"),
+    }
+    file = desk.home / "proxy.env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    file.chmod(0o600)
+    return desk.start()
+
+
+def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_path: Path) -> None:
+    app, nextcloud = ExApp(), Nextcloud(key=KEY)
+    app.start()
+    nextcloud.apps["app"] = app.record(route("^/public"), route("^/admin", 2))
+    served = Served(nextcloud.answer).start()
+    address = f"127.0.0.1:{free_port()}"
+    try:
+        desk = with_proxy(office.desk("ada", console=console_address()), served.url, address)
+        until(lambda: answered(address, "/exapps/app/public") == 200, "the app answers through the proxy")
+        until(lambda: answered(address, "/exapps/app/admin") == 429, "we are banned")
+
+        page = visit.let_in(visit.person(browser), desk)
+        page.get_by_role("link", name="Apps").click()
+        expect(page.get_by_role("heading", name="app", exact=True)).to_be_visible()
+        page.get_by_text("2 routes").click()
+        expect(page.get_by_text("administrators")).to_be_visible()
+        if os.environ.get("HARP_TEST_SCREENSHOTS"):
+            page.screenshot(path=Path(os.environ["HARP_TEST_SCREENSHOTS"]) / "apps-running.png", full_page=True)
+        expect(page.get_by_text("refused for")).to_be_visible()
+        page.get_by_role("button", name="Lift 127.0.0.1").click()
+        expect(page.get_by_text("the failures of 127.0.0.1 are forgotten")).to_be_visible()
+        expect(page.get_by_text("Nobody.")).to_be_visible()
+        assert answered(address, "/exapps/app/public") == 200
+    finally:
+        served.stop()
+        app.stop()
