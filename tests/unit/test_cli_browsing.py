@@ -82,7 +82,12 @@ def test_console_prints_its_link_and_opens_it(
     monkeypatch.setattr(console.webbrowser, "open", opened.append)
     assert harp(home, "console", "--print") == 0
     assert capsys.readouterr().out == "http://127.0.0.1:8785/in/once\n"
-    assert opened == []
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("BROWSER", raising=False)
+    assert harp(home, "console") == 0
+    assert opened == [], "without a screen nothing is opened"
+    monkeypatch.setenv("DISPLAY", ":0")
     assert harp(home, "console") == 0
     assert opened == ["http://127.0.0.1:8785/in/once"]
     daemon.has_console = False

@@ -161,6 +161,24 @@ async def test_who_logs_out_is_out(browser: Browser) -> None:
     assert (await browser.get("/", headers=again))[0] == 401
 
 
+async def test_everyone_can_be_logged_out(browser: Browser) -> None:
+    await browser.enters()
+    first = browser.client.cookie_jar.filter_cookies(browser.url)[browser.console.sessions.cookie].value
+    await browser.enters()
+    assert (await browser.sends("/logout", everyone="1"))[0] == 303
+    assert (await browser.get("/", headers={"Cookie": f"{browser.console.sessions.cookie}={first}"}))[0] == 401
+
+
+async def test_a_stranger_cannot_have_a_form_read(browser: Browser) -> None:
+    big = {"Content-Type": "application/x-www-form-urlencoded", "Origin": browser.origin, "Content-Length": "1000000"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", browser.url.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": browser.host, **big}.items())
+    writer.write(f"POST /settings HTTP/1.1\r\n{head}\r\n".encode())
+    # It is answered before any of the million bytes is there.
+    assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == b"401"
+    writer.close()
+
+
 async def test_every_answer_has_the_strict_policy(browser: Browser) -> None:
     await browser.enters()
     for path in ("/", "/nowhere", "/settings", f"/folders/{'00' * 32}"):

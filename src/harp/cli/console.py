@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """``harp console``: opens the pages for a browser by a link that works once; and sets their password."""
 
+import os
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -27,9 +29,13 @@ def console_command(home: Path, only_print: bool, set_password: bool, as_json: b
         show.json(made)
         return
     show.line(made.link)
-    if not only_print:
-        # Where there is none, the link has been printed.
+    if not only_print and _has_screen(os.environ):
         webbrowser.open(made.link)
+
+
+def _has_screen(environ: Mapping[str, str]) -> bool:
+    """Whether there is a screen for a browser: on a server, one in the terminal would get in the way."""
+    return any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def _set_password(home: Path) -> None:

@@ -6,6 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -109,12 +110,12 @@ class Door:
         """A page for who is in; the others are shown the way in."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            form: MultiMapping[Any] = await request.post() if request.method == "POST" else MultiDict()
-            page = self._page(request, form)
+            page = self._page(request, MultiDict())
             if not page.token:
                 return self._shut(page)
             if request.method != "POST":
                 return await handler(page)
+            page = replace(page, form=await request.post())
             if not sessions.is_csrf(page.token, page.field("csrf")):
                 raise web.HTTPForbidden(text="This form is not of your session: load the page anew.\n")
             try:
@@ -213,6 +214,8 @@ class Door:
         return response
 
     async def _logout(self, page: Page) -> web.StreamResponse:
+        if page.field("everyone"):
+            self._house.sessions.end_all()
         self._house.sessions.end(page.token)
         response = page.to("/login")
         response.del_cookie(self._house.sessions.cookie, path=f"{page.base}/")

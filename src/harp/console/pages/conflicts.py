@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Conflicts, side by side: texts as texts, pictures as pictures, and which one to keep."""
 
+import contextlib
 from urllib.parse import quote
 
 from aiohttp import web
@@ -63,10 +64,17 @@ async def download(page: Page) -> web.StreamResponse:
     await response.prepare(page.request)
     offset, is_more = 0, bool(first)
     while is_more:
-        data = await preview.piece(page, page.folder, path_b64, entry, offset, 512 * 1024)
+        try:
+            data = await preview.piece(page, page.folder, path_b64, entry, offset, 512 * 1024)
+        except Refused:
+            # The head is sent: a connection that ends too early is all that can still tell of it.
+            if page.request.transport is not None:
+                page.request.transport.abort()
+            break
         await response.write(data)
         offset, is_more = offset + len(data), len(data) == 512 * 1024
-    await response.write_eof()
+    with contextlib.suppress(ConnectionError):
+        await response.write_eof()
     return response
 
 

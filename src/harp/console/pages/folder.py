@@ -112,22 +112,22 @@ async def file(page: Page) -> web.StreamResponse:
 # --- what is done -----------------------------------------------------------------------------------------------------
 
 
-async def _simply(page: Page, verb: str) -> web.StreamResponse:
-    done = await page.client.post(at("folders", page.folder, verb))
-    page.note(done["message"])
+async def _simply(page: Page, verb: str, said: str) -> web.StreamResponse:
+    await page.client.post(at("folders", page.folder, verb))
+    page.note(said)
     return page.to(f"/folders/{page.folder}")
 
 
 async def pause(page: Page) -> web.StreamResponse:
-    return await _simply(page, "pause")
+    return await _simply(page, "pause", page.words.gettext("Paused: nothing is looked at or written until you go on."))
 
 
 async def resume(page: Page) -> web.StreamResponse:
-    return await _simply(page, "resume")
+    return await _simply(page, "resume", page.words.gettext("It goes on."))
 
 
 async def rescan(page: Page) -> web.StreamResponse:
-    return await _simply(page, "rescan")
+    return await _simply(page, "rescan", page.words.gettext("The whole folder has been looked through."))
 
 
 async def verify(page: Page) -> web.StreamResponse:
@@ -136,7 +136,8 @@ async def verify(page: Page) -> web.StreamResponse:
 
 
 async def leave(page: Page) -> web.StreamResponse:
-    page.note((await page.client.post(at("folders", page.folder, "leave")))["message"])
+    await page.client.post(at("folders", page.folder, "leave"))
+    page.note(page.words.gettext("This device has left the folder; the files stay where they are."))
     return page.to("/folders")
 
 
