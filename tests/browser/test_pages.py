@@ -107,6 +107,7 @@ def addresses(world: World) -> dict[str, str]:
         "file": f"{folder}/file?p={_key(b'notes/list.txt')}",
         "file-deleted": f"{folder}/file?p={_key(b'gone.txt')}",
         "file-picture": f"{folder}/file?p={_key(b'photos/sea.png')}",
+        "ignore": f"{folder}/ignore",
         "conflicts": f"{folder}/conflicts",
         "devices": "/devices",
         "apps": "/apps",

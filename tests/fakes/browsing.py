@@ -75,6 +75,15 @@ class FakeBrowsing:
         self.lifted = True
         return model.Done(message=f"the failures of {client} are forgotten")
 
+    async def left_out(self: "FakeDaemon", folder: str) -> browsing.LeftOut:
+        self._called("left_out", folder)
+        return browsing.LeftOut(shared=self.rules, local="", problems=["line 2 is not followed"])
+
+    async def leave_out(self: "FakeDaemon", folder: str, shared: str | None, local: str | None) -> browsing.LeftOut:
+        self._called("leave_out", folder, shared, local)
+        self.rules = self.rules if shared is None else shared
+        return browsing.LeftOut(shared=self.rules, local=local or "")
+
     async def log(self: "FakeDaemon", lines: int) -> list[browsing.LogLine]:
         self._called("log", lines)
         return [browsing.LogLine(at=float(n), level="warning", text=f"line {n}") for n in range(3)][-lines:]

@@ -28,6 +28,7 @@ class FakeDaemon(FakeBrowsing):
         self.ready = True
         self.has_console = True
         self.lifted = False
+        self.rules = "*.tmp\n</textarea><script>\n"
         self.stopping = asyncio.Event()
         self.progress: list[model.Progress | Exception] = [
             model.Progress(phase=model.Phase.SCANNING, total_files=2),

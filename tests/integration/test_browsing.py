@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Looking around in a real folder of a real daemon: harp.daemon.looking, harp.sync.service.browse."""
+"""Looking around in a real folder of a real daemon: harp.daemon.looking, harp.sync.service.browse and leaving.
+
+Names harp.sync.service.leaving.
+"""
 
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -109,3 +113,29 @@ def test_the_log_is_shown_and_traffic_counted(office: Office) -> None:
     ben.write("b.txt", b"x")
     until(lambda: "marker is gone" in ben.do("log"), "the log says that the marker is gone")
     (ben.home / "aside").rename(marker)
+
+
+def test_what_is_left_out_is_read_written_and_followed(office: Office, tmp_path: Path) -> None:
+    ada, ben = office.pair()
+    office.agreed(ada, ben)
+    rules = tmp_path / "rules"
+    rules.write_text("*.tmp\n[\n")
+    said = ada.run("ignore", NAME, "--set", rules)
+    assert (said.code, said.out) == (0, "*.tmp\n[\n")
+    assert ada.read(".harpignore") == b"*.tmp\n[\n"
+    rules.write_text("mine\n")
+    ada.do("ignore", NAME, "--set", rules, "--local")
+    assert ada.read(".harp/ignore") == b"mine\n"
+    for name in ("a.tmp", "mine", "b.txt"):
+        ada.write(name, b"x")
+    until(lambda: ben.at("b.txt").exists(), "b.txt comes")
+    until(lambda: ben.at(".harpignore").exists(), "the rules come too")
+    assert not ben.at("a.tmp").exists()
+    assert not ben.at("mine").exists()
+
+    outside = tmp_path / "outside"
+    outside.write_text("not yours")
+    ada.at(".harpignore").unlink()
+    ada.at(".harpignore").symlink_to(outside)
+    assert "cannot be read" in ada.refuses("ignore", NAME).err
+    assert outside.read_text() == "not yours"

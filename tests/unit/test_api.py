@@ -342,6 +342,8 @@ CALLS: dict[str, tuple[object, ...]] = {
     "get_folders_folder_files": ("files", PHOTOS, b"", "", b"", 200, False),
     "get_folders_folder_changes": ("changes", PHOTOS, 50),
     "get_folders_folder_content": ("content", PHOTOS, b"", "", 0, 512 * 1024),
+    "get_folders_folder_ignore": ("left_out", PHOTOS),
+    "put_folders_folder_ignore": ("leave_out", PHOTOS, None, None),
     "get_events": ("events",),
     "get_traffic": ("traffic", 31),
     "get_log": ("log", 200),

@@ -68,6 +68,21 @@ def test_cat_puts_the_pieces_together_and_keeps_to_one_version(
     assert daemon.calls[-1][2:4] == (b"a.txt", "e2e2")
 
 
+def test_rules_are_shown_and_taken_from_a_file(daemon: FakeDaemon, home: Path, tmp_path: Path, capsys: Said) -> None:
+    assert harp(home, "ignore", "Photos") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("*.tmp\n")
+    assert said.err == "! line 2 is not followed\n"
+    (tmp_path / "rules").write_text("*.bak\n")
+    assert harp(home, "ignore", "Photos", "--set", str(tmp_path / "rules")) == 0
+    assert capsys.readouterr().out == "*.bak\n"
+    assert harp(home, "ignore", "Photos", "--set", str(tmp_path / "rules"), "--local") == 0
+    assert daemon.calls[1:] == [("leave_out", PHOTOS, "*.bak\n", None), ("leave_out", PHOTOS, None, "*.bak\n")]
+    (tmp_path / "rules").write_bytes(b"\xff")
+    assert harp(home, "ignore", "Photos", "--set", str(tmp_path / "rules")) == 2
+    assert harp(home, "ignore", "Photos", "--set", str(tmp_path / "nothing")) == 2
+
+
 def test_traffic_and_log_are_tables(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
     assert harp(home, "traffic", "--days", "2") == 0
     assert "2026-11-25  25 B  50 B  3 B" in capsys.readouterr().out

@@ -94,6 +94,26 @@ class Content(Noun, frozen=True, kw_only=True):
     data_b64: str
 
 
+class LeftOut(Noun, frozen=True, kw_only=True):
+    """Rules in gitignore's form: ``shared`` lie in ``.harpignore`` for all devices, ``local`` in ``.harp/ignore``.
+
+    Bytes that are no text are shown as U+FFFD; then ``is_exact`` is false, and what is shown must not be sent back.
+    """
+
+    shared: str
+    local: str
+    problems: list[str] = msgspec.field(default_factory=list)
+    """Lines that are not followed, and why."""
+    is_exact: bool = True
+
+
+class LeaveOut(FolderAsked, frozen=True, kw_only=True):
+    """A text that is not given stays as it is."""
+
+    shared: str | None = None
+    local: str | None = None
+
+
 class TrafficAsked(Noun, frozen=True, kw_only=True):
     days: int = 31
 
@@ -145,6 +165,12 @@ class Browsing(Protocol):
         ...
 
     async def content(self, folder: str, path: bytes, entry: str, offset: int, length: int) -> Content: ...
+
+    async def left_out(self, folder: str) -> LeftOut: ...
+
+    async def leave_out(self, folder: str, shared: str | None, local: str | None) -> LeftOut:
+        """Answers as it is then."""
+        ...
 
     async def log(self, lines: int) -> list[LogLine]: ...
 

@@ -5,8 +5,9 @@ import base64
 
 import click
 
+from harp.base.errors import UsageError
 from harp.bridge import browsing, model
-from harp.bridge.naming import PathFields
+from harp.bridge.naming import PathFields, printable
 from harp.cli import options, show
 from harp.cli.client import Client, at
 
@@ -85,6 +86,36 @@ def cat_command(client: Client, name: str, version: str) -> None:
         if not data:
             break
         offset += len(data)
+
+
+@click.command("ignore")
+@options.folder_name
+@click.option("--set", "source", metavar="FILE", help="Take the rules from FILE, or from standard input for -.")
+@click.option("--local", is_flag=True, help="The rules for this device alone.")
+@options.as_json
+@options.with_daemon
+def ignore_command(client: Client, name: str, source: str | None, local: bool, as_json: bool) -> None:
+    """Show or change what the folder NAME leaves out, by rules in gitignore's form."""
+    route = at("folders", name, "ignore")
+    if source is None:
+        found = client.get(route, browsing.LeftOut)
+    else:
+        found = client.put(route, browsing.LeftOut, {"local" if local else "shared": _text(source)})
+    if as_json:
+        show.json(found)
+        return
+    for line in (found.local if local else found.shared).splitlines():
+        show.line(line)
+    for problem in found.problems:
+        click.echo(f"! {printable(problem)}", err=True)
+
+
+def _text(source: str) -> str:
+    try:
+        with click.open_file(source, encoding="utf-8") as file:
+            return str(file.read())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source} cannot be read as text", hint="name a file of rules in UTF-8") from error
 
 
 @click.command("traffic")

@@ -44,6 +44,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "approve": ("safety", "Let a held change happen."),
     "reject": ("safety", "Undo a held change."),
     "proxy": ("proxy", "Run the proxy for Nextcloud's External Apps, or ask about it."),
+    "ignore": ("browsing", "Show or change what a folder leaves out."),
     "traffic": ("browsing", "Show where content came from, by day."),
     "log": ("browsing", "Show what the daemon logged last."),
     "config": ("settings", "Read or change settings."),

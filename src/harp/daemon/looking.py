@@ -15,6 +15,7 @@ from harp.bridge import browsing, model, naming
 from harp.daemon import portraits
 from harp.sync.model import FolderId, Kind
 from harp.sync.model import Path as FolderPath
+from harp.sync.service import leaving
 from harp.sync.service.browse import Browse, Found
 from harp.sync.service.folderloop import FolderLoop
 
@@ -109,6 +110,23 @@ class Looking:
             offset=offset,
             data_b64=base64.b64encode(piece.data).decode(),
         )
+
+    async def left_out(self, folder: str) -> browsing.LeftOut:
+        loop = self._loop(folder)
+        found = await self._on(loop, lambda: leaving.left_out(loop.replica.root))
+        try:
+            shared, local = found.shared.decode(), found.local.decode()
+        except UnicodeDecodeError:
+            shared, local = found.shared.decode("utf-8", "replace"), found.local.decode("utf-8", "replace")
+        is_exact = (shared.encode(), local.encode()) == (found.shared, found.local)
+        problems = [naming.printable(problem) for problem in found.problems]
+        return browsing.LeftOut(shared=shared, local=local, problems=problems, is_exact=is_exact)
+
+    async def leave_out(self, folder: str, shared: str | None, local: str | None) -> browsing.LeftOut:
+        loop = self._loop(folder)
+        new = [None if text is None else text.encode("utf-8", "surrogatepass") for text in (shared, local)]
+        await self._on(loop, lambda: leaving.leave_out(loop.replica.root, shared=new[0], local=new[1]))
+        return await self.left_out(folder)
 
     async def log(self, lines: int) -> list[browsing.LogLine]:
         return [

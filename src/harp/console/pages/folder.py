@@ -109,6 +109,13 @@ async def file(page: Page) -> web.StreamResponse:
     )
 
 
+async def left_out(page: Page) -> web.StreamResponse:
+    """The rules for what is left out."""
+    folder, _ = await folder_of(page)
+    rules = await page.client.get(at("folders", page.folder, "ignore"))
+    return page.page("ignore.html", "folders", folder=folder, rules=rules)
+
+
 # --- what is done -----------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +146,14 @@ async def leave(page: Page) -> web.StreamResponse:
     await page.client.post(at("folders", page.folder, "leave"))
     page.note(page.words.gettext("This device has left the folder; the files stay where they are."))
     return page.to("/folders")
+
+
+async def leave_out(page: Page) -> web.StreamResponse:
+    # Browsers send lines as the form's standard says, with CR and LF; a rule that ends in CR would mean another name.
+    shared, local = (page.field(name).replace("\r\n", "\n") for name in ("shared", "local"))
+    await page.client.put(at("folders", page.folder, "ignore"), shared=shared, local=local)
+    page.note(page.words.gettext("Saved."), page.words.gettext("What is left out from now on stays where it lies."))
+    return page.to(f"/folders/{page.folder}/ignore")
 
 
 async def restore(page: Page) -> web.StreamResponse:
