@@ -281,6 +281,7 @@ class Daemon:
     def _journal_grew(self, journal_id: int) -> None:
         for tell in self.journal_readers:
             tell(journal_id)
+
     async def _start_console(self) -> None:
         """The pages for a browser. Raises :class:`ConfigError` where that would not be safe, or cannot be."""
         config = self.config
