@@ -116,6 +116,23 @@ def test_an_app_that_is_stopped_is_503_at_once(docked: Docked, deployed: Deploy)
     assert reply.status == 503
 
 
+def test_one_that_dies_at_once_is_said_so_in_the_answer_and_in_the_log(docked: Docked) -> None:
+    docked.engine.make_image("harp-test-dying", changes=['CMD ["/bin/sh", "-c", "exit 3"]'])
+    name = docked.runs(image_id="harp-test-dying")
+    program = docked.harp.program
+    assert program is not None
+
+    deadline = time.monotonic() + 60
+    while (said := docked.call("wait_for_start", name=name).json)["started"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    assert said["started"] is False
+    assert "exit code 3" in said["reason"]
+    assert f"container nc_app_{name} ended with exit code 3" in program.output
+    assert docked.call("remove", name=name, remove_data=True).status == 204
+    assert not docked.has_volume(name)
+
+
 def test_after_the_machine_comes_back_everything_does(docked: Docked, deployed: Deploy) -> None:
     first, second = deployed(), deployed()
     until_ok(docked, first)

@@ -89,6 +89,38 @@ async def test_an_engine_that_was_away_is_heard_again_and_its_apps_are_kept_mean
     await watched.sees(Upstream("172.17.0.3", 23_000))
 
 
+async def test_one_that_ends_by_itself_is_a_line_in_the_log(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    await watched.engine.start()
+    await until(lambda: bool(watched.engine.listeners))
+
+    for name, code in (
+        ("nc_app_x", "127"),
+        ("nc_app_x", "127"),
+        ("other", "1"),
+        ("nc_app_y", "143"),
+        ("nc_app_z\n", "1"),
+    ):
+        watched.engine.tell(Type="container", Action="die", Actor={"Attributes": {"name": name, "exitCode": code}})
+    await until(lambda: "nc_app_z" in caplog.text)
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "container nc_app_x ended with exit code 127: docker logs nc_app_x tells why",
+        "container nc_app_z ended with exit code 1: docker logs nc_app_z tells why",
+    ]
+
+
+async def test_how_many_apps_an_engine_has_and_whether_it_is_heard(watched: Watched) -> None:
+    assert not watched.watch.hears(24_000)
+    watched.engine.runs("nc_app_MyApp", "172.17.0.2", env=DIRECT)
+    await watched.engine.start()
+    await until(lambda: watched.watch.hears(24_000))
+    assert (watched.watch.count(24_000), watched.watch.count(24_001)) == (1, 0)
+
+    await watched.engine.stop()
+
+    await until(lambda: not watched.watch.hears(24_000))
+
+
 async def test_whose_address_it_is(watched: Watched) -> None:
     watched.engine.runs("nc_app_MyApp_worker", "172.17.0.1", env=DIRECT)
     watched.engine.runs("nc_app_MyApp", "172.17.0.2", env=DIRECT)

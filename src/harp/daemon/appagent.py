@@ -2,6 +2,7 @@
 """The app plane's agent, wired: settings → registry, callers, judge → SPOP, control API, figures, publisher."""
 
 import asyncio
+import functools
 import hashlib
 import logging
 import random
@@ -113,6 +114,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         around = Surroundings(settings.bind_mounts, NoTunnels(), own_container(files.read(MOUNTINFO) or "") or "")
         watch = Watch(settings.engines, around)
         registry.whereabouts, watch.moved = watch.upstream, registry.moved
+        show_engines(settings, watch, counters)
         control = ControlApi(settings.key, registry, DockerBackend(settings.engines, around), NoKubernetes())
         figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set)
 
@@ -148,6 +150,14 @@ async def _run(home: Path, settings: ProxySettings) -> None:
             await control.close()
             await figures.close()
             await matcher.close()
+
+
+def show_engines(settings: ProxySettings, watch: Watch, counters: Counters) -> None:
+    """Two figures for each engine."""
+    for port in (engine.port for engine in settings.engines):
+        up, apps = functools.partial(watch.hears, port), functools.partial(watch.count, port)
+        counters.gauge("harp_proxy_engine_up", "Whether a Docker Engine answers.", up, engine=str(port))
+        counters.gauge("harp_proxy_engine_apps", "Apps that run on a Docker Engine.", apps, engine=str(port))
 
 
 def known_to(registry: Registry) -> Mapping[AppId, Known]:

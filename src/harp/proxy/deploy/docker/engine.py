@@ -132,16 +132,17 @@ class Engine:
         code = inspected.get("ExitCode")
         return code if isinstance(code, int) else -1, said.decode(errors="replace")
 
-    async def listen(self, told: Callable[[], None], **filters: Sequence[str]) -> None:
-        """Calls ``told`` once when the engine has begun to tell, then at each event; raises when it ends."""
+    async def listen(self, told: Callable[[dict[str, Any]], None], **filters: Sequence[str]) -> None:
+        """Calls ``told`` with nothing when the engine has begun to tell, then with each event; raises when it ends."""
         asked = {"filters": json.dumps(filters)}
         patient = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         with _told(self.address):
             # A failure of aiodocker's own events is heard by nobody.
             async with self.docker._query("events", params=asked, timeout=patient) as response, response:
-                told()
-                async for _piece in response.content.iter_any():
-                    told()
+                told({})
+                async for line in response.content:
+                    event = json.loads(line)
+                    told(event if isinstance(event, dict) else {})
         raise Unreachable(f"{self.address.url} ended its events")
 
     async def _found(self, path: str) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from harp.proxy.deploy.port import Outcome
 
 WAIT_S = 90.0
 _LOOK_S = 0.25
+_WELL = ("0", "137", "143")
+"""By itself; by KILL and by TERM, as it ends when it is stopped."""
 _DEATHS_MOST = 5
 """So many restarts in a row are no start: the engine waits longer and longer between them."""
 
@@ -87,6 +89,16 @@ def standing(inspected: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if status == "restarting" and isinstance(deaths, int) and deaths >= _DEATHS_MOST:
         return {"started": False, **said, "reason": f"it ended {deaths} times at once{ended}"}
     return None
+
+
+def death(event: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The container and the exit code, where an engine's event is that one ended by itself, and not well."""
+    actor = event.get("Actor")
+    said = actor.get("Attributes") if isinstance(actor, Mapping) else None
+    if event.get("Action") != "die" or not isinstance(said, Mapping):
+        return None
+    name, code = str(said.get("name", "")), str(said.get("exitCode", ""))
+    return (name, code) if name.startswith(names.PREFIX) and code not in _WELL else None
 
 
 def _health(state: Mapping[str, Any]) -> str | None:

@@ -6,14 +6,16 @@ Nothing is remembered: after a restart of Harp, of an engine or of the machine, 
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from harp.base.runtime import Backoff
-from harp.proxy.deploy.docker import address
+from harp.proxy.deploy.docker import address, life
 from harp.proxy.deploy.docker.call import Call, Surroundings, is_here
-from harp.proxy.deploy.docker.engine import Denied, Engine, Refused, Unreachable, connected
+from harp.proxy.deploy.docker.engine import Denied, Engine, Refused, Unreachable, connected, one_line
 from harp.proxy.deploy.docker.names import PREFIX
 from harp.proxy.model import AppId, EngineAddress, ExApp, Upstream
 
@@ -24,6 +26,9 @@ GATHER_S = 0.02
 LOOK_AGAIN_S = 30.0
 """However quiet the engine is."""
 LOOK_S = 20.0
+MOURNED_MOST = 1000
+MOURN_AGAIN_S = 60.0
+"""One that is restarted for ever is not said to have ended each time."""
 _BACKOFF = Backoff(first_s=0.5, most_s=2.0)
 _EVENTS: Mapping[str, Sequence[str]] = {
     "type": ("container", "network"),
@@ -39,6 +44,8 @@ class Watch:
         self._engines = [engine for engine in engines if is_here(engine)]
         self._around = around
         self._found: dict[int, dict[AppId, Upstream]] = {}
+        self._hears: set[int] = set()
+        self._mourned: dict[str, float] = {}
 
     def upstream(self, app: ExApp) -> Upstream | None:
         """Where an app listens that AppAPI says is on loopback, or has its own id for a host; ``None``: as AppAPI says.
@@ -54,6 +61,14 @@ class Watch:
                 return upstream
         return None
 
+    def hears(self, port: int) -> bool:
+        """Whether the engine of this number tells what happens there."""
+        return port in self._hears
+
+    def count(self, port: int) -> int:
+        """How many apps run on it."""
+        return len(self._found.get(port, ()))
+
     async def follow(self) -> None:
         """Until it is cancelled; an engine that goes away is looked for again."""
         async with asyncio.TaskGroup() as group:
@@ -67,12 +82,13 @@ class Watch:
             try:
                 async with connected(engine) as link, asyncio.TaskGroup() as group:
                     told = asyncio.Event()
-                    group.create_task(link.listen(told.set, **_EVENTS))
+                    group.create_task(link.listen(functools.partial(self._heard, told), **_EVENTS))
                     group.create_task(self._look_whenever(link, told))
             except* (Unreachable, Refused, TimeoutError) as errors:
                 why = str(errors.exceptions[0])
                 # An engine that does not run may not be wanted; one that is there and closed is a mistake.
                 level = logging.WARNING if isinstance(errors.exceptions[0], Denied) else level
+            self._hears.discard(engine.port)
             # Its apps may run on all the same: what was found stays.
             if why != said:
                 _log.log(level, "the Docker Engine at %s tells nothing: %s", engine.url, why)
@@ -88,7 +104,21 @@ class Watch:
             await asyncio.sleep(GATHER_S)
             told.clear()
             async with asyncio.timeout(LOOK_S):
-                self._took(link.address.port, await running(link, await Call(link, self._around).own_networks()))
+                found = await running(link, await Call(link, self._around).own_networks())
+            self._hears.add(link.address.port)
+            self._took(link.address.port, found)
+
+    def _heard(self, told: asyncio.Event, event: Mapping[str, Any]) -> None:
+        told.set()
+        dead = life.death(event)
+        if dead is None:
+            return
+        name, now = one_line(dead[0], 100), asyncio.get_running_loop().time()
+        if now - self._mourned.get(name, float("-inf")) > MOURN_AGAIN_S:
+            if len(self._mourned) >= MOURNED_MOST:
+                self._mourned.clear()
+            self._mourned[name] = now
+            _log.warning("container %s ended with exit code %s: docker logs %s tells why", name, dead[1][:8], name)
 
     def _took(self, port: int, found: dict[AppId, Upstream]) -> None:
         before = self._found.get(port, {})
