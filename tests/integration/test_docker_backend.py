@@ -23,7 +23,7 @@ from harp.proxy.deploy.docker.backend import DockerBackend
 from harp.proxy.deploy.docker.call import Surroundings, is_here
 from harp.proxy.deploy.port import NoTunnels, Outcome
 from harp.proxy.model import AppId, BindFolder, EngineAddress
-from tests.contract.docked import environment
+from tests.contract.docked import environment, relayed
 from tests.fakes.dockerengine import FakeEngine
 from tests.integration import engine as real
 
@@ -216,6 +216,20 @@ async def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
         assert refused.text.startswith("Could not connect to Docker Engine on port 24000: there is no ")
         assert refused.text.endswith("HP_DOCKER_ENGINES")
     assert (await asked("image_remove", image_ref="y")).status == 503
+
+
+@pytest.mark.root
+async def test_an_engine_on_a_port(dockerd: real.DockerEngine) -> None:
+    with relayed(dockerd.socket) as port:
+        backends = (
+            DockerBackend((EngineAddress(24_001, "tcp", f"127.0.0.1:{port}"),), Surroundings((), NoTunnels())),
+            # One that comes through FRP has its own number for a port, and no setting.
+            DockerBackend((), Surroundings((), NoTunnels())),
+        )
+        for backend, number in zip(backends, ("24001", str(port)), strict=True):
+            made = await backend.call("create", number, b'{"name": "x", "image_id": "harp-test-app"}')
+            assert made.status == 201
+            assert (await backend.call("remove", number, b'{"name": "x", "remove_data": true}')).status == 204
 
 
 async def test_engines_that_nobody_names() -> None:
