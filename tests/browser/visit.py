@@ -19,13 +19,13 @@ WAIT_MS = 20_000
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Browser]:
+def opened(*more: str) -> Iterator[Browser]:
     """A browser until the block ends; skips where there is none."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("there is no Chromium here: sudo apt install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *more])
         try:
             yield browser
         finally:

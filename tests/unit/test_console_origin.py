@@ -50,6 +50,13 @@ def test_beyond_this_machine_it_is_known_by_numbers_which_nobody_rebinds() -> No
     assert not WIDE.knows_host("evil.example:8785")
 
 
+def test_under_tls_it_is_known_by_the_names_of_its_certificate_too() -> None:
+    named = Origins(Front(), is_local=False, is_tls=True, names=frozenset({"nas.example"}))
+    assert named.knows_host("NAS.example:8785")
+    assert not named.knows_host("evil.example:8785")
+    assert not Origins(Front(), is_local=True, names=frozenset({"nas.example"})).knows_host("nas.example")
+
+
 def test_only_our_own_page_may_change_something() -> None:
     host = "127.0.0.1:8785"
     assert LOCAL.may_change(host, "http://127.0.0.1:8785", None)

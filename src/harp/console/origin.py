@@ -58,18 +58,22 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """``is_local``: bound to this machine alone. ``is_tls``: the console speaks TLS itself."""
+    """``is_local``: bound to this machine alone. ``is_tls``: the console speaks TLS itself, and is called ``names``.
+
+    Under TLS a rebound name comes to nothing: the certificate is not for it.
+    """
 
     front: Front
     is_local: bool
     is_tls: bool = False
+    names: frozenset[str] = frozenset()
 
     def knows_host(self, host: str) -> bool:
         """Whether a request under this ``Host`` may be answered at all."""
         if self.is_front(host):
             return True
         name = _name(host)
-        if name == "localhost":
+        if name == "localhost" or (self.is_tls and name in self.names):
             return True
         try:
             address = ipaddress.ip_address(name)

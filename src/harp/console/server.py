@@ -57,7 +57,8 @@ class Console:
         self.password = Password(home)
         self.front = Front.at(settings.url)
         self.is_local = is_loopback(settings.address.host)
-        self.origins = Origins(self.front, self.is_local, bool(settings.certificate))
+        self._names = names_of(settings.certificate)
+        self.origins = Origins(self.front, self.is_local, bool(settings.certificate), frozenset(self._names))
         self._checks: dict[str, Json] = {}
         self._runner: web.AppRunner | None = None
         self._bound = settings.address
@@ -87,7 +88,9 @@ class Console:
         """Where a browser finds it."""
         if self.front.origin:
             return f"{self.front.origin}{self.front.base}/"
-        host = self._bound.host if self._bound.host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104
+        host = self._bound.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
+            host = self._names[0] if self._names else "127.0.0.1"
         return f"{'https' if self._settings.certificate else 'http'}://{Address(host, self._bound.port)}/"
 
     def link(self) -> EntryLink:
@@ -157,6 +160,21 @@ class Console:
                     hint="harp config set console 127.0.0.1:0 takes any free port; `none` turns the console off",
                 ) from error
         raise AssertionError("a port or an error")
+
+
+def names_of(certificate: str) -> list[str]:
+    """The names that a certificate is for (RFC 6125), in lower case; none where it cannot be read, or is not given."""
+    if not certificate:
+        return []
+    from cryptography import x509  # whoever has no certificate does not need it
+
+    try:
+        found = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+        listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = listed.get_values_for_type(x509.DNSName)
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return []
+    return [name.lower() for name in names if "*" not in name]
 
 
 def _bound(where: Address) -> socket.socket:

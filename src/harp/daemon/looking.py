@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from harp.daemon.composition import Daemon
 
 T = TypeVar("T")
-LOOK_S = 1.0
-"""How often what has changed is looked for while somebody listens."""
+LOOK_S, QUIET_S = 1.0, 2.0
+"""How often what has changed is looked for while somebody listens; the second where nothing has for STIR_S."""
+STIR_S = 10.0
 SAY_S = 15.0
 """How long a listener is left without a line."""
 FLOWS = 2048.0
@@ -38,7 +39,7 @@ class Looking:
         self._daemon = daemon
 
     async def events(self) -> AsyncIterator[browsing.Event]:
-        number, said_s = 0, float("-inf")
+        number, said_s, moved_s = 0, float("-inf"), time.monotonic()
         folders: dict[FolderId, object] = {}
         peers: object = None
         while True:
@@ -48,21 +49,20 @@ class Looking:
             if changed or now_peers != peers or is_due:
                 yield browsing.Event(number=number, at=time.time(), folders=sorted(changed), peers=now_peers != peers)
                 number, said_s = number + 1, time.monotonic()
+            moved_s = time.monotonic() if changed or now_peers != peers else moved_s
             folders, peers = now_folders, now_peers
-            await asyncio.sleep(LOOK_S)
+            # Where nothing happens, looking is all that an open page costs.
+            await asyncio.sleep(LOOK_S if time.monotonic() - moved_s < STIR_S else QUIET_S)
 
     async def _folder_marks(self, before: dict[FolderId, object]) -> dict[FolderId, object]:
         """What is another one whenever a folder's status is."""
-        marks: dict[FolderId, object] = {}
-        for folder in self._daemon.registry.folders():
-            loop = self._daemon.hub.loop(folder.id)
-            marks[folder.id] = before.get(folder.id)
-            if loop is None:
-                marks[folder.id] = str(self._daemon.troubles.get(folder.id, ""))
-                continue
+        marks: dict[FolderId, object] = {id_: str(trouble) for id_, trouble in self._daemon.troubles.items()}
+        for loop in self._daemon.hub.loops():
+            id_ = loop.replica.folder
+            marks[id_] = before.get(id_)
             # A folder that is busy for a while is looked at the next time.
             with contextlib.suppress(TimeoutError, FolderError):
-                marks[folder.id] = await asyncio.wait_for(self._on(loop, functools.partial(_mark, loop)), LOOK_S)
+                marks[id_] = await asyncio.wait_for(self._on(loop, functools.partial(_mark, loop)), LOOK_S)
         return marks
 
     def _peer_marks(self) -> object:
