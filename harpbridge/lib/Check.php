@@ -1,0 +1,23 @@
+<?php
+
+declare(strict_types=1);
+
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+namespace OCA\HarpBridge;
+
+/** One line of the self-test; a failed one says what to do. */
+final class Check {
+	public function __construct(
+		public readonly string $name,
+		public readonly bool $ok,
+		public readonly string $text,
+		public readonly string $remedy = '',
+	) {
+	}
+
+	/** @return array{name: string, ok: bool, text: string, remedy: string} */
+	public function fields(): array {
+		return ['name' => $this->name, 'ok' => $this->ok, 'text' => $this->text, 'remedy' => $this->remedy];
+	}
+}

@@ -1,0 +1,98 @@
+<?php
+
+declare(strict_types=1);
+
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+namespace OCA\HarpBridge\Command;
+
+use OCA\HarpBridge\Config;
+use OCA\HarpBridge\SelfTest;
+use OCP\AppFramework\Utility\ITimeFactory;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+
+class Setup extends Base {
+	public function __construct(
+		private Config $config,
+		private SelfTest $test,
+		private ITimeFactory $time,
+	) {
+		parent::__construct();
+	}
+
+	protected function configure(): void {
+		parent::configure();
+		$this->setName('harpbridge:setup')
+			->setDescription('Say where the Harp daemon is, then try it; what is not named stays as it is')
+			->addOption('bridge-socket', null, InputOption::VALUE_REQUIRED, 'Where the daemon waits for datagrams (' . Config::BRIDGE_SOCKET . ')')
+			->addOption('control-socket', null, InputOption::VALUE_REQUIRED, 'Where the daemon answers (' . Config::CONTROL_SOCKET . ')')
+			->addOption('hub', null, InputOption::VALUE_REQUIRED, 'What devices dial: HOST:PORT or wss://HOST/PATH; empty for none')
+			->addOption('nextcloud-url', null, InputOption::VALUE_REQUIRED, 'How the daemon reaches this Nextcloud; empty for its public address')
+			->addOption('keep-days', null, InputOption::VALUE_REQUIRED, 'How long rows of the journal are kept (' . Config::KEEP_DAYS . ')')
+			->addOption('exapp-daemon', null, InputOption::VALUE_REQUIRED, 'Also register the hub as the ExApp "harp" with this deploy daemon of AppAPI')
+			->addOption('exapp-port', null, InputOption::VALUE_REQUIRED, 'The hub\'s port behind the proxy, for --exapp-daemon', '8785');
+	}
+
+	protected function execute(InputInterface $input, OutputInterface $output): int {
+		try {
+			$this->save($input);
+		} catch (\InvalidArgumentException $e) {
+			return $this->fail($input, $output, $e->getMessage());
+		}
+		$deployDaemon = $input->getOption('exapp-daemon');
+		if (is_string($deployDaemon) && $deployDaemon !== '') {
+			$failed = $this->registerExApp($input, $output, $deployDaemon);
+			if ($failed !== self::SUCCESS) {
+				return $failed;
+			}
+		}
+		return $this->writeChecks($input, $output, $this->test->run($this->time->getTime()));
+	}
+
+	/** @throws \InvalidArgumentException one line for a person */
+	private function save(InputInterface $input): void {
+		$setters = [
+			'bridge-socket' => $this->config->setBridgeSocket(...),
+			'control-socket' => $this->config->setControlSocket(...),
+			'hub' => $this->config->setHubAddress(...),
+			'nextcloud-url' => $this->config->setNextcloudUrl(...),
+			'keep-days' => fn (string $days) => $this->config->setKeepDays(ctype_digit($days) && strlen($days) < 6 ? (int)$days : 0),
+		];
+		foreach ($setters as $option => $set) {
+			$value = $input->getOption($option);
+			if (is_string($value)) {
+				$set($value);
+			}
+		}
+	}
+
+	/** AppAPI has the command; it makes the secret itself, and keeps it. */
+	private function registerExApp(InputInterface $input, OutputInterface $output, string $deployDaemon): int {
+		$port = (string)$input->getOption('exapp-port');
+		if (!ctype_digit($port) || (int)$port < 1 || (int)$port > 65535) {
+			return $this->fail($input, $output, 'a port is a number from 1 to 65535');
+		}
+		$application = $this->getApplication();
+		if ($application === null || !$application->has('app_api:app:register')) {
+			return $this->fail($input, $output, 'AppAPI is not enabled', 'occ app:enable app_api');
+		}
+		$info = [
+			'id' => 'harp',
+			'name' => 'Harp',
+			'version' => $this->config->version(),
+			'port' => (int)$port,
+			'routes' => [['url' => '^/?.*$', 'verb' => 'GET', 'access_level' => 0, 'headers_to_exclude' => [], 'bruteforce_protection' => []]],
+		];
+		$said = new \Symfony\Component\Console\Output\BufferedOutput();
+		$code = $application->find('app_api:app:register')->run(new \Symfony\Component\Console\Input\ArrayInput([
+			'appid' => 'harp',
+			'daemon-config-name' => $deployDaemon,
+			'--json-info' => json_encode($info, JSON_THROW_ON_ERROR),
+		]), $said);
+		return $code === self::SUCCESS
+			? self::SUCCESS
+			: $this->fail($input, $output, 'AppAPI did not register the hub: ' . trim($said->fetch()), 'occ app_api:daemon:list');
+	}
+}

@@ -1,0 +1,129 @@
+<?php
+
+declare(strict_types=1);
+
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+namespace OCA\HarpBridge\Daemon;
+
+use OCA\HarpBridge\Config;
+
+/**
+ * Asks the daemon over its control socket: HTTP and JSON on a Unix socket, docs/reference/api.md.
+ *
+ * Only settings pages, commands and background jobs do this, with a short time-out; never what runs in a person's upload.
+ * The daemon answers its own user and root alone, so it has to run as the web server's user.
+ */
+class Client {
+	private const CONNECT_MS = 500;
+	private const LONGEST_MS = 3_000;
+	private const MOST_BYTES = 4 << 20;
+
+	public function __construct(
+		private Config $config,
+	) {
+	}
+
+	/**
+	 * @return array<string, mixed>
+	 * @throws DaemonError
+	 */
+	public function get(string $path): array {
+		return $this->decoded($this->ask('GET', $path, null, self::LONGEST_MS));
+	}
+
+	/**
+	 * @param array<string, mixed> $fields
+	 * @return array<string, mixed>
+	 * @throws DaemonError
+	 */
+	public function send(string $method, string $path, array $fields = [], int $longestMs = self::LONGEST_MS): array {
+		$body = json_encode((object)$fields, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE);
+		return $this->decoded($this->ask($method, $path, $body, $longestMs));
+	}
+
+	/**
+	 * The counters in Prometheus' text form.
+	 *
+	 * @throws DaemonError
+	 */
+	public function metrics(): string {
+		return $this->ask('GET', '/metrics', null, self::LONGEST_MS);
+	}
+
+	/** @throws DaemonError */
+	private function ask(string $method, string $path, ?string $body, int $longestMs): string {
+		$answer = '';
+		$handle = curl_init();
+		curl_setopt_array($handle, [
+			CURLOPT_UNIX_SOCKET_PATH => $this->config->controlSocket(),
+			CURLOPT_URL => 'http://localhost' . $path,
+			CURLOPT_CUSTOMREQUEST => $method,
+			CURLOPT_PROXY => '',
+			CURLOPT_FOLLOWLOCATION => false,
+			CURLOPT_CONNECTTIMEOUT_MS => self::CONNECT_MS,
+			CURLOPT_TIMEOUT_MS => $longestMs,
+			CURLOPT_NOSIGNAL => true,
+			CURLOPT_WRITEFUNCTION => static function ($_, string $bytes) use (&$answer): int {
+				$answer .= $bytes;
+				return strlen($answer) > self::MOST_BYTES ? 0 : strlen($bytes);
+			},
+		]);
+		if ($body !== null) {
+			curl_setopt_array($handle, [
+				CURLOPT_POSTFIELDS => $body,
+				CURLOPT_HTTPHEADER => ['Content-Type: application/json', 'Expect:'],
+			]);
+		}
+		$isFine = curl_exec($handle);
+		$status = (int)curl_getinfo($handle, CURLINFO_RESPONSE_CODE);
+		$errno = curl_errno($handle);
+		unset($handle);
+		if ($isFine === false) {
+			throw $this->unreached($errno);
+		}
+		if ($status >= 400 || $status === 0) {
+			throw self::refused($answer, $status);
+		}
+		return $answer;
+	}
+
+	private function unreached(int $errno): DaemonError {
+		$socket = $this->config->controlSocket();
+		if ($errno === CURLE_OPERATION_TIMEDOUT) {
+			return new DaemonError('the Harp daemon does not answer in time', 'look at its log, then start it anew');
+		}
+		if (!file_exists($socket)) {
+			return new DaemonError(
+				"there is no control socket at $socket",
+				'start the daemon (harp up), or say where its socket is: occ harpbridge:setup --control-socket PATH',
+			);
+		}
+		if (!is_writable($socket)) {
+			return new DaemonError(
+				"the control socket $socket belongs to another user",
+				'run the daemon as the web server\'s user; it answers to its own user only',
+			);
+		}
+		return new DaemonError("nobody answers at $socket", 'start the daemon: harp up');
+	}
+
+	private static function refused(string $answer, int $status): DaemonError {
+		$said = json_decode($answer, true);
+		$message = is_array($said) && is_string($said['message'] ?? null) ? $said['message'] : "the daemon answered $status";
+		$hint = is_array($said) && is_string($said['hint'] ?? null) ? $said['hint'] : '';
+		return new DaemonError($message, $hint, $status);
+	}
+
+	/**
+	 * @return array<string, mixed>
+	 * @throws DaemonError
+	 */
+	private function decoded(string $answer): array {
+		$said = json_decode($answer, true, 64);
+		if (!is_array($said)) {
+			throw new DaemonError('what answers at the control socket is not a Harp daemon', 'occ harpbridge:setup --control-socket PATH');
+		}
+		return $said;
+	}
+}
