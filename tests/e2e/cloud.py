@@ -268,6 +268,17 @@ class Cloud:
             while not self._worker_pids() - before and time.monotonic() < deadline:
                 time.sleep(0.02)
 
+    @contextlib.contextmanager
+    def led_to(self, text: str, name: str = "exapps") -> Iterator[None]:
+        """:meth:`place` for the block; then it is as before."""
+        path = self.scratch / "places" / f"{name}.conf"
+        before = path.read_text() if path.exists() else ""
+        self.place(text, name)
+        try:
+            yield
+        finally:
+            self.place(before, name)
+
     def _worker_pids(self) -> set[str]:
         nginx = self._running[1].pid
         return set(Path(f"/proc/{nginx}/task/{nginx}/children").read_text().split())

@@ -30,10 +30,11 @@ class Site:
     cloud: Cloud
     harp: Harp
 
-    def tell_nextcloud(self, name: str, kind: str = "manual-install", *options: str) -> str:
-        """Registers Harp as a deploy daemon, as the how-to does; what ``occ`` said."""
+    def tell_nextcloud(self, name: str, kind: str = "manual-install", *options: str, url: str = "") -> str:
+        """Registers Harp as a deploy daemon, as the how-to does; ``url`` is how apps reach Nextcloud."""
+        where = f"127.0.0.1:{self.harp.port}"
         return self.cloud.occ(
-            *("app_api:daemon:register", name, name, kind, "http", f"127.0.0.1:{self.harp.port}", self.cloud.url),
+            *("app_api:daemon:register", name, name, kind, "http", where, url or self.cloud.url),
             *("--harp", "--harp_frp_address", "127.0.0.1:8782", "--harp_shared_key", self.harp.key, *options),
         )
 

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""An image with ``hello.py`` and the Python that runs these tests, pushed to a registry of the tests' own."""
+
+import io
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.e2e.exapp import PROGRAM
+from tests.fakes.haproxy import free_port
+from tests.integration.engine import DockerEngine
+
+NAME = "hello"
+_LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip", "lib2to3"}
+_LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
+_SETTINGS = """version: 0.1
+log: {{level: error}}
+storage:
+  filesystem: {{rootdirectory: {folder}}}
+http: {{addr: 127.0.0.1:{port}}}
+"""
+
+
+def why_not() -> str:
+    """Why there is no registry here; empty if there is."""
+    return "" if shutil.which("docker-registry") else "docker-registry is not installed (apt install docker-registry)"
+
+
+class Registry:
+    """Debian's ``docker-registry``, which an engine on this machine pulls from without TLS."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        settings = folder / "registry.yml"
+        settings.write_text(_SETTINGS.format(folder=folder / "registry", port=self.address.partition(":")[2]))
+        with (folder / "registry.log").open("wb") as log:
+            self._process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as tried:
+                if tried.connect_ex(("127.0.0.1", int(self.address.partition(":")[2]))) == 0:
+                    return
+            assert time.monotonic() < deadline, "the registry does not listen"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+def pushed(engine: DockerEngine, registry: Registry, *tags: str) -> None:
+    """Makes the image, pushes it under ``tags``, and has the engine forget it: an install has to pull."""
+    made = engine.call("POST", "/containers/create?name=making", {"Image": "harp-test-app"})
+    assert made.status == 201, made
+    filled = engine.call("PUT", "/containers/making/archive?path=/", body=_python())
+    assert filled.status == 200, filled
+    command = "CMD " + json.dumps([sys_python(), "-S", "-E", "/hello.py"])
+    for tag in tags:
+        where = f"{registry.address}/{NAME}"
+        query = {"container": "making", "repo": where, "tag": tag, "changes": command}
+        committed = engine.call("POST", f"/commit?{urlencode(query)}", {})
+        assert committed.status == 201, committed
+        _push(engine, where, tag)
+        assert engine.call("DELETE", f"/images/{where}:{tag}").status == 200
+    engine.call("DELETE", "/containers/making?force=true")
+
+
+def _push(engine: DockerEngine, name: str, tag: str) -> None:
+    # The engine's API wants credentials also where nobody asks for them: {} in base64.
+    done = subprocess.run(
+        [
+            *("curl", "-sS", "--unix-socket", str(engine.socket), "-X", "POST", "-H", "X-Registry-Auth: e30="),
+            f"http://engine/images/{name}/push?tag={tag}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert '"error"' not in done.stdout, done.stdout[-500:]
+
+
+def sys_python() -> str:
+    return str(Path(sys.executable).resolve())
+
+
+def _python() -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        tar.add(PROGRAM, "hello.py")
+        for path in sorted({Path(sys_python()), *_library(), *_shared()}):
+            tar.add(path.resolve(), str(path).lstrip("/"), recursive=False)
+    return written.getvalue()
+
+
+def _library() -> Iterator[Path]:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    for path in root.rglob("*"):
+        inner = path.relative_to(root).parts
+        is_left_out = any(part in _LEFT_OUT or part.startswith("config-") for part in inner)
+        if path.is_file() and path.suffix in (".py", ".so") and not is_left_out:
+            yield path
+
+
+def _shared() -> set[Path]:
+    """What the program and its modules are linked to, the loader included."""
+    modules = (Path(sysconfig.get_paths()["stdlib"]) / "lib-dynload").glob("*.so")
+    needed = [sys_python(), *(str(path) for path in modules)]
+    said = subprocess.run(["ldd", *needed], capture_output=True, text=True, check=False).stdout
+    return {Path(found) for found in _LIBRARY.findall(said)}
