@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from harp.base import config
 from harp.bridge.naming import path_fields
 from harp.console import render
+from harp.console.client import Refused
 from harp.console.page import own
 from harp.console.pages.folder import crumbs
+from harp.console.pages.home import absolute, suggested
 from harp.console.pages.preview import as_text, picture_type, side_by_side
 from harp.console.words import LANGUAGES, chosen, words
 
@@ -125,6 +127,17 @@ def test_names_are_text_on_a_page(name: str) -> None:
     )
     assert "<script" not in page
     assert "<img" not in page
+
+
+def test_one_more_folder_is_suggested_a_place_of_its_own() -> None:
+    first, second = str(Path.home() / "Harp"), str(Path.home() / "Harp 2")
+    assert suggested([]) == first
+    assert suggested([{"location": first}]) == second
+    assert suggested([{"location": second}, {"location": first}]) == str(Path.home() / "Harp 3")
+    assert (absolute(" ~/x "), absolute("x"), absolute("/x")) == (str(Path.home() / "x"), str(Path.home() / "x"), "/x")
+    for nothing in ("", "  ", "~nobody-of-that-name/x"):
+        with pytest.raises(Refused):
+            absolute(nothing)
 
 
 def test_the_crumbs_of_a_directory() -> None:

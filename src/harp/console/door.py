@@ -102,9 +102,14 @@ class Door:
 
     def _refused(self, request: web.Request, refused: Refused) -> web.StreamResponse:
         page = self._page(request, MultiDict())
-        # Of the daemon's own words those are translated that a catalogue has.
-        message, hint = (text and page.words.gettext(text) for text in (refused.message, refused.hint))
+        message, hint = self._said(page, refused)
         return page.page("refused.html", "", status=refused.status, message=message, hint=hint)
+
+    @staticmethod
+    def _said(page: Page, refused: Refused) -> tuple[str, str]:
+        """Of the daemon's own words those are translated that a catalogue has."""
+        gettext = page.words.gettext
+        return refused.message and gettext(refused.message), refused.hint and gettext(refused.hint)
 
     def _inside(self, handler: Handler) -> _Answer:
         """A page for who is in; the others are shown the way in."""
@@ -121,7 +126,7 @@ class Door:
             try:
                 return await handler(page)
             except Refused as refused:
-                page.note(refused.message, refused.hint, is_bad=True)
+                page.note(*self._said(page, refused), is_bad=True)
                 return page.to(page.field("back"))
 
         return answer

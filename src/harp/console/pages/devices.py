@@ -25,7 +25,7 @@ async def show(page: Page) -> web.StreamResponse:
         flows=charts.flows([peer for peer in status["peers"] if peer["is_connected"]]),
         folders=owned,
         chosen=page.query("folder"),
-        suggested=home.suggested(),
+        suggested=home.suggested(status["folders"]),
     )
 
 

@@ -22,7 +22,7 @@ async def show(page: Page) -> web.StreamResponse:
         steps=STEPS,
         device=status["device"],
         folders=[folder for folder in status["folders"] if folder["role"] == "owner"],
-        suggested=home.suggested(),
+        suggested=home.suggested(status["folders"]),
     )
 
 

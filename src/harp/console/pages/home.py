@@ -2,14 +2,14 @@
 """Home: each folder in a word, what needs a person first, and what the office saved. And where folders are added."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from harp.console import charts
-from harp.console.client import Json, at
+from harp.console.client import Json, Refused, at
 from harp.console.page import Page
 
 SHOWN_DAYS = 31
@@ -41,7 +41,7 @@ async def folders(page: Page) -> web.StreamResponse:
     """Where a folder is shared, or the ticket of one used."""
     status = await page.client.get(at("status"))
     shown = [entry(folder, status["peers"]) for folder in status["folders"]]
-    return page.page("folders.html", "folders", folders=shown, suggested=suggested())
+    return page.page("folders.html", "folders", folders=shown, suggested=suggested(status["folders"]))
 
 
 async def share(page: Page) -> web.StreamResponse:
@@ -57,12 +57,19 @@ def entry(folder: Json, peers: list[Json]) -> Mapping[str, Any]:
     return {**folder, "advance": charts.advance(folder, rate_in), "rate_in": rate_in}
 
 
-def suggested() -> str:
-    """Where a first folder could lie."""
-    return str(Path.home() / "Harp")
+def suggested(folders: Sequence[Json]) -> str:
+    """Where one more folder could lie: in the person's own, under the first name that none of these has."""
+    taken = {folder["location"] for folder in folders}
+    names = ("Harp" if number == 1 else f"Harp {number}" for number in range(1, len(taken) + 2))
+    return next(path for name in names if (path := str(Path.home() / name)) not in taken)
 
 
 def absolute(text: str) -> str:
     """A path as a person writes it; one that says nothing of where it begins is in their own folder."""
-    path = Path(text.strip()).expanduser() if text.strip() else Path(suggested())
+    if not text.strip():
+        raise Refused("A path is missing.", "Name a place on this device.", 400)
+    try:
+        path = Path(text.strip()).expanduser()
+    except RuntimeError as error:
+        raise Refused("There is nobody of that name on this device.", "Begin with / or with ~/", 400) from error
     return str(path if path.is_absolute() else Path.home() / path)
