@@ -123,3 +123,10 @@ def test_a_password_is_asked_for_twice_and_only_its_hash_is_kept(
     assert Password(home).is_set
     assert harp(home, "console", "--set-password") == 2
     assert "10 to 1024 characters" in capsys.readouterr().err
+
+
+def test_the_status_is_shown_again_whenever_something_has_changed(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
+    assert harp(home, "status", "--follow") == 4, "the fake ends after three events"
+    said = capsys.readouterr()
+    assert said.out.count("listens on") == 3
+    assert "the daemon stopped" in said.err

@@ -13,7 +13,7 @@ import msgspec
 
 from harp.base import errors
 from harp.base.errors import HarpError, NotRunningError
-from harp.bridge import doorway, model
+from harp.bridge import browsing, doorway, model
 
 _N = TypeVar("_N", bound=model.Noun)
 _DEFAULT_TIMEOUT_S = 120.0
@@ -53,6 +53,14 @@ class Client:
                 if progress.phase.is_last:
                     return
         raise NotRunningError("the daemon stopped in the middle of it", hint="start it again: `harp up`")
+
+    def events(self) -> Iterator[browsing.Event]:
+        """What the daemon tells of changes, as long as it runs; then :class:`NotRunningError`."""
+        decoder = msgspec.json.Decoder(browsing.Event)
+        with self._answer("GET", at("events"), None, None) as response:
+            while line := _read(response.readline):
+                yield decoder.decode(line)
+        raise NotRunningError("the daemon stopped", hint="start it again: `harp up`")
 
     def _ask(
         self, method: str, path: str, body: Mapping[str, object] | None, answer: type[_N], timeout_s: float | None

@@ -13,10 +13,21 @@ _SHOWN_PROBLEMS = 10
 
 
 @click.command("status")
+@click.option("--follow", is_flag=True, help="Show it again whenever something has changed, until interrupted.")
 @options.as_json
 @options.with_daemon
-def status_command(client: Client, as_json: bool) -> None:
+def status_command(client: Client, follow: bool, as_json: bool) -> None:
     """Show everything at a glance: state, progress, rates and errors, by folder and by peer."""
+    if not follow:
+        _show(client, as_json)
+        return
+    for event in client.events():
+        if event.folders or event.peers or not event.number:
+            _show(client, as_json)
+            show.line()
+
+
+def _show(client: Client, as_json: bool) -> None:
     status = client.get(at("status"), model.Status)
     if as_json:
         show.json(status)

@@ -97,7 +97,7 @@ class Door:
             _log.exception("console: %s failed", request.match_info.handler)
             response = self._refused(request, Refused("Something went wrong inside the console.", "", 500))
         if not response.prepared:
-            _add_headers(response.headers, is_secure=origins.is_secure(request.host))
+            _add_headers(response.headers)
         return response
 
     def _refused(self, request: web.Request, refused: Refused) -> web.StreamResponse:
@@ -256,9 +256,8 @@ class Door:
         return await self._stream.answer(request, page.token, _add_headers)
 
 
-def _add_headers(headers: CIMultiDict[str], *, is_secure: bool = False) -> None:
+def _add_headers(headers: CIMultiDict[str]) -> None:
+    # No Strict-Transport-Security: it would hold for whatever else this host serves, on any port.
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     headers.setdefault("Cache-Control", "no-store")
-    if is_secure:
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
