@@ -66,6 +66,7 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         if os.environ.get("HARP_TEST_SCREENSHOTS"):
             page.screenshot(path=Path(os.environ["HARP_TEST_SCREENSHOTS"]) / "apps-running.png", full_page=True)
         expect(page.get_by_text("refused for")).to_be_visible()
+        assert visit.faults(page) == []
         page.get_by_role("button", name="Lift 127.0.0.1").click()
         expect(page.get_by_text("the failures of 127.0.0.1 are forgotten")).to_be_visible()
         expect(page.get_by_text("Nobody.")).to_be_visible()

@@ -68,6 +68,7 @@ def test_a_newcomer_gets_from_the_first_start_to_two_devices_with_the_browser_al
     # Nobody reloads anything from here on: both pages follow by themselves.
     expect(first.get_by_text("ben has joined desk.")).to_be_visible()
     expect(second.get_by_role("progressbar")).to_be_visible()
+    assert visit.faults(second) == []
     shares = set()
     while second.get_by_role("progressbar").count():
         shares.add(second.evaluate("document.querySelector('progress')?.value ?? 0"))
@@ -136,6 +137,7 @@ def test_a_person_decides_on_a_mass_deletion_and_sends_a_device_away(office: Off
     expect(page.get_by_role("heading", name="Waits for your decision")).to_be_visible()
     page.locator("#held summary").click()
     expect(page.locator("#held .paths")).to_contain_text("3.txt")
+    assert visit.faults(page) == []
     page.get_by_role("button", name="Let it happen").click()
     expect(page.get_by_text("approved 10 changes")).to_be_visible()
     until(lambda: len(ben.tree()) == 2, "the deletion happens at ben's")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
 from tests.browser import visit
@@ -128,20 +127,6 @@ def page(world: World, browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def faults(page: Page, *rules: str) -> list[str]:
-    """What axe-core finds, in a line each; by all of its rules, or by these."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE_SCRIPT)
-    found = page.evaluate(
-        "rules => axe.run({resultTypes: ['violations'], ...(rules.length && {runOnly: rules})})", list(rules)
-    )
-    return [
-        f"{violation['id']}: {violation['help']}: {node['html'][:200]}"
-        for violation in found["violations"]
-        for node in violation["nodes"]
-    ]
-
-
 def shoot(page: Page, name: str) -> None:
     if SCREENSHOTS:
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
@@ -168,7 +153,7 @@ def test_what_is_not_accessible_is_found(page: Page) -> None:
     page.goto(visit.root(page) + "/nowhere")
     page.evaluate("document.querySelector('h1').outerHTML = '<img src=\"/x\"><input>'")
     page.evaluate("document.querySelector('main p').setAttribute('class', 'soft')")
-    assert {fault.partition(":")[0] for fault in faults(page)} >= {"image-alt", "label"}
+    assert {fault.partition(":")[0] for fault in visit.faults(page)} >= {"image-alt", "label"}
 
 
 def test_each_page_is_accessible_and_fits_a_phone(world: World, page: Page) -> None:
@@ -180,7 +165,7 @@ def test_each_page_is_accessible_and_fits_a_phone(world: World, page: Page) -> N
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             shoot(page, f"{name}-{scheme}")
             # Of what it looks for, only colours are others in the dark.
-            found[f"{name}, {scheme}"] = faults(page, *(["color-contrast"] if scheme == "dark" else []))
+            found[f"{name}, {scheme}"] = visit.faults(page, *(["color-contrast"] if scheme == "dark" else []))
         page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": 390, "height": 844})
         shoot(page, f"{name}-phone")
@@ -205,7 +190,7 @@ def _others(world: World, page: Page) -> dict[str, list[str]]:
         for scheme in ("light", "dark"):
             one.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             shoot(one, f"{name}-{scheme}")
-            found[f"{name}, {scheme}"] = faults(one)
+            found[f"{name}, {scheme}"] = visit.faults(one)
         one.set_viewport_size({"width": 390, "height": 844})
         shoot(one, f"{name}-phone")
         one.set_viewport_size({"width": 1280, "height": 900})

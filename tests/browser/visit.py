@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from harp.bridge import browsing
@@ -51,6 +52,20 @@ def let_in(context: BrowserContext, desk: Desk) -> Page:
 def root(page: Page) -> str:
     """The console's own address, without a slash at its end."""
     return "/".join(page.url.split("/")[:3])
+
+
+def faults(page: Page, *rules: str) -> list[str]:
+    """What axe-core finds, in a line each; by all of its rules, or by these."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found = page.evaluate(
+        "rules => axe.run({resultTypes: ['violations'], ...(rules.length && {runOnly: rules})})", list(rules)
+    )
+    return [
+        f"{violation['id']}: {violation['help']}: {node['html'][:200]}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
 
 
 def picture(path: Path, colour: tuple[int, int, int], size: int = 48) -> bytes:
