@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench
-.PHONY: bench-proxy bench-office offices e2e clean
+.PHONY: bench-proxy bench-office offices e2e harpbridge clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -108,6 +108,9 @@ bench-office: install ## a cloud and offices with one slow line each, in network
 
 offices: install ## 1,000 random offices with a clock of their own: what crosses the WAN, whoever fails (OFFICES=1000)
 	@exec $(BIN)/python -m benchmarks.offices --offices "$(or $(OFFICES),1000)"
+
+harpbridge: ## the Nextcloud app as a repository of its own and as an archive, in build/
+	@packaging/harpbridge
 
 clean: ## forget what was installed and remembered
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache benchmarks/results
