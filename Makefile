@@ -71,7 +71,8 @@ e2e: install-dev ## on a real Nextcloud, which stays as it is (NEXTCLOUD=/path/t
 	@test -n "$(NEXTCLOUD)" || { echo "which Nextcloud? make e2e NEXTCLOUD=/path/to/its/tree" >&2; exit 2; }
 	@benchmarks/install-peers haproxy wrk
 	@tests/e2e/install-servers
-	@NEXTCLOUD="$(NEXTCLOUD)" exec $(BIN)/python -m pytest -p no:xdist tests/e2e $(PYTEST_ARGS)
+	@NEXTCLOUD="$(NEXTCLOUD)" $(BIN)/python -m pytest --numprocesses 0 tests/e2e $(PYTEST_ARGS)
+	@NEXTCLOUD="$(NEXTCLOUD)" $(BIN)/python -m tests.e2e.figures --rounds "$(ROUNDS)"
 
 lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
 

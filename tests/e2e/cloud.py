@@ -131,7 +131,7 @@ class Cloud:
         fpm, nginx = self._running
         return {"php-fpm": fpm.pid, "nginx": nginx.pid}
 
-    @functools.cached_property
+    @property
     def version(self) -> str:
         return str(json.loads(self.occ("status", "--output=json"))["versionstring"])
 

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a route costs through Harp and through Nextcloud's PHP proxy, and what Harp adds to nginx, in one run.
+
+``NEXTCLOUD=/path/to/tree python -m tests.e2e.figures``, which ``make e2e`` runs after the tests. All rows of one table
+are taken turn by turn, with the same app behind; it prints Markdown.
+On a machine that does other work they mean little.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from benchmarks.figures import Undone
+from benchmarks.processes import family
+from benchmarks.proxy.loads import script, wrk
+from tests.contract import instance
+from tests.e2e import cloud
+from tests.e2e.exapp import Hello
+from tests.e2e.site import Site, documented_location
+from tests.fakes.haproxy import HAPROXY
+
+KEY = "the-key-of-the-figures"
+CONNECTIONS = 8
+UPLOAD_BYTES = 200_000_000
+ROUND_TRIPS = 1000
+_TICKS = os.sysconf("SC_CLK_TCK")
+WAYS = {"Harp": "/exapps/hello", "PHP proxy": "/index.php/apps/app_api/proxy/hello"}
+# nginx alone, with the same settings as the documented way to Harp.
+_PLAIN = """location /plain/ {{
+    proxy_pass http://127.0.0.1:{port}/;
+    proxy_http_version 1.1;
+    proxy_buffering off;
+    proxy_request_buffering off;
+    proxy_read_timeout 1h;
+    proxy_set_header Host $host;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $connection_upgrade;
+}}
+"""
+
+
+@dataclass(slots=True)
+class Rig:
+    site: Site
+    hello: Hello
+    work: Path
+
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds so far, by program."""
+        program = self.site.harp.program
+        assert program is not None
+        assert self.hello.process is not None
+        found: dict[str, float] = {}
+        for name, pid in {**self.site.cloud.pids, "agent": program.process.pid, "app": self.hello.process.pid}.items():
+            for each in family(pid):
+                with contextlib.suppress(OSError):
+                    fields = Path(f"/proc/{each}/stat").read_bytes().rpartition(b")")[2].split()
+                    is_haproxy = Path(f"/proc/{each}/comm").read_text().strip() == "haproxy"
+                    key = "haproxy" if is_haproxy else name
+                    found[key] = found.get(key, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS
+        return found
+
+
+@contextlib.contextmanager
+def rig(tree: Path) -> Iterator[Rig]:
+    with cloud.opened(tree) as nextcloud, contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harp-figures-")))
+        settings = {
+            **instance.own_addresses(),
+            "HP_SHARED_KEY": KEY,
+            "NC_INSTANCE_URL": nextcloud.url,
+            "HP_HAPROXY": HAPROXY,
+            "HP_TRUSTED_PROXY_IPS": "127.0.0.1",
+        }
+        program = instance.started(work / "harp", settings)
+        stack.callback(program.end)
+        site = Site(nextcloud, instance.ready(program, settings, KEY))
+        hello = Hello("hello", nextcloud.url)
+        hello.start()
+        stack.callback(hello.stop)
+        nextcloud.place(documented_location(site.harp.port))
+        nextcloud.place(_PLAIN.format(port=hello.port), "plain")
+        site.tell_nextcloud("manual")
+        nextcloud.person("alice")
+        site.register(hello)
+        yield Rig(site, hello, work)
+
+
+def routes(on: Rig, rounds: int, seconds: float) -> Iterator[str]:
+    """Requests a second, the slowest percent, and processor time by program, for three callers and both ways."""
+    alice = on.site.cloud.people["alice"]
+    callers: dict[str, tuple[str, Mapping[str, str]]] = {
+        "nobody": ("/quick", {}),
+        "session": ("/user-quick", on.site.browser("alice").cookie_header),
+        "app password": ("/user-quick", alice.basic),
+    }
+    yield "| caller | way | requests/s | p50 ms | p99 ms | CPU s per 1,000 requests, by program |"
+    yield "| --- | --- | ---: | ---: | ---: | --- |"
+    for caller, (path, headers) in callers.items():
+        taken: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+        for _ in range(rounds):
+            for way, prefix in WAYS.items():
+                taken[way].append(_load(on, prefix + path, headers, seconds))
+        yield from (_row(caller, way, found) for way, found in taken.items())
+
+
+def _load(on: Rig, path: str, headers: Mapping[str, str], seconds: float) -> dict[str, Any]:
+    reply = on.site.browser().get(path, headers)
+    if reply.body != b"ok":
+        raise Undone(f"{path}: {reply.status} {reply.text[:200]}")
+    lua = on.work / "load.lua"
+    lua.write_text(script([path], headers, fresh=False))
+    before = on.cpu_s()
+    found = wrk(on.site.cloud.url, lua, connections=CONNECTIONS, seconds=seconds)
+    if found["errors"]:
+        raise Undone(f"{path}: {found['errors']} of {found['requests']} failed")
+    spent = {name: total - before.get(name, 0.0) for name, total in on.cpu_s().items()}
+    return {**found, "cpu": {name: each / found["requests"] * 1000 for name, each in spent.items()}}
+
+
+def _row(caller: str, way: str, found: list[dict[str, Any]]) -> str:
+    def median(of: Callable[[dict[str, Any]], float]) -> float:
+        return statistics.median(of(each) for each in found)
+
+    names = ("php-fpm", "nginx", "haproxy", "agent", "app")
+    cpu = {name: median(lambda each, name=name: each["cpu"].get(name, 0.0)) for name in names}  # type: ignore[misc]
+    split = ", ".join(f"{name} {each:.2f}" for name, each in cpu.items() if each >= 0.005)
+    rate = median(lambda each: each["requests"] / each["us"] * 1e6)
+    p50, p99 = (median(lambda each, key=key: each[key] / 1000) for key in ("p50_us", "p99_us"))  # type: ignore[misc]
+    return f"| {caller} | {way} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | **{sum(cpu.values()):.2f}**: {split} |"
+
+
+def beside_nginx(on: Rig, rounds: int) -> Iterator[str]:
+    """A WebSocket's round trip and an upload, through nginx alone and through nginx and Harp."""
+    paths = {"nginx": "/plain", "nginx and Harp": WAYS["Harp"]}
+    trips: dict[str, list[float]] = {way: [] for way in paths}
+    rates: dict[str, list[float]] = {way: [] for way in paths}
+    for _ in range(rounds):
+        for way, prefix in paths.items():
+            trips[way].append(asyncio.run(_round_trip_us(on.site.cloud.url + prefix + "/socket")))
+            rates[way].append(_upload_rate(f"{on.site.cloud.url}{prefix}/user-upload?unread", on))
+    alone, both = (statistics.median(each) for each in trips.values())
+    slow, fast = (statistics.median(each) for each in (rates["nginx and Harp"], rates["nginx"]))
+    yield "| what | nginx | nginx and Harp | ratio | goal |"
+    yield "| --- | ---: | ---: | ---: | --- |"
+    yield f"| WebSocket, round trip of 100 bytes | {alone:.0f} µs | {both:.0f} µs | {both / alone:.2f} | at most 1.5 |"
+    yield f"| upload of 200 MB | {fast / 1e6:.0f} MB/s | {slow / 1e6:.0f} MB/s | {slow / fast:.2f} | at least 0.8 |"
+
+
+async def _round_trip_us(url: str) -> float:
+    taken: list[float] = []
+    async with aiohttp.ClientSession() as client, client.ws_connect(url) as socket:
+        for _ in range(ROUND_TRIPS):
+            begun = time.perf_counter()
+            await socket.send_str("x" * 100)
+            await socket.receive_str(timeout=10)
+            taken.append(time.perf_counter() - begun)
+    return statistics.median(taken) * 1e6
+
+
+def _upload_rate(url: str, on: Rig) -> float:
+    """Bytes a second of one PUT with an app password."""
+    big = on.work / "big"
+    if not big.exists():
+        big.write_bytes(b"\0" * UPLOAD_BYTES)
+    alice = on.site.cloud.people["alice"]
+    done = subprocess.run(
+        ["curl", "-sS", "--fail", "--noproxy", "*", "-T", str(big), "-K", "-", "-w", "\n%{speed_upload}", url],
+        input=f'user = "alice:{alice.app_password}"\nheader = "Expect:"\n',
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    body, _, rate = done.stdout.rpartition("\n")
+    if f'"size": {UPLOAD_BYTES}' not in body:
+        raise Undone(f"{url}: {done.stderr or body}")
+    return float(rate)
+
+
+def versions(on: Rig) -> str:
+    """What the figures are of."""
+    haproxy = subprocess.run([HAPROXY, "-v"], capture_output=True, text=True, check=False).stdout.split()
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr.split("/")[-1].strip()
+    php = subprocess.run(["php", "-r", "echo PHP_VERSION;"], capture_output=True, text=True, check=False).stdout
+    apps = on.site.cloud.occ("app:list", "--enabled")
+    appapi = next(line.split(": ")[1] for line in apps.splitlines() if "app_api:" in line)
+    return (
+        f"Nextcloud {on.site.cloud.version}, AppAPI {appapi}, PHP {php}, nginx {nginx}, HAProxy {haproxy[2]}, "
+        f"{os.cpu_count()} cores; {CONNECTIONS} connections, {cloud.WORKERS} PHP processes"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.figures", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    asked = parser.parse_args()
+    if reason := cloud.why_not():
+        print(reason, file=sys.stderr)
+        return 2
+    with rig(Path(os.environ["NEXTCLOUD"])) as on:
+        print(versions(on), "", sep="\n")
+        for line in (*routes(on, asked.rounds, asked.seconds), "", *beside_nginx(on, asked.rounds)):
+            print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Undone as why:
+        sys.exit(str(why))
