@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from benchmarks.lab.namespace import why_not
 from benchmarks.lab.site import Host, built
 from harp.base.errors import LinkError
+from harp.sync.transport import beacon as beacon_module
 from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.beaconform import BeaconKind, decode_beacon, encode_beacon
 from harp.sync.transport.freshness import slot_of
@@ -92,6 +94,40 @@ def stranger(port: int) -> Iterator[Stranger]:
 def question(*secrets: bytes, at: float | None = None) -> bytes:
     slot = slot_of(time.time() if at is None else at)
     return encode_beacon(BeaconKind.ASK, secrets, port=1234, slot=slot, nonce=os.urandom(16), padding=os.urandom(256))
+
+
+def test_a_pause_before_asking_again_is_twice_the_one_before_and_the_first_a_second() -> None:
+    pauses = [after - before for before, after in pairwise((0.0, *beacon_module.ASK_AGAIN_S))]
+    assert pauses == [1.0, 2.0, 4.0]
+
+
+async def test_a_first_question_that_is_lost_is_asked_again_soon(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beacon_module, "ASK_AGAIN_S", (0.05, 0.15, 0.35))
+    found: Found = []
+    late = beacon(1002, port, (PHOTOS, "photos"))
+    # It never asks by itself, so that it can only be found by being asked.
+    monkeypatch.setattr(late, "_ask_on", lambda leg: None)
+    early = beacon(1001, port, (PHOTOS, "photos"), found=found)
+    early.start()
+    await asyncio.sleep(0)
+    late.start()
+    await until(lambda: bool(found))
+    assert found == [("photos", "127.0.0.1", 1002)]
+    await until(lambda: late.answered == 3)
+    early.close()
+    late.close()
+
+
+async def test_a_beacon_that_is_closed_asks_no_more(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beacon_module, "ASK_AGAIN_S", (0.02, 0.04))
+    asking, listening = beacon(1001, port, (PHOTOS, "photos")), beacon(1002, port, (PHOTOS, "photos"))
+    monkeypatch.setattr(listening, "_ask_on", lambda leg: None)
+    listening.start()
+    asking.start()
+    asking.close()
+    await asyncio.sleep(0.1)
+    assert listening.answered <= 1
+    listening.close()
 
 
 async def test_two_daemons_on_one_machine_find_each_other(port: int) -> None:

@@ -32,6 +32,9 @@ from harp.sync.transport.leg import BEACON_PORT, Leg, opened, places
 T = TypeVar("T")
 
 ASK_EVERY_S = 30.0
+ASK_AGAIN_S = (1.0, 3.0, 7.0)
+"""When a new network is asked again, since multicast loses datagrams and nobody notices (RFC 6762, 5.2: not before a
+second has passed, and each pause at least twice the one before)."""
 LOOK_EVERY_S = 10.0
 """How often interfaces that came or went are looked for."""
 
@@ -44,7 +47,7 @@ _JITTER = 0.2
 
 
 class Beacon(Generic[T]):
-    """Asks at its start, whenever a network comes, and every 30 s; to be used on one event loop.
+    """Asks at its start and whenever a network comes, a few times, and every 30 s; to be used on one event loop.
 
     ``secrets`` gives each folder's newest epoch secret (an older one would tell a member that was cut off that we are
     here) and whose it is; ``on_found`` is told that, and where a device that knows it listens. It may be told the same
@@ -72,6 +75,7 @@ class Beacon(Generic[T]):
         self._seen = ReplayMemory()
         self._allowance = Allowance(rate_per_s=5, burst=50, shared=40)
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._repeats: dict[tuple[int, Address], list[asyncio.TimerHandle]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.trouble = ""
         """Why the last network that refused a leg did so; empty while all is well."""
@@ -212,9 +216,12 @@ class Beacon(Generic[T]):
         for one in (leg.ear, leg.mouth):
             loop.add_reader(one, self._heard, leg, one)
         self._ask_on(leg)
+        self._repeats[place] = [loop.call_later(_jittered(after_s), self._ask_on, leg) for after_s in ASK_AGAIN_S]
 
     def _remove(self, place: tuple[int, Address]) -> None:
         leg = self._legs.pop(place)
+        for repeat in self._repeats.pop(place, ()):
+            repeat.cancel()
         if self._loop is not None:
             for one in (leg.ear, leg.mouth):
                 self._loop.remove_reader(one)
@@ -223,5 +230,9 @@ class Beacon(Generic[T]):
     def _later(
         self, loop: asyncio.AbstractEventLoop, delay_s: float, what: Callable[[asyncio.AbstractEventLoop], None]
     ) -> None:
-        delay_s *= randomness.SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
-        self._timers[what.__name__] = loop.call_later(delay_s, what, loop)
+        self._timers[what.__name__] = loop.call_later(_jittered(delay_s), what, loop)
+
+
+def _jittered(delay_s: float) -> float:
+    """Devices that are turned on together must not go on asking together."""
+    return delay_s * randomness.SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
