@@ -20,6 +20,7 @@ import harp.daemon as harp_daemon
 from harp.base.config import Config
 from harp.base.errors import FolderError
 from harp.bridge import doorway, model
+from harp.cli import qr
 from harp.cli.main import run
 from harp.identity import device, keyring
 from tests.fakes.control import served
@@ -71,6 +72,15 @@ def test_invite_prints_the_ticket_alone(daemon: FakeDaemon, home: Path, capsys: 
     assert harp(home, "invite", "Photos", "--read-only", "--expires", "30m", "--json") == 0
     assert json.loads(capsys.readouterr().out)["ticket"] == "harp1abc"
     assert daemon.calls == [("invite", PHOTOS, False, 3600.0), ("invite", PHOTOS, True, 1800.0)]
+
+
+def test_invite_draws_the_ticket_as_a_code_that_says_the_same(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
+    assert harp(home, "invite", "Photos", "--qr") == 0
+    ticket, _, drawing = capsys.readouterr().out.partition("\n")
+    assert ticket == "harp1abc"
+    assert drawing == qr.drawn("harp1abc")
+    assert harp(home, "invite", "Photos", "--qr", "--json") == 2
+    assert "--qr and --json do not go together" in capsys.readouterr().err
 
 
 def test_join_sends_ticket_path_and_whether_to_merge(

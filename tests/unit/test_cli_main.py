@@ -20,7 +20,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 VERBS = """
     up down console id share folders pause resume leave wait verify invite join peers forget status
     history files changes cat why conflicts restore resolve held approve reject proxy
-    ignore traffic log config backup restore-backup doctor
+    ignore traffic log config backup restore-backup completion doctor
 """
 NEED_A_DAEMON = """
     status|peers|folders|wait x|verify x|share /tmp|invite x|join harp1 /tmp/x|history x y|conflicts x|restore x y@e1

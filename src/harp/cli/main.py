@@ -50,6 +50,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "config": ("settings", "Read or change settings."),
     "backup": ("keeping", "Write key and ledger to a file."),
     "restore-backup": ("keeping", "Put key and ledger of a backup into a home."),
+    "completion": ("completion", "Print what a shell needs to complete verbs and options."),
     "doctor": ("doctor", "Check this machine and the daemon, and say what to do."),
 }
 

@@ -3,6 +3,7 @@
 
 import click
 
+from harp.base.errors import UsageError
 from harp.bridge import model
 from harp.cli import options, show
 from harp.cli.client import Client, at
@@ -16,19 +17,26 @@ _JOIN_TIMEOUT_S = 300.0
 @click.option(
     "--expires", callback=options.duration, default="1h", show_default=True, help="How long the ticket is good."
 )
+@click.option("--qr", is_flag=True, help="Draw the ticket as a QR code as well.")
 @options.as_json
 @options.with_daemon
-def invite_command(client: Client, name: str, read_only: bool, expires: float, as_json: bool) -> None:
+def invite_command(client: Client, name: str, read_only: bool, expires: float, qr: bool, as_json: bool) -> None:
     """Print a ticket with which one other device can join the folder NAME, once.
 
     The ticket is a secret until it is used: whoever has it first is in.
     """
+    if qr and as_json:
+        raise UsageError("--qr and --json do not go together", hint="the ticket in the JSON is what the code holds")
     asked = {"read_only": read_only, "expires_s": expires}
     invitation = client.post(at("folders", name, "invitations"), model.Invitation, asked)
     if as_json:
         show.json(invitation)
     else:
         show.line(invitation.ticket)
+    if qr:
+        from harp.cli.qr import drawn  # no other command should pay for it
+
+        click.echo(drawn(invitation.ticket), nl=False)
 
 
 @click.command("join")
