@@ -9,6 +9,7 @@ On a machine that does other work they mean little.
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -26,10 +27,12 @@ from benchmarks.figures import Undone
 from benchmarks.processes import family
 from benchmarks.proxy.loads import script, wrk
 from tests.contract import instance
-from tests.e2e import cloud
-from tests.e2e.exapp import Hello
+from tests.e2e import cloud, image
+from tests.e2e.exapp import Hello, described
 from tests.e2e.site import Site, documented_location
 from tests.fakes.haproxy import HAPROXY
+from tests.integration import engine as engines
+from tests.integration.engine import DockerEngine
 
 KEY = "the-key-of-the-figures"
 CONNECTIONS = 8
@@ -56,6 +59,7 @@ class Rig:
     site: Site
     hello: Hello
     work: Path
+    engine: DockerEngine | None
 
     def cpu_s(self) -> dict[str, float]:
         """Seconds so far, by program."""
@@ -77,8 +81,11 @@ class Rig:
 def rig(tree: Path) -> Iterator[Rig]:
     with cloud.opened(tree) as nextcloud, contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harp-figures-")))
+        has_engine = not engines.why_not() and not image.why_not()
+        engine = stack.enter_context(engines.opened(work / "engine")) if has_engine else None
         settings = {
             **instance.own_addresses(),
+            **({"HP_DOCKER_ENGINES": f"24000={engine.url}"} if engine else {}),
             "HP_SHARED_KEY": KEY,
             "NC_INSTANCE_URL": nextcloud.url,
             "HP_HAPROXY": HAPROXY,
@@ -95,7 +102,7 @@ def rig(tree: Path) -> Iterator[Rig]:
         site.tell_nextcloud("manual")
         nextcloud.person("alice")
         site.register(hello)
-        yield Rig(site, hello, work)
+        yield Rig(site, hello, work, engine)
 
 
 def routes(on: Rig, rounds: int, seconds: float) -> Iterator[str]:
@@ -190,6 +197,53 @@ def _upload_rate(url: str, on: Rig) -> float:
     return float(rate)
 
 
+def deploying(on: Rig, rounds: int) -> Iterator[str]:
+    """Installing an app in a container from Nextcloud, and what the engine alone takes to pull, create and start it."""
+    engine = on.engine
+    if engine is None:
+        yield f"no containers here: {engines.why_not() or image.why_not()}"
+        return
+    alone: list[float] = []
+    whole: list[float] = []
+    registry = image.Registry(on.work)
+    try:
+        image.pushed(engine, registry, "1")
+        on.site.tell_nextcloud("docker", "docker-install", "--net", "host")
+        for _ in range(rounds):
+            alone.append(_engine_alone(engine, f"{registry.address}/{image.NAME}"))
+            whole.append(_registered(on, engine, registry.address))
+    finally:
+        registry.stop()
+    least, all_of_it = statistics.median(alone), statistics.median(whole)
+    yield "| what | engine alone: pull, create, start | `app:register --wait-finish` | more |"
+    yield "| --- | ---: | ---: | ---: |"
+    yield f"| an app in a container | {least:.1f} s | {all_of_it:.1f} s | {all_of_it - least:.1f} s |"
+
+
+def _engine_alone(engine: DockerEngine, name: str) -> float:
+    begun = time.perf_counter()
+    engine.call("POST", f"/images/create?fromImage={name}&tag=1")
+    made = engine.call("POST", "/containers/create?name=alone", {"Image": f"{name}:1", "NetworkMode": "host"})
+    started = engine.call("POST", "/containers/alone/start")
+    taken = time.perf_counter() - begun
+    if (made.status, started.status) != (201, 204):
+        raise Undone(f"the engine: {made} {started}")
+    engine.call("DELETE", "/containers/alone?force=true")
+    engine.call("DELETE", f"/images/{name}:1")
+    return taken
+
+
+def _registered(on: Rig, engine: DockerEngine, registry: str) -> float:
+    where = {"registry": registry, "image": image.NAME, "image-tag": "1"}
+    info = json.dumps(described("dock", "1.0.0", **{"docker-install": where}))
+    begun = time.perf_counter()
+    on.site.cloud.occ("app_api:app:register", "dock", "docker", "--wait-finish", "--json-info", info)
+    taken = time.perf_counter() - begun
+    on.site.cloud.occ("app_api:app:unregister", "dock", "--rm-data")
+    engine.call("DELETE", f"/images/{registry}/{image.NAME}:1")
+    return taken
+
+
 def versions(on: Rig) -> str:
     """What the figures are of."""
     haproxy = subprocess.run([HAPROXY, "-v"], capture_output=True, text=True, check=False).stdout.split()
@@ -213,8 +267,14 @@ def main() -> int:
         return 2
     with rig(Path(os.environ["NEXTCLOUD"])) as on:
         print(versions(on), "", sep="\n")
-        for line in (*routes(on, asked.rounds, asked.seconds), "", *beside_nginx(on, asked.rounds)):
-            print(line, flush=True)
+        for table in (
+            routes(on, asked.rounds, asked.seconds),
+            beside_nginx(on, asked.rounds),
+            deploying(on, asked.rounds),
+        ):
+            for line in table:
+                print(line, flush=True)
+            print()
     return 0
 
 
