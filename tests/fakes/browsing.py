@@ -66,9 +66,23 @@ class FakeBrowsing:
             id="<i>app", version="1.0", upstream="10.0.0.7:9000", routes=routes, route_count=1, figures=figures
         )
         bans = [proxyview.BanView(client="10.0.0.9", failures=5, banned_for_s=61.0)][: 0 if self.lifted else 1]
+        containers = [
+            proxyview.ContainerView(name="nc_app_x", image="img", state="exited", status="Exited (1)"),
+            proxyview.ContainerView(name="nc_app_y", image="<i>", state="running", status="Up 2 hours"),
+        ]
         return proxyview.ProxyView(
-            is_running=True, listen="127.0.0.1:8780", haproxy="3.2", agent_answers=True, apps=[app], bans=bans
+            containers=containers,
+            is_running=True,
+            listen="127.0.0.1:8780",
+            haproxy="3.2",
+            agent_answers=True,
+            apps=[app],
+            bans=bans,
         )
+
+    async def container_log(self: "FakeDaemon", container: str, lines: int) -> proxyview.ContainerLog:
+        self._called("container_log", container, lines)
+        return proxyview.ContainerLog(lines=["<b>started", "ready"])
 
     async def lift(self: "FakeDaemon", client: str) -> model.Done:
         self._called("lift", client)

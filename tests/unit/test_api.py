@@ -275,7 +275,9 @@ async def test_a_nextcloud_user_works_with_a_folder_and_manages_none(house: Hous
     assert (await house.ask("POST", "/v1/folders/Photos/rescan"))[0] == 200
     for route in ROUTES:
         if route.verb is Verb.MANAGE:
-            path = route.path.format(folder="Photos", held="h1", device=BOB, key="listen", client="10.0.0.9")
+            path = route.path.format(
+                folder="Photos", held="h1", device=BOB, key="listen", client="10.0.0.9", container="nc_app_x"
+            )
             body = {"path": "/x", "ticket": "harp1", "value": "x"}
             status, answer = await house.ask(route.method, path, None if route.method == "GET" else body)
             assert (status, answer["error"]) == (403, "TrustError"), route.path
@@ -348,6 +350,7 @@ CALLS: dict[str, tuple[object, ...]] = {
     "get_traffic": ("traffic", 31),
     "get_log": ("log", 200),
     "get_proxy": ("proxy",),
+    "get_proxy_containers_container_log": ("container_log", "nc_app_x", 200),
     "post_proxy_bans_client_lift": ("lift", "10.0.0.9"),
     "post_console": ("console_link",),
     "get_config": ("config_get",),
@@ -365,7 +368,9 @@ CALLS: dict[str, tuple[object, ...]] = {
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_every_route_makes_its_call(house: House, route: Route) -> None:
-    path = route.path.format(folder="Photos", held="h1", device=BOB, key="guard_files", client="10.0.0.9")
+    path = route.path.format(
+        folder="Photos", held="h1", device=BOB, key="guard_files", client="10.0.0.9", container="nc_app_x"
+    )
     body = {"path": "/nowhere/x", "ticket": "harp1x", "entry": "e1", "keep": "both", "value": "9"}
     data = None if route.method == "GET" else json.dumps(body).encode()
     async with house.client.request(route.method, path, data=data) as response:

@@ -43,6 +43,10 @@ async def _log(daemon: Daemon, _: Caller, asked: browsing.LogAsked) -> browsing.
     return browsing.LogLines(lines=await daemon.log(_bounded("lines", asked.lines, browsing.MOST_LISTED)))
 
 
+async def _container_log(daemon: Daemon, _: Caller, asked: proxyview.ContainerAsked) -> proxyview.ContainerLog:
+    return await daemon.container_log(asked.container, _bounded("lines", asked.lines, browsing.MOST_LISTED))
+
+
 def _bounded(name: str, wanted: int, most: int) -> int:
     if not 1 <= wanted <= most:
         raise UsageError(f"{name} cannot be {wanted}", hint=f"from 1 to {most}")
@@ -136,6 +140,15 @@ ROUTES: tuple[Route, ...] = (
         Verb.MANAGE,
         "The proxy for External Apps: its apps, their routes and figures, and who is banned",
         Answer(perform=lambda daemon, _, __: daemon.proxy()),
+    ),
+    Route(
+        "GET",
+        "/v1/proxy/containers/{container}/log",
+        proxyview.ContainerAsked,
+        proxyview.ContainerLog,
+        Verb.MANAGE,
+        "What a deployed app's container has said last",
+        Answer(perform=_container_log),
     ),
     Route(
         "POST",

@@ -3,6 +3,8 @@
 
 from typing import Protocol
 
+import msgspec
+
 from harp.bridge.model import Done, Noun
 
 
@@ -44,6 +46,26 @@ class BanView(Noun, frozen=True, kw_only=True):
     banned_for_s: float
 
 
+class ContainerView(Noun, frozen=True, kw_only=True):
+    """A deployed app's container, in its engine's words: ``state`` is ``running``, ``exited`` …"""
+
+    name: str
+    image: str
+    state: str
+    status: str
+
+
+class ContainerAsked(Noun, frozen=True, kw_only=True):
+    container: str
+    lines: int = 200
+
+
+class ContainerLog(Noun, frozen=True, kw_only=True):
+    """What it has said last, the oldest first, without what looks like a secret."""
+
+    lines: list[str]
+
+
 class ProxyView(Noun, frozen=True, kw_only=True):
     """The app plane at a glance. ``is_running``: whether it is wanted here; ``error``: why it cannot be seen."""
 
@@ -60,6 +82,7 @@ class ProxyView(Noun, frozen=True, kw_only=True):
     """Whose sessions are known just now."""
     apps: list[AppView]
     bans: list[BanView]
+    containers: list[ContainerView] = msgspec.field(default_factory=list)
 
 
 class ClientAsked(Noun, frozen=True, kw_only=True):
@@ -72,6 +95,8 @@ class Proxied(Protocol):
     """What the running daemon answers about its app plane; see :class:`harp.bridge.daemonport.Daemon`."""
 
     async def proxy(self) -> ProxyView: ...
+
+    async def container_log(self, container: str, lines: int) -> ContainerLog: ...
 
     async def lift(self, client: str) -> Done:
         """Forget the failures of a client. Raises :class:`harp.base.errors.UsageError` where it has none."""

@@ -142,6 +142,18 @@ def unban_command(home: Path, ip: str) -> None:
     show.line(f"the failures of {ip} are forgotten")
 
 
+@proxy_command.command("log")
+@click.argument("container")
+@click.option("--lines", default=200, show_default=True, help="The last so many.")
+@options.with_home
+def log_command(home: Path, container: str, lines: int) -> None:
+    """Show what the CONTAINER of a deployed app has said last, without what looks like a secret."""
+    from harp.daemon import deployments  # aiodocker is for who has containers
+
+    for line in asyncio.run(deployments.log(appplane.load_settings(home).engines, container, lines)):
+        show.line(line)
+
+
 @proxy_command.command("config")
 @options.with_home
 def config_command(home: Path) -> None:

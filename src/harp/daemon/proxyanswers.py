@@ -37,6 +37,14 @@ class ProxyAnswers:
                 is_running=True, error=naming.printable(error.message), listen=plane.address, apps=[], bans=[]
             )
 
+    async def container_log(self, container: str, lines: int) -> proxyview.ContainerLog:
+        plane = self._plane()
+        if plane is None:
+            raise UsageError("no proxy runs here", hint="`harp proxy` runs one")
+        from harp.daemon import deployments  # aiodocker is for who has containers
+
+        return proxyview.ContainerLog(lines=await deployments.log(plane.settings.engines, container, lines))
+
     async def lift(self, client: str) -> model.Done:
         plane = self._plane()
         if plane is None:
@@ -52,7 +60,11 @@ class ProxyAnswers:
 
 async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
     """The whole of it at one moment. Raises :class:`RuntimeSocketError`."""
-    from harp.daemon import appagent, appplane  # the app plane's code: a daemon without one does not need it
+    from harp.daemon import (
+        appagent,
+        appplane,
+        deployments,
+    )  # the app plane's code: a daemon without one does not need it
 
     socket = _socket(settings)
     info = await socket.info()
@@ -72,6 +84,7 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         agent_answers=await appplane.agent_answers(settings),
         people=len(people),
         apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
+        containers=await deployments.seen(settings.engines),
         bans=[
             proxyview.BanView(
                 client=bans.shown(one.client),

@@ -20,6 +20,7 @@ SHOWN: Mapping[str, Handler] = {
     "/devices": devices.show,
     "/devices/invitation": devices.invitation,
     "/apps": apps.show,
+    "/apps/log": apps.log,
     "/health": health.show,
     "/settings": settings.show,
 }

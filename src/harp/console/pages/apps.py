@@ -11,6 +11,13 @@ async def show(page: Page) -> web.StreamResponse:
     return page.page("apps.html", "apps", proxy=await page.client.get(at("proxy")))
 
 
+async def log(page: Page) -> web.StreamResponse:
+    """What the container of a deployed app has said last."""
+    name = page.query("container")
+    found = await page.client.get(at("proxy", "containers", name, "log"))
+    return page.page("applog.html", "apps", name=name, lines=found["lines"])
+
+
 async def lift(page: Page) -> web.StreamResponse:
     done = await page.client.post(at("proxy", "bans", page.field("client"), "lift"))
     page.note(done["message"])

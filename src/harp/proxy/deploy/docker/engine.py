@@ -77,6 +77,11 @@ class Engine:
         with _told(self.address):
             await self.docker.containers.container(container).delete(force=True)
 
+    async def log(self, container: str, lines: int) -> list[str]:
+        """What a container has said last, to both of its outputs, the oldest first."""
+        with _told(self.address):
+            return await self.docker.containers.container(container).log(stdout=True, stderr=True, tail=lines)
+
     async def has_volume(self, name: str) -> bool:
         return await self._found(f"volumes/{name}") is not None
 
