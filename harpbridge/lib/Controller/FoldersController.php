@@ -18,6 +18,7 @@ use OCP\AppFramework\Http\Attribute\UserRateLimit;
 use OCP\AppFramework\Http\DataResponse;
 use OCP\AppFramework\OCSController;
 use OCP\IRequest;
+use OCP\ISession;
 use OCP\IUser;
 use OCP\IUserSession;
 
@@ -30,7 +31,8 @@ class FoldersController extends OCSController {
 		string $appName,
 		IRequest $request,
 		private Folders $folders,
-		private IUserSession $session,
+		private IUserSession $users,
+		private ISession $session,
 	) {
 		parent::__construct($appName, $request);
 	}
@@ -48,7 +50,7 @@ class FoldersController extends OCSController {
 	#[BruteForceProtection(action: self::ACTION)]
 	#[ApiRoute(verb: 'POST', url: '/api/v1/folders')]
 	public function share(string $path = ''): DataResponse {
-		return $this->answer(fn (IUser $user): array => ['id' => $this->folders->share($user, $path)]);
+		return $this->changed(fn (IUser $user): array => ['id' => $this->folders->share($user, $path)]);
 	}
 
 	#[NoAdminRequired]
@@ -57,7 +59,7 @@ class FoldersController extends OCSController {
 	#[BruteForceProtection(action: self::ACTION)]
 	#[ApiRoute(verb: 'POST', url: '/api/v1/folders/{id}/invitations')]
 	public function invite(string $id, bool $readOnly = false): DataResponse {
-		return $this->answer(function (IUser $user) use ($id, $readOnly): array {
+		return $this->changed(function (IUser $user) use ($id, $readOnly): array {
 			$made = $this->folders->invite($user, $id, $readOnly);
 			$code = QrCode::of($made['ticket']);
 			return $made + ['qr' => ['size' => count($code) + 8, 'path' => QrCode::path($code)]];
@@ -70,7 +72,7 @@ class FoldersController extends OCSController {
 	#[BruteForceProtection(action: self::ACTION)]
 	#[ApiRoute(verb: 'DELETE', url: '/api/v1/folders/{id}/devices/{device}')]
 	public function forget(string $id, string $device): DataResponse {
-		return $this->answer(function (IUser $user) use ($id, $device): array {
+		return $this->changed(function (IUser $user) use ($id, $device): array {
 			$this->folders->forget($user, $id, $device);
 			return [];
 		});
@@ -82,15 +84,29 @@ class FoldersController extends OCSController {
 	#[BruteForceProtection(action: self::ACTION)]
 	#[ApiRoute(verb: 'DELETE', url: '/api/v1/folders/{id}')]
 	public function leave(string $id): DataResponse {
-		return $this->answer(function (IUser $user) use ($id): array {
+		return $this->changed(function (IUser $user) use ($id): array {
 			$this->folders->leave($user, $id);
 			return [];
 		});
 	}
 
+	/**
+	 * To Nextcloud, who comes with an app password has just confirmed it. Such a password lies on devices, which must not
+	 * let in others.
+	 *
+	 * @param callable(IUser): array<string, mixed> $perform
+	 */
+	private function changed(callable $perform): DataResponse {
+		if ($this->session->exists('app_password')) {
+			$said = ['message' => 'an app password pairs and revokes nothing', 'hint' => 'log in, and use the page Harp'];
+			return new DataResponse($said, Http::STATUS_FORBIDDEN);
+		}
+		return $this->answer($perform);
+	}
+
 	/** @param callable(IUser): array<string, mixed> $perform */
 	private function answer(callable $perform): DataResponse {
-		$user = $this->session->getUser();
+		$user = $this->users->getUser();
 		if ($user === null) {
 			return new DataResponse([], Http::STATUS_UNAUTHORIZED);
 		}

@@ -27,7 +27,7 @@ class Admin implements ISettings {
 		Util::addStyle(Config::APP, 'harpbridge');
 		Util::addScript(Config::APP, 'admin');
 		return new TemplateResponse(Config::APP, 'admin', [
-			'url' => $this->urls->linkToOCSRouteAbsolute('harpbridge.settings.save'),
+			'url' => parse_url($this->urls->linkToOCSRouteAbsolute('harpbridge.settings.save'), PHP_URL_PATH),
 			'confirm' => $this->urls->getWebroot() . '/index.php/login/confirm',
 			'checks' => $this->test->run($this->time->getTime()),
 			'bridgeSocket' => $this->config->bridgeSocket(),

@@ -39,7 +39,7 @@ class Personal implements ISettings {
 			}
 		}
 		return new TemplateResponse(Config::APP, 'personal', [
-			'url' => $this->urls->linkToOCSRouteAbsolute('harpbridge.folders.list'),
+			'url' => parse_url($this->urls->linkToOCSRouteAbsolute('harpbridge.folders.list'), PHP_URL_PATH),
 			'confirm' => $this->urls->getWebroot() . '/index.php/login/confirm',
 			'folders' => $folders,
 			'choices' => $choices,

@@ -1,0 +1,57 @@
+<?php
+
+declare(strict_types=1);
+
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// What the listener of Harp Bridge costs within a real Nextcloud, as JSON, in microseconds: hook_cost.php TREE SOCKET
+
+require_once $argv[1] . '/lib/base.php';
+\OC_App::loadApps();
+
+use OCA\HarpBridge\Daemon\Datagram;
+use OCA\HarpBridge\Hooks;
+use OCP\Files\Cache\CacheEntryInsertedEvent;
+use OCP\Files\Cache\CacheEntryUpdatedEvent;
+use OCP\Files\Events\Node\NodeWrittenEvent;
+
+\OC_User::setUserId('admin');
+$file = \OCP\Server::get(\OCP\Files\IRootFolder::class)->getUserFolder('admin')->newFile('cost.txt', 'x');
+$hooks = \OCP\Server::get(Hooks::class);
+$storage = $file->getStorage();
+$numeric = $storage->getCache()->getNumericStorageId();
+$collecting = $whole = [];
+for ($round = 0; $round < 200; $round++) {
+	$events = [
+		new CacheEntryInsertedEvent($storage, 'files/cost.txt', $file->getId(), $numeric),
+		new CacheEntryUpdatedEvent($storage, 'files', 2, $numeric),
+		new CacheEntryUpdatedEvent($storage, '', 1, $numeric),
+		new CacheEntryUpdatedEvent($storage, 'files/cost.txt', $file->getId(), $numeric),
+		new NodeWrittenEvent($file),
+	];
+	$from = hrtime(true);
+	array_map($hooks->handle(...), $events);
+	$collected = hrtime(true);
+	$hooks->atEndOfRequest();
+	$collecting[] = ($collected - $from) / 1000;
+	$whole[] = (hrtime(true) - $from) / 1000;
+	usleep(500);
+}
+$datagram = new Datagram();
+$sending = $became = [];
+for ($round = 0; $round < 1000; $round++) {
+	$from = hrtime(true);
+	$became[] = $datagram->send($argv[2], $round)->value;
+	$sending[] = (hrtime(true) - $from) / 1000;
+	usleep(300);
+}
+$figures = static function (array $times): array {
+	sort($times);
+	return ['median' => round($times[intdiv(count($times), 2)], 1), 'p99' => round($times[intdiv(count($times) * 99, 100)], 1)];
+};
+echo json_encode([
+	'collecting' => $figures($collecting),
+	'whole' => $figures($whole),
+	'datagram' => $figures($sending),
+	'became' => array_count_values($became),
+]), "\n";

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Harp Bridge in a real Nextcloud: what people do with their files is in the journal, and the daemon is called."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cloud import WEB_USER, Cloud, Person, _as_web_user
+
+APP = Path(__file__).resolve().parents[2] / "harpbridge"
+
+
+class Bridged:
+    """One person's files behind the app, and the end of its socket."""
+
+    def __init__(self, cloud: Cloud, ear: socket.socket, socket_path: Path) -> None:
+        self.cloud, self.ear, self.socket_path = cloud, ear, socket_path
+        self.cursor = 0
+
+    def request(self, person: Person, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
+        said = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            self.cloud.url + path, body, {**person.basic, "OCS-APIRequest": "true", **said}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def dav(self, person: Person, method: str, path: str, body: bytes | None = None, to: str = "") -> bytes:
+        headers = {"Destination": f"{self.cloud.url}/remote.php/dav/{to}"} if to else {}
+        return self.request(person, method, f"/remote.php/dav/{path}", body, **headers)
+
+    def read(self, person: Person, since: int = 0) -> dict[str, Any]:
+        path = f"/ocs/v2.php/apps/harpbridge/api/v1/journal?since={since}&limit=1000&format=json"
+        found: dict[str, Any] = json.loads(self.request(person, "GET", path))["ocs"]["data"]
+        return found
+
+    def news(self, person: Person) -> list[tuple[str, str]]:
+        """Kind and path of the rows since the last look."""
+        read = self.read(person, self.cursor)
+        self.cursor = read["cursor"]
+        return [(row["kind"], row["path"]) for row in read["rows"]]
+
+    def cost_of(self, socket_path: Path) -> Any:
+        """What hook_cost.php measures, in microseconds."""
+        script = self.socket_path.with_name("hook_cost.php")
+        shutil.copyfile(Path(__file__).with_name("hook_cost.php"), script)
+        script.chmod(0o644)
+        measured = subprocess.run(
+            [*_as_web_user(), "php", "-d", "memory_limit=512M", str(script), str(self.cloud.tree), str(socket_path)],
+            env={"PATH": os.environ["PATH"], "NEXTCLOUD_CONFIG_DIR": str(self.cloud.scratch / "config")},
+            cwd=self.cloud.tree,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return json.loads(measured.stdout)
+
+    def calls(self) -> list[int]:
+        """The ids of the datagrams that have come."""
+        ids = []
+        while True:
+            try:
+                said = self.ear.recv(1024)
+            except BlockingIOError:
+                return ids
+            found = re.fullmatch(rb"harpbridge 1 (\d+)\n", said)
+            assert found is not None
+            assert len(said) <= 64
+            ids.append(int(found[1]))
+
+
+@pytest.fixture(scope="module")
+def bridged(nextcloud: Cloud) -> Iterator[Bridged]:
+    nextcloud.install_app(APP)
+    folder = Path(tempfile.mkdtemp(prefix="harp-bridge-"))
+    folder.chmod(0o755)
+    path = folder / "bridge.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(path))
+        ear.setblocking(False)
+        if os.geteuid() == 0:
+            shutil.chown(path, WEB_USER, WEB_USER)
+        nextcloud.occ_tried("harpbridge:setup", f"--bridge-socket={path}")
+        for name in ("anna", "ben"):
+            nextcloud.person(name)
+        made = Bridged(nextcloud, ear, path)
+        anna = nextcloud.people["anna"]
+        made.dav(anna, "PROPFIND", "files/anna/")
+        yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def anna(bridged: Bridged) -> Person:
+    person = bridged.cloud.people["anna"]
+    bridged.news(person)
+    bridged.calls()
+    return person
+
+
+def test_a_files_life_is_told_once_a_step(bridged: Bridged, anna: Person) -> None:
+    steps = [
+        ("PUT", "files/anna/x", b"one", "", [("written", "x")]),
+        ("PUT", "files/anna/x", b"two!", "", [("written", "x")]),
+        ("MKCOL", "files/anna/dir", None, "", [("written", "dir")]),
+        ("MOVE", "files/anna/x", None, "files/anna/dir/y", [("renamed", "dir/y")]),
+        ("MOVE", "files/anna/dir", None, "files/anna/dir2", [("renamed", "dir2")]),
+        ("DELETE", "files/anna/dir2/y", None, "", [("deleted", "dir2/y")]),
+    ]
+    for method, path, body, to, told in steps:
+        bridged.dav(anna, method, path, body, to)
+        assert bridged.news(anna) == told, (method, path)
+        assert bridged.calls() == [bridged.cursor], (method, path)
+
+
+def test_what_comes_out_of_the_trash_is_restored(bridged: Bridged, anna: Person) -> None:
+    bridged.dav(anna, "PUT", "files/anna/lost", b"and found")
+    bridged.dav(anna, "DELETE", "files/anna/lost")
+    bridged.news(anna)
+    listed = bridged.dav(anna, "PROPFIND", "trashbin/anna/trash").decode()
+    found = re.search(r"/remote\.php/dav/(trashbin/anna/trash/lost[^<]*)<", listed)
+    assert found is not None
+    bridged.dav(anna, "MOVE", found[1], to="trashbin/anna/restore/lost")
+    assert bridged.news(anna) == [("restored", "lost")]
+
+
+def test_an_upload_in_chunks_is_one_row(bridged: Bridged, anna: Person) -> None:
+    bridged.dav(anna, "MKCOL", "uploads/anna/u1", to="files/anna/big")
+    for number in (1, 2, 3):
+        bridged.dav(anna, "PUT", f"uploads/anna/u1/{number:05}", os.urandom(100_000), "files/anna/big")
+    assert bridged.news(anna) == []
+    bridged.dav(anna, "MOVE", "uploads/anna/u1/.file", to="files/anna/big")
+    assert bridged.news(anna) == [("written", "big")]
+    assert bridged.calls() == [bridged.cursor]
+
+
+def test_a_scan_tells_what_was_done_behind_nextclouds_back(bridged: Bridged, anna: Person) -> None:
+    files = bridged.cloud.data / "anna" / "files"
+    (files / "dropped").write_text("by hand")
+    if os.geteuid() == 0:
+        shutil.chown(files / "dropped", WEB_USER, WEB_USER)
+    bridged.cloud.occ("files:scan", "anna")
+    assert ("changed", "dropped") in bridged.news(anna)
+    (files / "dropped").unlink()
+    bridged.cloud.occ("files:scan", "anna")
+    assert ("deleted", "dropped") in bridged.news(anna)
+    assert bridged.calls()[-1] <= bridged.cursor
+
+
+def test_in_a_shared_folder_each_reads_their_own_paths_and_no_others(bridged: Bridged, anna: Person) -> None:
+    ben = bridged.cloud.people["ben"]
+    bridged.dav(anna, "MKCOL", "files/anna/team")
+    share = b"path=/team&shareType=0&shareWith=ben&permissions=31"
+    bridged.request(
+        *(anna, "POST", "/ocs/v2.php/apps/files_sharing/api/v1/shares", share),
+        Content_Type="application/x-www-form-urlencoded",
+    )
+    bridged.dav(anna, "PUT", "files/anna/secret", b"not for ben")
+    start = bridged.cursor
+    bridged.dav(ben, "PUT", "files/ben/team/x", b"from ben")
+    bridged.dav(ben, "MOVE", "files/ben/team/x", to="files/ben/mine")
+    of_ben = [(row["kind"], row["path"], row.get("from")) for row in bridged.read(ben, start)["rows"]]
+    assert of_ben[-2:] == [("written", "team/x", None), ("renamed", "mine", "team/x")]
+    assert not [row for row in of_ben if "secret" in row[1]]
+    assert bridged.news(anna)[-2:] == [("written", "team/x"), ("deleted", "team/x")]
+
+
+def test_a_journal_begun_anew_is_noticed(bridged: Bridged, anna: Person) -> None:
+    newest = bridged.read(anna)["cursor"]
+    assert bridged.read(anna, newest + 10**6) == {"cursor": newest, "oldest": 1, "rows": []}
+
+
+def test_a_device_learns_what_there_is(bridged: Bridged, anna: Person) -> None:
+    said = bridged.request(anna, "GET", "/ocs/v2.php/cloud/capabilities?format=json")
+    told = json.loads(said)["ocs"]["data"]["capabilities"]["harpbridge"]
+    assert (told["journal"], told["hub"]) == (1, None)
+
+
+def test_nobody_shares_by_an_app_password_alone(bridged: Bridged, anna: Person) -> None:
+    """An app password is on devices; what pairs wants the person."""
+    for method, path in (("POST", "folders"), ("DELETE", "folders/ab"), ("DELETE", "folders/ab/devices/cd")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            bridged.request(anna, method, f"/ocs/v2.php/apps/harpbridge/api/v1/{path}?format=json", b"path=/team")
+        with refused.value as answer:
+            assert (answer.code, b"app password" in answer.read()) == (403, True)
+
+
+def test_people_cannot_change_the_administrators_settings(bridged: Bridged, anna: Person) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        bridged.request(anna, "GET", "/ocs/v2.php/apps/harpbridge/api/v1/self-test?format=json")
+    with refused.value as answer:
+        assert answer.code == 403
+
+
+@pytest.mark.parametrize("section", ["user", "admin"])
+def test_the_pages_are_there(bridged: Bridged, section: str) -> None:
+    page = bridged.cloud.browser("admin").get(f"/index.php/settings/{section}/harpbridge")
+    assert page.status == 200
+    assert b"harpbridge-" + (b"personal" if section == "user" else b"admin") in page.body
+    assert b'type="module"' in page.body
+
+
+def test_the_self_test_names_what_is_wrong(bridged: Bridged, tmp_path: Path) -> None:
+    code, said = bridged.cloud.occ_tried("harpbridge:self-test", "--output=json")
+    checks = {check["name"]: check for check in json.loads(said)["checks"]}
+    assert code == 1
+    assert checks["bridge socket"]["ok"]
+    assert "no control socket" in checks["daemon"]["text"]
+    try:
+        _, said = bridged.cloud.occ_tried("harpbridge:setup", "--bridge-socket=/nowhere/b.sock", "--output=json")
+        gone = next(check for check in json.loads(said)["checks"] if check["name"] == "bridge socket")
+        assert (gone["ok"], "start the daemon" in gone["remedy"]) == (False, True)
+    finally:
+        bridged.cloud.occ_tried("harpbridge:setup", f"--bridge-socket={bridged.socket_path}")
+    code, said = bridged.cloud.occ_tried("harpbridge:setup", "--bridge-socket=relative")
+    assert (code, "absolute path" in said) == (1, True)
+
+
+def test_an_upload_works_as_ever_when_the_journal_is_gone(bridged: Bridged, anna: Person) -> None:
+    database = bridged.cloud.data / "owncloud.db"
+    with sqlite3.connect(database, timeout=30) as opened:
+        opened.execute("ALTER TABLE oc_harpbridge_journal RENAME TO oc_elsewhere")
+    try:
+        bridged.dav(anna, "PUT", "files/anna/still", b"works")
+        assert bridged.dav(anna, "GET", "files/anna/still") == b"works"
+        assert "journal cannot be written" in bridged.cloud.log
+    finally:
+        with sqlite3.connect(database, timeout=30) as opened:
+            opened.execute("ALTER TABLE oc_elsewhere RENAME TO oc_harpbridge_journal")
+
+
+def test_a_daemon_that_is_gone_or_hangs_costs_no_more_than_one_that_is_there(bridged: Bridged) -> None:
+    hung = bridged.cost_of(bridged.socket_path)
+    gone = bridged.cost_of(bridged.socket_path.with_name("nobody"))
+    assert set(hung["became"]) == {"full"}, "what the rounds before sent has filled the queue"
+    assert gone["became"] == {"missing": 1000}
+    for figures in (hung, gone):
+        assert figures["datagram"]["median"] <= 50
+        assert figures["datagram"]["p99"] <= 500
