@@ -30,8 +30,9 @@ function start() {
   source = new EventSource(document.body.dataset.events);
   source.addEventListener("message", (message) => {
     const event = JSON.parse(message.data);
-    if (failures > 0) {
-      failures = 0;
+    const wasTold = failures > 1;
+    failures = 0;
+    if (wasTold) {
       tell(document.body.dataset.found, true);
     }
     // The first one says how things were when the stream began: the page may be older than that.
