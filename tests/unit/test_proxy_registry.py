@@ -147,17 +147,49 @@ async def test_a_nextcloud_that_is_down_takes_nothing_away_and_one_that_knows_it
     assert shelf.registry.known() == {}
 
 
-async def test_a_host_that_moved_is_found(shelf: Shelf) -> None:
+async def one_look(shelf: Shelf) -> None:
+    looking = asyncio.ensure_future(shelf.registry.keep_found())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    looking.cancel()
+
+
+async def test_a_host_that_moved_is_found_within_two_seconds(shelf: Shelf) -> None:
     shelf.names.addresses["h"] = "10.0.0.1"
     await shelf.registry.store(replace(app(7).app, host="h"))
     shelf.names.addresses["h"] = "10.0.0.2"
-    shelf.clock.at += module.RESOLVE_S + 1
+    shelf.clock.at += 1.5
     shelf.changes.clear()
 
-    await one_round(shelf)
+    await one_look(shelf)
 
     assert await shelf.registry.upstream(A) == Upstream("10.0.0.2", 7)
     assert shelf.changes == ["changed"]
+
+
+async def test_a_name_that_takes_for_ever_holds_up_no_other_and_one_that_is_gone_is_told_once(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.names.addresses |= {"h": "10.0.0.1", "stuck": "10.0.0.9"}
+    await shelf.registry.store(replace(app(7).app, host="h"))
+    await shelf.registry.store(replace(app(7, name="other").app, host="stuck"))
+    await shelf.registry.store(replace(app(7, name="gone").app, host="gone"))
+
+    async def slow(_names: FakeNames, host: str) -> str | None:
+        if host == "stuck":
+            await asyncio.Event().wait()
+        return {"h": "10.0.0.2"}.get(host)
+
+    monkeypatch.setattr(FakeNames, "address", slow)
+    for _ in range(3):
+        shelf.clock.at += 1.5
+        await one_look(shelf)
+
+    assert await shelf.registry.upstream(A) == Upstream("10.0.0.2", 7)
+    assert await shelf.registry.upstream(AppId("other")) == Upstream("10.0.0.9", 7), "what was known still counts"
+    assert [record.message for record in caplog.records].count(
+        "the host of the app gone has no address: 'gone'; it is looked up again"
+    ) == 1
 
 
 async def test_a_flood_of_unknown_ids_does_not_grow_for_ever(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

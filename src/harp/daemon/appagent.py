@@ -137,6 +137,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
                 "publisher": publisher.follow,
                 "freshness": registry.keep_fresh,
                 "engines": watch.follow,
+                "addresses": registry.keep_found,
                 "memory": lambda: _remember(run, numbers, publisher, clock, seeded),
             }
             for name, duty in duties.items():

@@ -15,7 +15,11 @@ _log = logging.getLogger(__name__)
 NEGATIVE_S = 15.0
 REFRESH_S = 300.0
 """How old a record may be before Nextcloud is asked whether it still holds."""
-RESOLVE_S = 30.0
+RESOLVE_S = 1.0
+"""How old an address may be: a container that was made anew has another one, and is reached within two seconds."""
+PATIENCE = 4
+"""A look-up that took long is repeated after so many times as long: slow names do not hold up the others."""
+ROUND_S = 0.25
 STORE_S = 1.0
 RESOLVE_AGAIN_S = 2.0
 NEGATIVE_MOST = 10_000
@@ -27,6 +31,8 @@ class _Entry:
     told_at: float
     upstream: Upstream | None = None
     resolved_at: float = float("-inf")
+    resolve_s: float = 0.0
+    is_lost: bool = False
 
 
 async def _at_once() -> None:
@@ -52,6 +58,7 @@ class Registry:
         self._entries: dict[AppId, _Entry] = {}
         self._absent: dict[AppId, float] = {}
         self._flights: dict[AppId, asyncio.Task[ExApp | None]] = {}
+        self._looked_up: dict[AppId, asyncio.Task[None]] = {}
         self._hits = counters.counter("harp_proxy_record_hits_total", "Records of ExApps found in memory.")
 
     def known(self) -> dict[AppId, tuple[ExApp, Upstream | None]]:
@@ -134,12 +141,27 @@ class Registry:
             for name, entry in list(self._entries.items()):
                 if now - entry.told_at > REFRESH_S:
                     await self._refresh(name, entry)
-                if now - entry.resolved_at > RESOLVE_S and self._entries.get(name) is entry:
-                    before = entry.upstream
-                    await self._resolve(name)
-                    if entry.upstream != before:
-                        self.changed()
             await asyncio.sleep(1.0)
+
+    async def keep_found(self) -> None:
+        """Looks up again where the apps are, each by itself, until it is cancelled."""
+        while True:
+            now = self._clock.monotonic()
+            for name, entry in list(self._entries.items()):
+                is_due = now - entry.resolved_at > max(RESOLVE_S, PATIENCE * entry.resolve_s)
+                if is_due and not _is_literal(entry.app.host) and name not in self._looked_up:
+                    self._looked_up[name] = self._tasks.task(f"address of {name}", self._find_again(name))
+            await asyncio.sleep(ROUND_S)
+
+    async def _find_again(self, name: AppId) -> None:
+        try:
+            entry = self._entries.get(name)
+            before = None if entry is None else entry.upstream
+            if entry is not None and await self._resolve(name) != before and self._entries.get(name) is entry:
+                _log.info("the app %s is at another address now", name)
+                self.changed()
+        finally:
+            self._looked_up.pop(name, None)
 
     async def _fetched(self, name: AppId) -> ExApp | None:
         try:
@@ -184,16 +206,26 @@ class Registry:
         if deployed is not None:
             entry.upstream, entry.resolved_at = deployed, self._clock.monotonic()
             return deployed
+        began = self._clock.monotonic()
         address = await self._resolved(entry.app.host)
         entry.resolved_at = self._clock.monotonic()
+        entry.resolve_s = entry.resolved_at - began
         if address is not None:
             entry.upstream = Upstream(address, entry.app.port)
-        elif entry.upstream is None:
-            _log.warning("the host of the app %s has no address", name)
+        elif not entry.is_lost:
+            _log.warning("the host of the app %s has no address: %r; it is looked up again", name, entry.app.host)
+        entry.is_lost = address is None
         return entry.upstream
 
     async def _resolved(self, host: str) -> str | None:
-        try:
+        if _is_literal(host):
             return str(ipaddress.ip_address(host.strip("[]")))
-        except ValueError:
-            return await self._resolver.address(host) if host else None
+        return await self._resolver.address(host) if host else None
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
