@@ -32,7 +32,7 @@ class Setup extends Base {
 			->addOption('nextcloud-url', null, InputOption::VALUE_REQUIRED, 'How the daemon reaches this Nextcloud; empty for its public address')
 			->addOption('keep-days', null, InputOption::VALUE_REQUIRED, 'How long rows of the journal are kept (' . Config::KEEP_DAYS . ')')
 			->addOption('exapp-daemon', null, InputOption::VALUE_REQUIRED, 'Also register the hub as the ExApp "harp" with this deploy daemon of AppAPI')
-			->addOption('exapp-port', null, InputOption::VALUE_REQUIRED, 'The hub\'s port behind the proxy, for --exapp-daemon', '8785');
+			->addOption('exapp-port', null, InputOption::VALUE_REQUIRED, 'The hub\'s port behind the proxy, for --exapp-daemon', '8786');
 	}
 
 	protected function execute(InputInterface $input, OutputInterface $output): int {
