@@ -256,6 +256,16 @@ def test_132_133_135_certificates_and_nothing_else_changes(docked: Docked, autho
         assert docked.engine.run(container, "ls", "/certs/frp")[0] != 0
 
 
+def test_a_container_that_does_not_hear_term_does_not_hold_up_its_install(docked: Docked, authority: str) -> None:
+    docked.engine.make_image("harp-test-deaf", changes=['CMD ["sleep", "1000"]'])
+    deaf = docked.made(image_id="harp-test-deaf")
+
+    reply = docked.call("install_certificates", name=deaf, system_certs_bundle=authority, patience_s=9.0)
+
+    assert reply.status == 204, "the engine alone would have waited for ten seconds"
+    assert not docked.inspect(deaf)["State"]["Running"]
+
+
 def test_a_container_is_not_started_for_nothing(docked: Docked, authority: str) -> None:
     docked.engine.make_image("harp-test-odd", files={"etc/os-release": "ID=plan9\n"})
     plain, odd = docked.made(), docked.made(image_id="harp-test-odd")

@@ -68,9 +68,9 @@ class Engine:
         """Whether it had to be started."""
         return await self._changed(f"containers/{container}/start")
 
-    async def stop(self, container: str) -> bool:
-        """Whether it had to be stopped."""
-        return await self._changed(f"containers/{container}/stop")
+    async def stop(self, container: str, grace_s: int | None = None) -> bool:
+        """Whether it had to be stopped. It is killed if it goes on after ``grace_s`` (else as it was made, 10 s)."""
+        return await self._changed(f"containers/{container}/stop" + ("" if grace_s is None else f"?t={grace_s}"))
 
     async def remove(self, container: str) -> None:
         """Ends it too."""

@@ -12,6 +12,8 @@ from harp.proxy.deploy.port import Outcome
 from harp.proxy.model import AppId
 
 _log = logging.getLogger(__name__)
+
+GRACE_S = 1
 FRP_FOLDER = "/certs/frp"
 
 
@@ -63,6 +65,8 @@ async def _updated(call: Call, name: str, store: Store, *, was_running: bool) ->
 
 async def _stopped(call: Call, name: str) -> None:
     try:
-        await call.engine.stop(name)
+        # It ran for its certificates alone. The first process of a container that has not asked for TERM yet never gets
+        # it, and each install would wait ten seconds for that.
+        await call.engine.stop(name, GRACE_S)
     except (Refused, Unreachable) as error:
         _log.error("container %s could not be stopped again after its certificates: %s", name, error)
