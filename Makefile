@@ -32,7 +32,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 SYNC := $(BIN)/uv sync --quiet --frozen --inexact
 
 help: ## what can be asked for
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""docs/harp-compatibility.md says of each number of the contract what the suite in tests/contract holds."""
+"""docs/harp-compatibility.md says of each number of the contract what tests/contract and tests/e2e hold."""
 
 import ast
 import re
@@ -32,7 +32,7 @@ def said() -> dict[int, str]:
 
 def marks() -> Iterator[tuple[str, int | str]]:
     """Every mark ``contract(number)`` and ``deviates(why)`` of the suite, test by test in the order of decorators."""
-    for path in sorted((ROOT / "tests" / "contract").glob("test_*.py")):
+    for path in sorted(each for suite in ("contract", "e2e") for each in (ROOT / "tests" / suite).glob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield "test", node.name

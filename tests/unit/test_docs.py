@@ -17,7 +17,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED_TEST = re.compile(r"`((?:unit|integration|property|contract|browser)/\w+\.py)::(\w+)`")
 ROW = re.compile(r"^\| (.*) \|$", re.MULTILINE)
 VERB = re.compile(r"(?:^|`|\$ )harp ([a-z][a-z-]+)", re.MULTILINE)
-MAKE = re.compile(r"^make ([a-z-]+)|`make ([a-z-]+)", re.MULTILINE)
+MAKE = re.compile(r"^make ([a-z0-9-]+)|`make ([a-z0-9-]+)", re.MULTILINE)
 
 
 def relative(path: Path) -> str:
@@ -38,7 +38,7 @@ def test_every_link_within_the_repository_leads_somewhere(text: Path) -> None:
 
 @pytest.mark.parametrize("text", TEXTS, ids=relative)
 def test_every_make_target_that_is_named_exists(text: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {first or second for first, second in MAKE.findall(text.read_text(encoding="utf-8"))}
     assert named <= targets
 
