@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import click
 
 from harp.base.errors import HarpError, NotRunningError
-from harp.bridge.model import Noun
+from harp.bridge.model import Check, Noun, Report
 from harp.cli import options, show
 from harp.daemon import appplane
+from harp.proxy.doctor import diagnosis
+from harp.proxy.doctor.probes import Probes
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
-from harp.proxy.settings import ProxySettings
+from harp.proxy.settings import ProxySettings, instance_url
 
 _T = TypeVar("_T")
 _SECRET_LINE = re.compile(r"(set-var proc\.harp_key str)\([^)]*\)")
@@ -163,6 +165,39 @@ def config_command(home: Path) -> None:
     if text is None:
         raise NotRunningError(f"nothing was compiled in {settings.run} yet", hint="start it: harp proxy")
     click.echo(redacted(text), nl=False)
+
+
+@proxy_command.command("doctor")
+@click.option("--public", metavar="URL", help="Nextcloud's address for browsers, where it is not NC_INSTANCE_URL.")
+@options.as_json
+@options.with_home
+def doctor_command(home: Path, public: str | None, as_json: bool) -> int:
+    """Walk both ways, Nextcloud's and the browsers', while the proxy runs; each ✗ says what to change."""
+    settings = appplane.load_settings(home)
+    report = Report(checks=_asked(_checks(settings, instance_url(public or settings.nextcloud))))
+    if as_json:
+        show.json(report)
+    else:
+        for check in report.checks:
+            show.line(f"{'✓' if check.ok else '✗'} {check.name}: {check.text}")
+            for line in check.remedy.splitlines():
+                show.line(f"    {line}")
+    return 0 if all(check.ok for check in report.checks) else 1
+
+
+async def _checks(settings: ProxySettings, public: str) -> list[Check]:
+    probes = Probes(settings, public)
+    apps = [app for app in (await _status(settings)).apps if not app.id.startswith("harpdoctor")]
+    asked = apps[0].id if apps else None
+    findings = list(diagnosis.control(await probes.control()))
+    is_open = all(each.ok for each in findings if each.name != "version")
+    findings += diagnosis.nextcloud(await probes.nextcloud(asked), is_keyed=asked is not None)
+    if is_open:
+        findings += diagnosis.through(await probes.through())
+    places = [(app.id, *app.upstream.rpartition(":")[::2]) for app in apps]
+    known = [(app, host, int(port)) for app, host, port in places if port.isdecimal()]
+    findings += map(diagnosis.upstream, await probes.upstreams(known))
+    return [Check(name=each.name, ok=each.ok, text=each.text, remedy=each.remedy) for each in findings]
 
 
 def redacted(configuration: str) -> str:
