@@ -119,6 +119,16 @@ def test_the_upgrade_is_not_passed(world: World) -> None:
     assert "nginx: `proxy_http_version 1.1; proxy_set_header Upgrade" in failed["WebSocket"]["remedy"]
 
 
+def test_events_are_held_back_to_be_compressed(world: World) -> None:
+    failed = world.asked(
+        location=GOOD.replace(
+            "proxy_buffering off;", "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
+        )
+    )
+    assert list(failed) == ["SSE"]
+    assert "nginx: `proxy_buffering off;` and `gzip off;`" in failed["SSE"]["remedy"]
+
+
 def test_the_proxy_is_not_trusted(world: World) -> None:
     failed = world.asked(trusted="")
     assert "HP_TRUSTED_PROXY_IPS is empty" in failed["trusted proxies"]["text"]

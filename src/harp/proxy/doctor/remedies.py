@@ -27,7 +27,7 @@ WEBSOCKET = {
     "Traefik": "it upgrades by itself: remove a `headers` middleware that sets Connection or Upgrade",
 }
 BUFFERED = {
-    "nginx": "`proxy_buffering off;` in `location /exapps/`",
+    "nginx": "`proxy_buffering off;` and `gzip off;` in `location /exapps/`",
     "Apache": "`flushpackets=on` at the end of the `ProxyPass` line, and no `mod_deflate` or `mod_buffer` for it",
     "Caddy": "`flush_interval -1` inside `reverse_proxy`",
     "Traefik": "take the `buffering` and `compress` middlewares away from the router of `/exapps/`",
