@@ -130,6 +130,13 @@ def test_the_local_engine_is_24000_unless_it_is_named() -> None:
     assert load(HP_DOCKER_ENGINES="24001=tcp://[::1]:1").engines[1].place == "[::1]:1"
 
 
+def test_the_instances_of_apps() -> None:
+    found = load(HP_EXAPP_UPSTREAMS=" App=10.0.0.5:1, [::1]:2 ;b=some-host:65535; ").exapp_upstreams
+
+    assert found == (("app", ("10.0.0.5:1", "[::1]:2")), ("b", ("some-host:65535",)))
+    assert load().exapp_upstreams == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -167,3 +174,12 @@ def test_folders_for_apps() -> None:
 def test_a_folder_that_cannot_be(text: str) -> None:
     with pytest.raises(ConfigError, match="HP_BIND_MOUNTS"):
         load(HP_BIND_MOUNTS=text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["app", "=h:1", "a=", "a=h", "a=h:0", "a=h:65536", "a=h:1,", "a=h:1;a=h:2", "a=h:1,h:1", "a=h h:1", 'a="h:1'],
+)
+def test_instances_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(ConfigError, match="HP_EXAPP_UPSTREAMS"):
+        load(HP_EXAPP_UPSTREAMS=text)

@@ -86,6 +86,7 @@ def shape_of(settings: ProxySettings) -> Shape:
         control_via_proxy=settings.control_via_proxy,
         has_exporter=has_exporter,
         engines=settings.engines,
+        pools=settings.exapp_upstreams,
     )
 
 
@@ -100,6 +101,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         NextcloudClient(settings.nextcloud, settings.key, settings.ca_file, counters) as nextcloud,
     ):
         registry = Registry(nextcloud, SystemResolver(), clock, tasks, counters)
+        registry.instances = dict(settings.exapp_upstreams)
         callers = Callers(nextcloud, settings.session_lifetime_s, clock, tasks, counters)
         numbers = Numbers()
         publisher = Publisher(run, shape_of(settings), lambda: known_to(registry), clock, counters)

@@ -4,7 +4,7 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from harp.base.runtime import Clock, Counters, Tasks
@@ -51,6 +51,8 @@ class Registry:
         self.changed: Callable[[], None] = lambda: None
         self.published: Callable[[], Awaitable[None]] = _at_once
         self.whereabouts: Callable[[ExApp], Upstream | None] = lambda _app: None
+        self.instances: Mapping[str, tuple[str, ...]] = {}
+        """``host:port`` of the apps that listen elsewhere than Nextcloud says; HAProxy chooses among them."""
         self._nextcloud = nextcloud
         self._resolver = resolver
         self._clock = clock
@@ -149,7 +151,8 @@ class Registry:
             now = self._clock.monotonic()
             for name, entry in list(self._entries.items()):
                 is_due = now - entry.resolved_at > max(RESOLVE_S, PATIENCE * entry.resolve_s)
-                if is_due and not _is_literal(entry.app.host) and name not in self._looked_up:
+                is_fixed = _is_literal(entry.app.host) and name not in self.instances
+                if is_due and not is_fixed and name not in self._looked_up:
                     self._looked_up[name] = self._tasks.task(f"address of {name}", self._find_again(name))
             await asyncio.sleep(ROUND_S)
 
@@ -202,20 +205,29 @@ class Registry:
 
     async def _resolve(self, name: AppId) -> Upstream | None:
         entry = self._entries[name]
-        deployed = self.whereabouts(entry.app)
+        deployed = None if name in self.instances else self.whereabouts(entry.app)
         if deployed is not None:
             entry.upstream, entry.resolved_at = deployed, self._clock.monotonic()
             return deployed
         began = self._clock.monotonic()
-        address = await self._resolved(entry.app.host)
+        found = await self._place(entry.app)
         entry.resolved_at = self._clock.monotonic()
         entry.resolve_s = entry.resolved_at - began
-        if address is not None:
-            entry.upstream = Upstream(address, entry.app.port)
+        if found is not None:
+            entry.upstream = found
         elif not entry.is_lost:
             _log.warning("the host of the app %s has no address: %r; it is looked up again", name, entry.app.host)
-        entry.is_lost = address is None
+        entry.is_lost = found is None
         return entry.upstream
+
+    async def _place(self, app: ExApp) -> Upstream | None:
+        """The first of its instances that has an address; without any, where Nextcloud says that it is."""
+        for instance in self.instances.get(app.id, ()):
+            host, _colon, port = instance.rpartition(":")
+            found = await self.address_of(host, int(port))
+            if found is not None:
+                return found
+        return await self.address_of(app.host, app.port)
 
     async def _resolved(self, host: str) -> str | None:
         if _is_literal(host):

@@ -19,6 +19,7 @@ _DURATION = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
 LOCAL_ENGINE = "24000=unix:///var/run/docker.sock"
 _SOCKET_MOST = 107
 """unix(7): a socket's path has at most so many bytes."""
+_INSTANCE = re.compile(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}))\:([0-9]{1,5})")
 _UNIT_MS = {"us": 0.001, None: 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb`"
 
@@ -56,6 +57,8 @@ class ProxySettings:
     drain_s: float
     engines: tuple[EngineAddress, ...]
     bind_mounts: tuple[BindFolder, ...]
+    exapp_upstreams: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Apps of several instances, and ``host:port`` of each."""
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
@@ -103,6 +106,7 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         drain_s=given.number("HP_DRAIN", 5.0, 0.0, 86_400.0),
         engines=engines(given.text("HP_DOCKER_ENGINES", LOCAL_ENGINE)),
         bind_mounts=bind_folders(given.text("HP_BIND_MOUNTS", "")),
+        exapp_upstreams=upstreams(environ.get("HP_EXAPP_UPSTREAMS", "")),
     )
 
 
@@ -218,6 +222,35 @@ def bind_folders(text: str) -> tuple[BindFolder, ...]:
             )
         found.append(BindFolder(bare, path.endswith(":ro")))
     return tuple(found)
+
+
+def upstreams(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """``HP_EXAPP_UPSTREAMS``: ``app=host:port,host:port;app2=host:port``, app ids in lower case."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in (part.strip() for part in text.split(";")):
+        if not part:
+            continue
+        app, equals, listed = part.partition("=")
+        app, instances = app.strip().lower(), tuple(instance.strip() for instance in listed.split(","))
+        if not equals or not re.fullmatch(r"[a-z0-9_][a-z0-9_.-]{0,99}", app):
+            raise _no_upstreams(part, "has no app's id before a =")
+        if app in found:
+            raise _no_upstreams(part, "names an app for the second time")
+        for instance in instances:
+            match = _INSTANCE.fullmatch(instance)
+            if match is None or not 0 < int(match[1]) < 65_536:
+                raise _no_upstreams(part, f"has {instance!r}, which is no HOST:PORT")
+        if len(set(instances)) < len(instances):
+            raise _no_upstreams(part, "names an instance twice")
+        found[app] = instances
+    return tuple(found.items())
+
+
+def _no_upstreams(part: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"HP_EXAPP_UPSTREAMS cannot be read: {part!r} {why}",
+        hint="e.g. app=10.0.0.5:23000,10.0.0.6:23000;other=host:8080",
+    )
 
 
 def _milliseconds(text: str) -> float:

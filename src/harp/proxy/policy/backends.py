@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The backends: one for each slot, where a route is looked up, and those for all that is no app's."""
 
+from collections.abc import Iterable
+
 from harp.proxy.model import Refusal
 from harp.proxy.policy.shape import (
     ASK,
@@ -10,10 +12,13 @@ from harp.proxy.policy.shape import (
     RING_MOST,
     TEXTS,
     Shape,
+    is_literal,
     map_file,
     quoted,
     ring_of,
 )
+
+_HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 
 def slot(shape: Shape, number: int) -> list[str]:
@@ -23,6 +28,7 @@ def slot(shape: Shape, number: int) -> list[str]:
     return [
         f"backend slot{number}",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
+        *_retries(shape, number),
         *_bare(),
         f"    http-request allow if {signed}",
         f"    http-request set-var(txn.route) path,map_reg({routes})",
@@ -37,18 +43,60 @@ def slot(shape: Shape, number: int) -> list[str]:
         "    http-request set-var(txn.st) int(403) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
         "    http-request set-var(txn.count) bool(true) if { var(txn.st) -m found }",
         *_ask("{ var(txn.ask) -m found }"),
-        *_as_answered(shape, "{ var(txn.route) -m beg 0 }"),
+        *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number)),
     ]
 
 
-def _as_answered(shape: Shape, is_public: str) -> list[str]:
+def _retries(shape: Shape, number: int) -> list[str]:
+    """An instance that dies under a request that may come twice: another one is asked (RFC 9110, 9.2.1)."""
+    if number >= 2 * len(shape.pools):
+        return []
+    return [
+        "    balance leastconn",
+        "    timeout connect 2s",
+        "    retries 3",
+        "    option redispatch 1",
+        "    retry-on conn-failure empty-response",
+        "    http-request disable-l7-retry if !{ method GET HEAD OPTIONS }",
+    ]
+
+
+def _instances(shape: Shape, number: int) -> list[str]:
+    """Where the slot's requests go: one server that is whatever ``set-dst`` said, or the instances of its app."""
+    if number >= 2 * len(shape.pools):
+        return ["    server app 0.0.0.0"]
+    first = number - number % 2
+    lines = []
+    for place, instance in enumerate(shape.pools[number // 2][1]):
+        # Both slots of an app have one health: it is asked about once.
+        health = f"track slot{first}/app{place}" if number % 2 else f"check {_HEALTH}"
+        names = "" if is_literal(instance) else " resolvers names init-addr last,libc,none"
+        lines.append(f"    server app{place} {quoted(instance)} {health}{names}")
+    return lines
+
+
+def names(shape: Shape) -> list[str]:
+    """How the names of instances are looked up, again and again, where there are any."""
+    if all(is_literal(instance) for _app, instances in shape.pools for instance in instances):
+        return []
+    return [
+        "resolvers names",
+        "    parse-resolv-conf",
+        "    timeout resolve 1s",
+        "    timeout retry 500ms",
+        "    hold valid 1s",
+        "",
+    ]
+
+
+def _as_answered(shape: Shape, is_public: str, servers: Iterable[str]) -> list[str]:
     """What follows the question to the agent, up to the app."""
     return [
         *_without_answer(shape, is_public),
         *_answered(shape),
         *_refusal(shape),
         *_watched(shape),
-        "    server app 0.0.0.0",
+        *servers,
         "",
     ]
 
@@ -160,7 +208,7 @@ def unknown(shape: Shape) -> list[str]:
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_ask("TRUE"),
         *_bare(),
-        *_as_answered(shape, "FALSE"),
+        *_as_answered(shape, "FALSE", ["    server app 0.0.0.0"]),
     ]
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from harp.proxy.model import NOBODY, AppId, ExApp, Identity, Route, Upstream
 from harp.proxy.policy import patterns
 from harp.proxy.policy.configuration import haproxy_cfg, spoe_conf
-from harp.proxy.policy.shape import ASK, Shape, map_file
+from harp.proxy.policy.shape import ASK, Shape, map_file, pool_slots
 
 _PUBLISHABLE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}")
 SLOTS_LEAST = 16
@@ -127,20 +127,36 @@ def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> Stat
     kept = {
         name: before[name]
         for name in apps
-        if old is not None and name in before and routes_of(old.apps[name].app) == routes_of(apps[name].app)
+        if old is not None
+        and name in before
+        and routes_of(old.apps[name].app) == routes_of(apps[name].app)
+        and _may_lie(shape, name, before[name])
     }
     shape = _grown(shape, apps)
     # A slot that was left a moment ago may still be read by a request under way: it comes last.
     taken, left = set(kept.values()), set(before.values())
-    order = [slot for slot in range(shape.slots) if slot not in taken]
+    order = [slot for slot in range(2 * len(shape.pools), shape.slots) if slot not in taken]
     free = iter([slot for slot in order if slot not in left] + [slot for slot in order if slot in left])
-    slots = {name: kept[name] if name in kept else next(free) for name in apps}
+    slots = {}
+    for name in apps:
+        pool = pool_slots(shape, name)
+        if name in kept:
+            slots[name] = kept[name]
+        elif pool is None:
+            slots[name] = next(free)
+        else:
+            slots[name] = pool[1] if before.get(name) == pool[0] else pool[0]
     return State(shape, apps, slots)
+
+
+def _may_lie(shape: Shape, name: AppId, slot: int) -> bool:
+    pool = pool_slots(shape, name)
+    return slot >= 2 * len(shape.pools) if pool is None else slot in pool
 
 
 def _grown(shape: Shape, apps: Mapping[AppId, Known]) -> Shape:
     slots = shape.slots
-    while slots < 2 * len(apps):
+    while slots < 2 * (len(apps) + len(shape.pools)):
         slots *= 2
     longest = max((len(route.statuses) for known in apps.values() for route in known.app.routes), default=0)
     return replace(shape, slots=slots, statuses=max(shape.statuses, -(-longest // 16) * 16))

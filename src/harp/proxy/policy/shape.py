@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What HAProxy's configuration is made from, and how its words are written."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -61,6 +62,8 @@ class Shape:
     has_exporter: bool = True
     hard_stop_s: int = 86_400
     engines: tuple[EngineAddress, ...] = ()
+    pools: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Apps of several instances, each with ``host:port``. The n-th has slots 2n and 2n + 1 for itself."""
 
 
 def quoted(text: str) -> str:
@@ -80,6 +83,23 @@ def quoted_argument(text: str) -> str:
 def map_file(shape: Shape, name: str) -> str:
     """Where a map lies; it is also the map's name on the runtime socket."""
     return f"{shape.run}/{name}.map"
+
+
+def is_literal(instance: str) -> bool:
+    """Whether ``host:port`` has an address for a host, and no name that has to be looked up."""
+    try:
+        ipaddress.ip_address(instance.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def pool_slots(shape: Shape, app: str) -> tuple[int, int] | None:
+    """The two slots of an app of several instances: its routes change from one to the other."""
+    for place, (name, _instances) in enumerate(shape.pools):
+        if name == app:
+            return 2 * place, 2 * place + 1
+    return None
 
 
 def ring_of(shape: Shape) -> int:
