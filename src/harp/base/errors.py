@@ -71,6 +71,17 @@ class LinkError(HarpError):
     retryable = True
 
 
+class CloudError(HarpError):
+    """A Nextcloud could not be reached, or refused."""
+
+    exit_code = 10
+    retryable = True
+
+
+class StaleError(CloudError):
+    """What a write to or from a Nextcloud was planned from is no more: it is planned anew."""
+
+
 class ProtocolError(HarpError):
     """The rules between peers were broken; the subclass says by whom."""
 

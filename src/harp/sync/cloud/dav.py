@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One Nextcloud account over WebDAV: every write is conditional, every refusal a kind of its own."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+import aiohttp
+
+from harp.base.errors import CloudError, StaleError
+from harp.sync.cloud import multistatus
+from harp.sync.cloud.multistatus import Found
+from harp.sync.cloud.nodes import CloudPath, Etag, FileId, Remote
+
+CHUNK_BYTES = 16 * 1024 * 1024
+CHUNKED_FROM = 32 * 1024 * 1024
+BLOCK_BYTES = 256 * 1024
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=300)
+_ANSWER_BYTES = 64 * 1024
+
+
+class RefusedError(CloudError):
+    """The server will not have this one change, whatever is tried."""
+
+    retryable = False
+    status = 0
+
+
+class FullError(CloudError):
+    """The account's quota is used up (507)."""
+
+
+class BusyError(CloudError):
+    """Locked, overloaded or in maintenance; ``after_s`` is when to come again, 0 where the server does not say."""
+
+    after_s = 0.0
+    is_one_file = False
+    """Whether it is about this file only: somebody has locked it."""
+
+
+class LoginError(CloudError):
+    """Name or app password are not good, or not any more."""
+
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks; ``password`` is an app password and shown nowhere."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the server has after a write. ``is_proved``: it hashed what it got, and that is what was sent."""
+
+    fileid: FileId
+    etag: Etag
+    sha256: str = ""
+    is_proved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BulkFile:
+    """A small new file, for :meth:`Dav.bulk`."""
+
+    path: CloudPath
+    content: bytes
+    mtime_s: int
+
+
+class Dav:
+    """The folder ``top`` of one account. Methods raise a :class:`CloudError`, :class:`StaleError` for 404, 409, 412."""
+
+    def __init__(self, session: aiohttp.ClientSession, login: Login, user_id: str, top: str) -> None:
+        self._session = session
+        self._login = login
+        self._base = login.url.rstrip("/")
+        self._user_id = user_id
+        self._top = top.strip("/")
+        self._prefix = f"{urlsplit(self._base).path}/remote.php/dav"
+        self._root = f"{self._prefix}/files/{user_id}" + (f"/{self._top}" if self._top else "")
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def listing(self, path: CloudPath, depth: int) -> list[Found]:
+        """``path`` itself, and with depth 1 what lies in it."""
+        headers = {"Depth": str(depth), "Content-Type": "application/xml"}
+        async with self._asked("PROPFIND", self._at(path), headers=headers, data=multistatus.REQUEST) as response:
+            raw = await response.read()
+        return await asyncio.to_thread(multistatus.parsed, raw, unquote(self._root))
+
+    async def get(self, path: CloudPath, expected: Remote, target: BinaryIO) -> str:
+        """Writes the version ``expected`` into ``target``; its SHA-256 in hexadecimal."""
+        digest = hashlib.sha256()
+        size = 0
+        async with self._asked("GET", self._at(path), headers={"Accept-Encoding": "identity"}) as response:
+            if _etag(response) != expected.etag:
+                raise StaleError(f"{path} changed while it was read")
+            async for block in response.content.iter_chunked(BLOCK_BYTES):
+                digest.update(block)
+                size += len(block)
+                await asyncio.to_thread(target.write, block)
+        if size != expected.size:
+            raise StaleError(f"{path} has {size} bytes, and {expected.size} were told")
+        return digest.hexdigest()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    async def put(self, path: CloudPath, source: BinaryIO, size: int, mtime_s: int, over: Remote | None) -> Written:
+        """The content of ``source`` at ``path``, over exactly that version, or where nothing lies."""
+        if size >= CHUNKED_FROM:
+            return await self._put_in_chunks(path, source, size, mtime_s, over)
+        digest = hashlib.sha256()
+        headers = {
+            **_condition(over),
+            "X-OC-Mtime": str(max(mtime_s, 1)),
+            "X-Hash": "sha256",
+            "Content-Length": str(size),
+        }
+        body = _blocks(source, size, digest.update)
+        async with self._asked("PUT", self._at(path), headers=headers, data=body if size else b"") as response:
+            told = response.headers.get("X-Hash-SHA256", "")
+            written = Written(_fileid(response), _etag(response), digest.hexdigest(), bool(told))
+        if told and told.lower() != written.sha256:
+            raise CloudError(f"{path}: the server received other bytes than were sent", hint="is a proxy in between?")
+        return written if written.fileid and written.etag else await self._looked_up(path, written.sha256)
+
+    async def _put_in_chunks(
+        self, path: CloudPath, source: BinaryIO, size: int, mtime_s: int, over: Remote | None
+    ) -> Written:
+        digest = hashlib.sha256()
+        place = f"{self._base}/remote.php/dav/uploads/{quote(self._user_id, safe='')}/harp-{secrets.token_hex(12)}"
+        target = self._at(path)
+        whole = {"Destination": target, "OC-Total-Length": str(size)}
+        async with self._asked("MKCOL", place, headers={"Destination": target}):
+            pass
+        try:
+            sent, number = 0, 1
+            while sent < size:
+                length = min(CHUNK_BYTES, size - sent)
+                body = _blocks(source, length, digest.update)
+                headers = {**whole, "Content-Length": str(length)}
+                async with self._asked("PUT", f"{place}/{number:05}", headers=headers, data=body):
+                    pass
+                sent, number = sent + length, number + 1
+            headers = {**whole, "X-OC-Mtime": str(max(mtime_s, 1))}
+            if over is None:
+                headers["Overwrite"] = "F"
+            else:
+                # If-Match on a MOVE is about its source; the If header names the target (RFC 4918, 10.4).
+                headers["If"] = f'<{target}> (["{over.etag}"])'
+            async with self._asked("MOVE", f"{place}/.file", headers=headers):
+                pass
+        except BaseException:
+            await asyncio.shield(self._drop(place))
+            raise
+        return await self._looked_up(path, digest.hexdigest())
+
+    async def _drop(self, place: str) -> None:
+        try:
+            async with self._asked("DELETE", place):
+                pass
+        except CloudError:
+            # Nextcloud removes what was left there after a day.
+            return
+
+    async def bulk(self, files: Sequence[BulkFile]) -> Mapping[CloudPath, Etag]:
+        """Puts small files into a folder that the caller has just made: this call overwrites without asking.
+
+        Answers with those that the server has taken.
+        """
+        boundary = f"harp{secrets.token_hex(16)}"
+        parts: list[bytes] = []
+        for one in files:
+            # The path is the person's, from the top of the account; a line break would begin another header.
+            where = "/" + "/".join(part for part in (self._top, one.path) if part)
+            md5 = hashlib.md5(one.content, usedforsecurity=False).hexdigest()
+            head = (
+                f"--{boundary}\r\nX-File-Path: {where}\r\nX-OC-Mtime: {max(one.mtime_s, 1)}\r\n"
+                f"X-File-MD5: {md5}\r\nContent-Length: {len(one.content)}\r\n\r\n"
+            )
+            parts += [head.encode(), one.content, b"\r\n"]
+        parts.append(f"--{boundary}--\r\n".encode())
+        body = b"".join(parts)
+        headers = {
+            "Content-Type": f"multipart/related; boundary={boundary}",
+            "Content-Length": str(len(body)),
+        }
+        async with self._asked("POST", f"{self._base}/remote.php/dav/bulk", headers=headers, data=body) as response:
+            told = await _json(response)
+        taken: dict[CloudPath, Etag] = {}
+        for one in files:
+            where = "/" + "/".join(part for part in (self._top, one.path) if part)
+            said = told.get(where) if isinstance(told, dict) else None
+            if isinstance(said, dict) and said.get("error") is False and said.get("etag"):
+                taken[one.path] = Etag(str(said["etag"]).strip('"'))
+        return taken
+
+    async def make_folder(self, path: CloudPath) -> bool:
+        """Whether it was this call that made it."""
+        try:
+            async with self._asked("MKCOL", self._at(path), headers={}):
+                return True
+        except RefusedError as error:
+            if error.status == 405:
+                return False
+            raise
+
+    async def move(self, source: CloudPath, target: CloudPath, expected: Remote) -> None:
+        """Renames exactly that version, where nothing lies at ``target``."""
+        headers = {"Destination": self._at(target), "Overwrite": "F"}
+        if not expected.is_directory:
+            headers["If-Match"] = f'"{expected.etag}"'
+        async with self._asked("MOVE", self._at(source), headers=headers):
+            pass
+
+    async def delete(self, path: CloudPath, expected: Remote) -> None:
+        """Removes exactly that version; a folder only where nothing lies in it any more."""
+        headers = {}
+        if expected.is_directory:
+            # No condition can be put on a folder's etag; what comes in the moment between goes to Nextcloud's trash.
+            if len(await self.listing(path, 1)) > 1:
+                raise StaleError(f"{path} is not empty")
+        else:
+            headers["If-Match"] = f'"{expected.etag}"'
+        async with self._asked("DELETE", self._at(path), headers=headers):
+            pass
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def _looked_up(self, path: CloudPath, sha256: str) -> Written:
+        found = (await self.listing(path, 0))[0].remote
+        return Written(found.fileid, found.etag, sha256)
+
+    def _at(self, path: CloudPath) -> str:
+        parts = [part for part in (self._top, path) if part]
+        return f"{self._base}/remote.php/dav/files/{quote(self._user_id, safe='')}/" + quote("/".join(parts), safe="/")
+
+    @asynccontextmanager
+    async def _asked(self, method: str, url: str, **named: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with asked(self._session, self._login, method, url, **named) as response:
+            yield response
+
+
+@asynccontextmanager
+async def asked(
+    session: aiohttp.ClientSession, login: Login, method: str, url: str, **named: Any
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """A good response (2xx); everything else is raised, as a :class:`CloudError` or :class:`StaleError`."""
+    secret = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+    headers = {
+        "Authorization": f"Basic {secret}",
+        "OCS-APIRequest": "true",
+        **(named.pop("headers", None) or {}),
+    }
+    try:
+        async with session.request(
+            method, url, headers=headers, allow_redirects=False, timeout=_TIMEOUT, **named
+        ) as response:
+            if not 200 <= response.status < 300:
+                raise await _refusal(response)
+            yield response
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise CloudError(
+            f"the certificate of {login.url} is not trusted", hint="install its authority on this machine"
+        ) from error
+    except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
+        raise CloudError(f"{login.url} cannot be reached: {type(error).__name__}", hint="is it up?") from error
+
+
+async def user_id(session: aiohttp.ClientSession, login: Login) -> str:
+    """The account's id, which WebDAV paths begin with and which may be another than the name to log in with."""
+    url = f"{login.url.rstrip('/')}/ocs/v2.php/cloud/user?format=json"
+    async with asked(session, login, "GET", url) as response:
+        told = await _json(response)
+    try:
+        found = told["ocs"]["data"]["id"]
+    except (KeyError, TypeError):
+        found = None
+    if not isinstance(found, str) or not found or "/" in found or found in (".", ".."):
+        raise CloudError(f"{login.url} does not answer as a Nextcloud does", hint="look at the address")
+    return found
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Exception:
+    status = response.status
+    said = _message(await response.content.read(_ANSWER_BYTES))
+    match status:
+        case 401:
+            return LoginError("the name or the app password is refused", hint="log in again: harp account add NAME URL")
+        case 404 | 409 | 412:
+            return StaleError(f"the account is not as it was a moment ago ({status})")
+        case 507:
+            return FullError("the account's quota is used up", hint="free some space in Nextcloud, its trash too")
+        case 423 | 429 | 502 | 503 | 504:
+            busy = BusyError(_BUSY.get(status, f"the server does not answer ({status})"), hint="it is tried again")
+            after = response.headers.get("Retry-After", "")
+            busy.is_one_file = status == 423
+            busy.after_s = min(float(after), 3600.0) if after.isascii() and after.isdigit() else 0.0
+            return busy
+        case 500 if "deadlock" in said.lower() or "lock" in said.lower():
+            return BusyError("the server's database was locked", hint="it is tried again")
+        case _ if status >= 500 or 300 <= status < 400:
+            return CloudError(f"the server answered {status}: {said}".rstrip(": "), hint="its log says why")
+        case _:
+            refused = RefusedError(said or f"refused by the server ({status})")
+            refused.status = status
+            return refused
+
+
+_BUSY = {
+    423: "a file is locked there",
+    429: "the server asks for patience: too many requests",
+    503: "the server is in maintenance or overloaded",
+}
+
+
+def _message(raw: bytes) -> str:
+    """The sentence in sabre's error document, for people."""
+    text = raw.decode("utf-8", "replace")
+    _, _, rest = text.partition("<s:message>")
+    return rest.partition("</s:message>")[0][:300]
+
+
+def _condition(over: Remote | None) -> dict[str, str]:
+    return {"If-None-Match": "*"} if over is None else {"If-Match": f'"{over.etag}"'}
+
+
+def _etag(response: aiohttp.ClientResponse) -> Etag:
+    return Etag((response.headers.get("OC-Etag") or response.headers.get("ETag") or "").strip('"'))
+
+
+def _fileid(response: aiohttp.ClientResponse) -> FileId:
+    # OC-FileId is the number, at least eight digits, and the instance's id; PROPFIND tells the number alone.
+    digits = response.headers.get("OC-FileId", "")[:8]
+    return FileId(digits.lstrip("0")) if digits.isdigit() and digits[0] == "0" else FileId("")
+
+
+async def _json(response: aiohttp.ClientResponse) -> Any:
+    try:
+        return json.loads(await response.read())
+    except ValueError as error:
+        raise CloudError("the server's answer is not understood", hint="is it a Nextcloud?") from error
+
+
+async def _blocks(source: BinaryIO, size: int, note: Callable[[bytes], None]) -> AsyncIterator[bytes]:
+    left = size
+    while left:
+        block = await asyncio.to_thread(source.read, min(BLOCK_BYTES, left))
+        if not block:
+            raise StaleError("the file became shorter while it was read")
+        note(block)
+        left -= len(block)
+        yield block

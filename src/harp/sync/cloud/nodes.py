@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What one path is: on this disk, in the account, and where both last agreed (pure).
+
+A path is a relative, ``/``-separated ``str``: Nextcloud keeps names as UTF-8 in normal form C, and no others.
+"""
+
+from dataclasses import dataclass
+from typing import NewType
+
+CloudPath = NewType("CloudPath", str)
+"""Relative to the folder that is mirrored; the folder itself is the empty one."""
+FileId = NewType("FileId", str)
+"""Nextcloud's number of a file: one within an instance, the same for all who see the file, kept by a move."""
+Etag = NewType("Etag", str)
+"""Without the quotes. Of a file: another one for each content. Of a folder: another one after a change below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A file or directory on this disk. Equal values are taken for the same content, as by the folder's scan."""
+
+    is_directory: bool
+    inode: int
+    size: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file or folder in the account; ``permissions`` are Nextcloud's letters, e.g. ``RGDNVW``."""
+
+    is_directory: bool
+    fileid: FileId
+    etag: Etag
+    size: int = 0
+    mtime_s: int = 0
+    permissions: str = "RGDNVWCK"
+    refusal: str = ""
+    """Why it cannot be mirrored; empty for all that can."""
+
+    def may(self, letter: str) -> bool:
+        return letter in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What both sides had when they last were the same. ``sha256`` is in hexadecimal, empty for a directory."""
+
+    local: Local
+    fileid: FileId
+    etag: Etag
+    sha256: str = ""
+
+    @property
+    def is_directory(self) -> bool:
+        return self.local.is_directory
+
+
+def parent(path: CloudPath) -> CloudPath:
+    return CloudPath(path.rpartition("/")[0])
+
+
+def ancestors(path: CloudPath) -> list[CloudPath]:
+    """The directories above, the outermost first; without the folder itself."""
+    parts = path.split("/")[:-1]
+    return [CloudPath("/".join(parts[:count])) for count in range(1, len(parts) + 1)]
+
+
+def is_below(path: CloudPath, directory: CloudPath) -> bool:
+    return not directory or path.startswith(directory + "/")
+
+
+def moved(path: CloudPath, source: CloudPath, target: CloudPath) -> CloudPath:
+    """Where ``path`` is after ``source`` became ``target``."""
+    if path == source or is_below(path, source):
+        return CloudPath(target + path[len(source) :])
+    return path

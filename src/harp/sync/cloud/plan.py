@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What to do so that disk and account become the same: a pure function of both and of where they last agreed.
+
+Three rules. A side that is as it was follows the one that changed. Where both changed, the account keeps the name and
+the disk's version is set aside under a conflict's name, from where it goes up as well. An edit beats a deletion, and a
+directory lives while anything below it lives. Every action carries the state it was planned from; who carries it out
+refuses it where that state is no more, and plans anew.
+"""
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote, ancestors, is_below, moved, parent
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRemote:
+    """Rename in the account, where nothing lies at ``target``."""
+
+    source: CloudPath
+    target: CloudPath
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
+class MoveLocal:
+    """Rename on the disk, where nothing lies at ``target``."""
+
+    source: CloudPath
+    target: CloudPath
+    local: Local
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRemote:
+    path: CloudPath
+
+
+@dataclass(frozen=True, slots=True)
+class MakeLocal:
+    path: CloudPath
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Put the disk's content there; ``over`` is what lies there, None for nothing."""
+
+    path: CloudPath
+    local: Local
+    over: Remote | None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Put the account's content here; ``over`` is what lies here, None for nothing."""
+
+    path: CloudPath
+    remote: Remote
+    over: Local | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Both have a version of their own: the same bytes are agreed, else the disk's is set aside and goes up as well."""
+
+    path: CloudPath
+    local: Local
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A file on the disk where the account has a directory, which keeps the name."""
+
+    path: CloudPath
+    local: Local
+
+
+@dataclass(frozen=True, slots=True)
+class SetAsideRemote:
+    """A file in the account where the disk has a directory, which keeps the name."""
+
+    path: CloudPath
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRemote:
+    path: CloudPath
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLocal:
+    path: CloudPath
+    local: Local
+
+
+@dataclass(frozen=True, slots=True)
+class Agree:
+    """Directories on both sides, or a state that is only to be noted."""
+
+    path: CloudPath
+    local: Local
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    path: CloudPath
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A change here that the account does not permit; the file stays as it is on both sides."""
+
+    path: CloudPath
+    why: str
+
+
+Action: TypeAlias = (
+    MoveRemote
+    | MoveLocal
+    | MakeRemote
+    | MakeLocal
+    | Upload
+    | Download
+    | Reconcile
+    | SetAside
+    | SetAsideRemote
+    | RemoveRemote
+    | RemoveLocal
+    | Agree
+    | Forget
+    | Refuse
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they are taken: moves, directories, files, and removals from the inside out."""
+
+    moves: tuple[MoveRemote | MoveLocal | MakeRemote | MakeLocal, ...]
+    makes: tuple[MakeRemote | MakeLocal, ...]
+    files: tuple[Action, ...]
+    removals: tuple[RemoveRemote | RemoveLocal, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.moves or self.makes or self.files or self.removals)
+
+
+def plan(
+    agreed: Mapping[CloudPath, Agreed], local: Mapping[CloudPath, Local], remote: Mapping[CloudPath, Remote]
+) -> Plan:
+    """The plan; it is empty where both sides are the same and agreed."""
+    board = _Board(dict(agreed), dict(local), dict(remote))
+    _find_local_moves(board)
+    _find_remote_moves(board)
+    if board.moves:
+        # What moved may have been changed as well: that is seen, and planned, once it lies where it belongs.
+        return Plan(tuple(board.moves), (), (), ())
+    return _planned(board)
+
+
+@dataclass(slots=True)
+class _Board:
+    """The three trees, as they will be once ``moves`` are done."""
+
+    agreed: dict[CloudPath, Agreed]
+    local: dict[CloudPath, Local]
+    remote: dict[CloudPath, Remote]
+    moves: "list[MoveRemote | MoveLocal | MakeRemote | MakeLocal]"
+
+    def __init__(
+        self, agreed: dict[CloudPath, Agreed], local: dict[CloudPath, Local], remote: dict[CloudPath, Remote]
+    ) -> None:
+        self.agreed, self.local, self.remote, self.moves = agreed, local, remote, []
+
+
+def _find_local_moves(board: _Board) -> None:
+    gone = {known.local.inode: path for path, known in board.agreed.items() if path not in board.local}
+    if not gone:
+        return
+    for target in sorted(board.local):
+        found = board.local[target]
+        source = gone.get(found.inode)
+        known = None if source is None or target in board.agreed else board.agreed.get(source)
+        if source is None or known is None or known.local != found or target in board.remote:
+            continue
+        there = board.remote.get(source)
+        if there is None or not _is_same(there, known) or not there.may("N") or not _has_parent(board.remote, target):
+            continue
+        if is_below(target, source):
+            continue
+        board.moves.append(MoveRemote(source, target, there))
+        _rewrite(board.agreed, source, target)
+        _rewrite(board.remote, source, target)
+        gone = {known.local.inode: path for path, known in board.agreed.items() if path not in board.local}
+
+
+def _find_remote_moves(board: _Board) -> None:
+    gone = {known.fileid: path for path, known in board.agreed.items() if path not in board.remote}
+    if not gone:
+        return
+    for target in sorted(board.remote):
+        found = board.remote[target]
+        source = gone.get(found.fileid)
+        known = None if source is None or target in board.agreed else board.agreed.get(source)
+        if source is None or known is None or known.is_directory != found.is_directory or target in board.local:
+            continue
+        here = board.local.get(source)
+        if here != known.local or not _has_parent(board.local, target) or is_below(target, source):
+            continue
+        board.moves.append(MoveLocal(source, target, known.local))
+        _rewrite(board.agreed, source, target)
+        _rewrite(board.local, source, target)
+        gone = {known.fileid: path for path, known in board.agreed.items() if path not in board.remote}
+
+
+def _has_parent(tree: Mapping[CloudPath, Local] | Mapping[CloudPath, Remote], path: CloudPath) -> bool:
+    above = parent(path)
+    return not above or (above in tree and tree[above].is_directory)
+
+
+def _rewrite(tree: MutableMapping[CloudPath, _T], source: CloudPath, target: CloudPath) -> None:
+    taken = [(path, tree[path]) for path in tree if path == source or is_below(path, source)]
+    for path, _ in taken:
+        del tree[path]
+    for path, value in taken:
+        tree[moved(path, source, target)] = value
+
+
+def _is_same(there: Remote, known: Agreed) -> bool:
+    if there.is_directory or known.is_directory:
+        return there.is_directory == known.is_directory
+    return there.etag == known.etag and there.fileid == known.fileid
+
+
+def _planned(board: _Board) -> Plan:
+    files: list[Action] = []
+    removals: list[RemoveRemote | RemoveLocal] = []
+    lives: set[CloudPath] = set()
+    directories: list[CloudPath] = []
+    for path in sorted(board.agreed.keys() | board.local.keys() | board.remote.keys()):
+        here, there, known = board.local.get(path), board.remote.get(path), board.agreed.get(path)
+        if _concerns_directory(here, there, known):
+            directories.append(path)
+            continue
+        action = _for_file(path, here, there, known, board)
+        if isinstance(action, RemoveLocal | RemoveRemote):
+            removals.append(action)
+            continue
+        if action is not None:
+            files.append(action)
+        if not isinstance(action, Forget):
+            lives.update(ancestors(path))
+    makes: list[MakeRemote | MakeLocal] = []
+    for path in reversed(directories):
+        _for_directory(path, board, lives, makes, files, removals)
+    clashes = [path for path in directories if _is_clash(board.local.get(path), board.remote.get(path))]
+    if clashes:
+        # What is to lie below waits until the name above is free: the next plan has it.
+        files = [one for one in files if not _is_below_any(one, clashes)]
+        makes = [one for one in makes if not _is_below_any(one, clashes)]
+    makes.sort(key=lambda action: action.path)
+    removals.sort(key=lambda action: (action.path.count("/"), action.path), reverse=True)
+    return Plan((), tuple(makes), tuple(files), tuple(removals))
+
+
+def _concerns_directory(here: Local | None, there: Remote | None, known: Agreed | None) -> bool:
+    if here is not None or there is not None:
+        return bool((here is not None and here.is_directory) or (there is not None and there.is_directory))
+    return known is not None and known.is_directory
+
+
+def _for_file(
+    path: CloudPath, here: Local | None, there: Remote | None, known: Agreed | None, board: _Board
+) -> Action | None:
+    if known is not None and known.is_directory:
+        known = None
+    is_here_as_was = known is not None and here == known.local
+    is_there_as_was = known is not None and there is not None and _is_same(there, known)
+    if here is None and there is None:
+        return Forget(path)
+    if there is None:
+        assert here is not None
+        return RemoveLocal(path, here) if is_here_as_was else _upload_new(path, here, board)
+    if here is None:
+        if not is_there_as_was:
+            return Download(path, there, None)
+        return RemoveRemote(path, there) if there.may("D") else Download(path, there, None)
+    if is_here_as_was:
+        return None if is_there_as_was else Download(path, there, here)
+    if is_there_as_was:
+        return Upload(path, here, there) if there.may("W") else Refuse(path, "this account may not change it")
+    return Reconcile(path, here, there)
+
+
+def _upload_new(path: CloudPath, here: Local, board: _Board) -> Action:
+    above = board.remote.get(parent(path))
+    if above is not None and not above.may("C"):
+        return Refuse(path, "this account may not add files to that folder")
+    return Upload(path, here, None)
+
+
+def _for_directory(
+    path: CloudPath,
+    board: _Board,
+    lives: set[CloudPath],
+    makes: list[MakeRemote | MakeLocal],
+    files: list[Action],
+    removals: list[RemoveRemote | RemoveLocal],
+) -> None:
+    """Decides one directory; those below it are decided already."""
+    here, there, known = board.local.get(path), board.remote.get(path), board.agreed.get(path)
+    if _clashes(path, here, there, known, lives, files, removals):
+        lives.update(ancestors(path))
+        return
+    was = known is not None and known.is_directory
+    both = here is not None and there is not None
+    is_kept = path in lives or both or (not was and (here is not None or there is not None))
+    if not is_kept and there is not None and not there.may("D"):
+        is_kept = True
+    if not is_kept:
+        if here is not None:
+            removals.append(RemoveLocal(path, here))
+        elif there is not None:
+            removals.append(RemoveRemote(path, there))
+        else:
+            files.append(Forget(path))
+        return
+    lives.update(ancestors(path))
+    if here is None:
+        makes.append(MakeLocal(path))
+    if there is None:
+        above = board.remote.get(parent(path))
+        if above is not None and not above.may("K"):
+            files.append(Refuse(path, "this account may not add folders to that folder"))
+        else:
+            makes.append(MakeRemote(path))
+    if here is not None and there is not None and (known is None or not was or _is_other(known, here, there)):
+        files.append(Agree(path, here, there))
+
+
+def _is_other(known: Agreed, here: Local, there: Remote) -> bool:
+    return known.local.inode != here.inode or known.fileid != there.fileid
+
+
+def _is_clash(here: Local | None, there: Remote | None) -> bool:
+    return here is not None and there is not None and here.is_directory != there.is_directory
+
+
+def _is_below_any(action: Action, directories: Iterable[CloudPath]) -> bool:
+    path = action.target if isinstance(action, MoveLocal | MoveRemote) else action.path
+    return any(is_below(path, directory) for directory in directories)
+
+
+def _clashes(
+    path: CloudPath,
+    here: Local | None,
+    there: Remote | None,
+    known: Agreed | None,
+    lives: set[CloudPath],
+    files: list[Action],
+    removals: list[RemoveRemote | RemoveLocal],
+) -> bool:
+    """A file on one side where the other has a directory: whichever way, the next round finds the name free."""
+    if here is None or there is None or not _is_clash(here, there):
+        return False
+    if there.is_directory:
+        is_as_was = known is not None and here == known.local
+        if is_as_was:
+            removals.append(RemoveLocal(path, here))
+        else:
+            files.append(SetAside(path, here))
+    elif known is not None and _is_same(there, known):
+        removals.append(RemoveRemote(path, there))
+    elif path in lives or known is None or not known.is_directory:
+        files.append(SetAsideRemote(path, there))
+    else:
+        removals.append(RemoveLocal(path, here))
+    return True
+
+
+# --- a server that went back in time ----------------------------------------------------------------------------------
+
+FEWEST_GONE_BACK = 3
+MOST_REMOVED = 0.3
+FEWEST_REMOVED = 20
+
+
+def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath, Remote]) -> str:
+    """Why the account looks as if Nextcloud had been brought back from a backup; empty if it does not.
+
+    A restored server has older versions of the files that were changed since, under the same numbers, and none of the
+    files that came since. One file that goes back is what a person does; several, and nothing newer, are a restore.
+    """
+    changed = [
+        (known, remote[path])
+        for path, known in agreed.items()
+        if path in remote and not known.is_directory and not _is_same(remote[path], known)
+    ]
+    back = sum(there.mtime_s < known.local.mtime_ns // 1_000_000_000 for known, there in changed)
+    if back >= FEWEST_GONE_BACK and back * 2 > len(changed):
+        return f"{back} files went back to older versions at once"
+    return ""
+
+
+def looks_emptied(agreed: Mapping[CloudPath, Agreed], removals: Iterable[Action]) -> str:
+    """Why so many deletions on this disk are asked about first; empty for a few."""
+    gone = sum(isinstance(one, RemoveLocal) and not one.local.is_directory for one in removals)
+    files = sum(not known.is_directory for known in agreed.values())
+    if gone >= FEWEST_REMOVED and gone > files * MOST_REMOVED:
+        return f"{gone} of {files} files are gone from the account at once"
+    return ""
+
+
+def conflict_name(path: CloudPath, when: str, digits: str) -> CloudPath:
+    """``stem (conflict 2026-11-23 041500Z 1a2b3c4d).ext``, as the folder itself names them."""
+    directory, slash, name = path.rpartition("/")
+    dot = name.rfind(".")
+    has_extension = dot > 0 and len(name) - dot <= 32
+    stem, extension = (name[:dot], name[dot:]) if has_extension else (name, "")
+    tag = f" (conflict {when} {digits[:8]}){extension}"
+    room = 250 - len(tag.encode())
+    while len(stem.encode()) > room:
+        stem = stem[:-1]
+    return CloudPath(directory + slash + stem + tag)
+
+
+def folder_marks(
+    walked: Mapping[CloudPath, Etag], unsettled: Iterable[CloudPath], agreed: Mapping[CloudPath, Agreed]
+) -> dict[CloudPath, Etag]:
+    """The folders whose etag may be kept, so that the next walk passes them by: all below them is agreed."""
+    dirty = {CloudPath("")} if (touched := set(unsettled)) else set()
+    for path in touched:
+        dirty.add(path)
+        dirty.update(ancestors(path))
+    return {path: etag for path, etag in walked.items() if path not in dirty and (not path or path in agreed)}
+
+
+def by_number(remote: Mapping[CloudPath, Remote]) -> dict[FileId, CloudPath]:
+    """Where each file number lies."""
+    return {found.fileid: path for path, found in remote.items()}

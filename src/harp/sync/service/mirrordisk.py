@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The folder's disk as its mirror sees it: what lies there, and changes that are made only to what was seen.
+
+Nothing is overwritten that was not looked at: a replacement is an exchange after which the old file is compared, and
+undone where somebody else wrote in between. What is removed goes to the folder's own trash.
+"""
+
+import hashlib
+import os
+import secrets
+import stat
+import time
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path as OsPath
+from typing import BinaryIO
+
+from harp.base.errors import FolderError, StaleError
+from harp.sync.cloud.nodes import CloudPath, Local
+from harp.sync.folder import names, rename
+from harp.sync.folder.fs import Directory, Root
+from harp.sync.folder.trash import Trash
+from harp.sync.model import Path
+
+_TEMPORARY = Path(b".harp/cloud")
+_BLOCK = 1 << 20
+Ignored = Callable[[Path, bool], bool]
+
+
+class MirrorDisk:
+    """One folder. Methods block; they raise :class:`StaleError` where the disk is not as expected, or FolderError."""
+
+    def __init__(self, path: OsPath, ignored: Ignored) -> None:
+        self._root = Root.open(str(path))
+        self._trash = Trash(self._root)
+        self._ignored = ignored
+        self.refused: dict[CloudPath, str] = {}
+        """What a scan left out, and why."""
+
+    def is_there(self) -> bool:
+        """Whether the folder is the one that is shared, and not an empty mount point."""
+        return self._root.marker_is_there()
+
+    def ignores(self, path: CloudPath, is_directory: bool) -> bool:
+        """Whether the folder's own rules leave it out, on both sides."""
+        return self._ignored(_raw(path), is_directory)
+
+    def scan(self) -> dict[CloudPath, Local]:
+        """Every file and directory that an account can hold."""
+        self._root.forget()
+        found: dict[CloudPath, Local] = {}
+        self.refused = {}
+        self._scan(Path(b""), found)
+        return found
+
+    def _scan(self, directory: Path, found: dict[CloudPath, Local]) -> None:
+        for name in sorted(self._root.names(directory) or ()):
+            path = Path(directory + b"/" + name) if directory else Path(name)
+            if names.refusal(path):
+                continue
+            state = self._root.lstat(path)
+            if state is None or self._ignored(path, stat.S_ISDIR(state.st_mode)):
+                continue
+            why = _refusal(name, state)
+            if why:
+                self.refused[CloudPath(path.decode("utf-8", "replace"))] = why
+                continue
+            found[CloudPath(path.decode())] = local_of(state)
+            if stat.S_ISDIR(state.st_mode):
+                self._scan(path, found)
+
+    def look(self, path: CloudPath) -> Local | None:
+        state = self._root.lstat(_raw(path))
+        return None if state is None else local_of(state)
+
+    def open(self, path: CloudPath, expected: Local) -> BinaryIO:
+        """The file, if it still is as expected."""
+        fd = self._root.open_regular(_raw(path))
+        if fd is None:
+            raise StaleError(f"{path} is gone from the disk")
+        source = os.fdopen(fd, "rb")
+        if local_of(os.fstat(fd)) != expected:
+            source.close()
+            raise StaleError(f"{path} changed on the disk")
+        return source
+
+    def sha256(self, path: CloudPath, expected: Local) -> str:
+        digest = hashlib.sha256()
+        with self.open(path, expected) as source:
+            while block := source.read(_BLOCK):
+                digest.update(block)
+            if local_of(os.fstat(source.fileno())) != expected:
+                raise StaleError(f"{path} changed while it was read")
+        return digest.hexdigest()
+
+    def temporary(self) -> tuple[bytes, BinaryIO]:
+        """A new file on the same disk, and its name."""
+        holder = self._root.make_private(_TEMPORARY)
+        name = secrets.token_hex(12).encode()
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=holder.fd)
+        return name, os.fdopen(fd, "wb")
+
+    def drop(self, name: bytes) -> None:
+        holder = self._root.make_private(_TEMPORARY)
+        try:
+            os.unlink(name, dir_fd=holder.fd)
+        except FileNotFoundError:
+            return
+
+    def place(self, temporary: bytes, path: CloudPath, mtime_s: int, over: Local | None) -> Local:
+        """Puts a finished temporary file at ``path``, over exactly ``over``."""
+        holder = self._root.make_private(_TEMPORARY)
+        if mtime_s > 0:
+            os.utime(temporary, (mtime_s, mtime_s), dir_fd=holder.fd, follow_symlinks=False)
+        target, name = self._holder(path)
+        try:
+            if over is None:
+                rename.to_free_name(holder, temporary, target, name)
+            else:
+                self._replace(holder, temporary, target, name, path, over)
+        except (FileExistsError, FileNotFoundError) as error:
+            raise StaleError(f"{path} changed on the disk") from error
+        except OSError as error:
+            raise FolderError(f"{path} cannot be written: {error.strerror}", hint="see the disk") from error
+        return local_of(os.stat(name, dir_fd=target.fd, follow_symlinks=False))
+
+    def _replace(
+        self, holder: Directory, temporary: bytes, target: Directory, name: bytes, path: CloudPath, over: Local
+    ) -> None:
+        before = os.stat(name, dir_fd=target.fd, follow_symlinks=False)
+        if local_of(before) != over:
+            raise StaleError(f"{path} changed on the disk")
+        os.chmod(temporary, stat.S_IMODE(before.st_mode), dir_fd=holder.fd)
+        rename.exchange(holder, temporary, target, name)
+        if local_of(os.stat(temporary, dir_fd=holder.fd, follow_symlinks=False)) != over:
+            rename.exchange(holder, temporary, target, name)
+            raise StaleError(f"{path} changed on the disk")
+        self._trash.take(holder, temporary, _raw(path), (), now=time.time())
+
+    def make_directory(self, path: CloudPath) -> Local:
+        target, name = self._holder(path)
+        try:
+            os.mkdir(name, 0o777, dir_fd=target.fd)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise FolderError(f"{path} cannot be made: {error.strerror}", hint="see the disk") from error
+        found = self.look(path)
+        if found is None or not found.is_directory:
+            raise StaleError(f"{path} is no directory on the disk")
+        return found
+
+    def move(self, source: CloudPath, target: CloudPath, expected: Local) -> None:
+        """Renames exactly what was expected, to where nothing lies."""
+        if self.look(source) != expected:
+            raise StaleError(f"{source} changed on the disk")
+        old, name = self._holder(source)
+        new, other = self._holder(target)
+        try:
+            rename.to_free_name(old, name, new, other)
+        except (FileExistsError, FileNotFoundError) as error:
+            raise StaleError(f"{target} is taken on the disk") from error
+        except OSError as error:
+            raise FolderError(f"{source} cannot be renamed: {error.strerror}", hint="see the disk") from error
+        self._root.forget()
+
+    def remove(self, path: CloudPath, expected: Local) -> None:
+        """To the trash; a directory only where nothing lies in it."""
+        holder, name = self._holder(path)
+        found = self.look(path)
+        try:
+            if found is None:
+                return
+            if expected.is_directory and found.is_directory:
+                os.rmdir(name, dir_fd=holder.fd)
+                self._root.forget()
+                return
+            if found != expected:
+                raise StaleError(f"{path} changed on the disk")
+            self._trash.take(holder, name, _raw(path), (), now=time.time())
+        except OSError as error:
+            raise StaleError(f"{path} is not empty, or not as it was") from error
+
+    def _holder(self, path: CloudPath) -> tuple[Directory, bytes]:
+        above, _, name = _raw(path).rpartition(b"/")
+        try:
+            return self._root.directory(Path(above)), name
+        except (OSError, FolderError) as error:
+            raise StaleError(f"the directory of {path} is gone") from error
+
+
+def local_of(state: os.stat_result) -> Local:
+    """Of a directory only which one it is: its time changes with what is in it."""
+    if stat.S_ISDIR(state.st_mode):
+        return Local(True, state.st_ino)
+    return Local(False, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def _raw(path: CloudPath) -> Path:
+    return Path(path.encode())
+
+
+def _refusal(name: bytes, state: os.stat_result) -> str:
+    if not (stat.S_ISDIR(state.st_mode) or stat.S_ISREG(state.st_mode)):
+        return "neither file nor directory: Nextcloud has no such things"
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return "its name is not UTF-8, which Nextcloud needs"
+    if unicodedata.normalize("NFC", text) != text:
+        return "its name is not in Unicode's normal form C: Nextcloud would rename it"
+    if any(ord(character) < 32 for character in text) or "\\" in text:
+        return "its name has a character that Nextcloud forbids"
+    return ""

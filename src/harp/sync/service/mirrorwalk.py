@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What lies in an account: listings of those folders whose etag changed, and for the others what was agreed."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harp.base.errors import CloudError, RemoteProtocolError, StaleError
+from harp.sync.cloud.multistatus import Found
+from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, Remote, is_below
+from harp.sync.folder import names
+from harp.sync.model import Path
+
+TOP = CloudPath("")
+READERS = 4
+
+
+class Lister(Protocol):
+    async def listing(self, path: CloudPath, depth: int) -> list[Found]: ...
+
+
+@dataclass(slots=True)
+class Walked:
+    """The whole account as it was found."""
+
+    root_id: str = ""
+    fingerprint: str = ""
+    found: dict[CloudPath, Remote] = field(default_factory=dict)
+    folders: dict[CloudPath, Etag] = field(default_factory=dict)
+    """The etag of each folder, the top included, from before it was listed."""
+    refused: dict[CloudPath, str] = field(default_factory=dict)
+
+
+class Walk:
+    """One walk. ``marks`` are folders below which all was agreed when they had that etag."""
+
+    def __init__(self, lister: Lister, agreed: Mapping[CloudPath, Agreed], marks: Mapping[CloudPath, Etag]) -> None:
+        self._lister = lister
+        self._agreed = agreed
+        self._marks = marks
+        self._slots = asyncio.Semaphore(READERS)
+        self._walked = Walked()
+
+    async def walk(self) -> Walked:
+        """Raises :class:`CloudError`, also where the folder itself is gone."""
+        try:
+            top, *below = await self._listed(TOP)
+        except StaleError as error:
+            raise CloudError(
+                "the folder is not in the account any more", hint="was it renamed, or no longer shared with you?"
+            ) from error
+        self._walked.root_id, self._walked.fingerprint = top.whole_id, top.fingerprint
+        self._walked.folders[TOP] = top.remote.etag
+        if self._marks.get(TOP) == top.remote.etag:
+            self._take_agreed(TOP)
+        else:
+            try:
+                await self._take(below)
+            except ExceptionGroup as errors:
+                raise _first(errors) from errors
+        return self._walked
+
+    async def _listed(self, path: CloudPath) -> list[Found]:
+        async with self._slots:
+            found = await self._lister.listing(path, 1)
+        # The folder itself comes first, whatever order a server has.
+        return sorted(found, key=lambda one: one.path != path)
+
+    async def _take(self, listed: list[Found]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for one in listed:
+                why = one.remote.refusal or _refusal(one.path)
+                if why:
+                    self._walked.refused[one.path] = why
+                    continue
+                self._walked.found[one.path] = one.remote
+                if one.remote.is_directory:
+                    self._walked.folders[one.path] = one.remote.etag
+                    if self._marks.get(one.path) == one.remote.etag:
+                        self._take_agreed(one.path)
+                    else:
+                        group.create_task(self._descend(one.path))
+
+    async def _descend(self, path: CloudPath) -> None:
+        try:
+            _, *below = await self._listed(path)
+        except StaleError:
+            # It went while we walked; its parent's etag says so to the next walk.
+            return
+        await self._take(below)
+
+    def _take_agreed(self, path: CloudPath) -> None:
+        for inside, one in self._agreed.items():
+            if is_below(inside, path) and inside != path:
+                self._walked.found[inside] = Remote(
+                    one.is_directory,
+                    one.fileid,
+                    one.etag,
+                    one.local.size,
+                    one.local.mtime_ns // 1_000_000_000,
+                )
+                if one.is_directory and inside in self._marks:
+                    self._walked.folders[inside] = self._marks[inside]
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """One error of the many that the folders below one another raised together."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+def _refusal(path: CloudPath) -> str:
+    try:
+        names.check(Path(path.encode()))
+    except RemoteProtocolError as error:
+        return f"{error.message.replace('a peer named', 'it has')}"
+    return ""

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Where a folder and the account that it mirrors last agreed: one SQLite file a mirror, one transaction a change."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from harp.sync.store.database import Database
+
+
+class Row(NamedTuple):
+    """One path. The first four are this disk's, then the account's."""
+
+    is_directory: bool
+    inode: int
+    size: int
+    mtime_ns: int
+    fileid: str
+    etag: str
+    sha256: str
+
+
+class Agreements:
+    """For any thread. Raises :class:`StoreError` as :class:`Database` does."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._db = Database(path, "agreements")
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def rows(self) -> dict[str, Row]:
+        with self._lock:
+            found = self._db.execute(
+                "SELECT path, is_directory, inode, size, mtime_ns, fileid, etag, sha256 FROM agreed"
+            ).fetchall()
+        return {row[0]: Row(bool(row[1]), *row[2:]) for row in found}
+
+    def marks(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._db.execute("SELECT path, etag FROM mark").fetchall())
+
+    def note(self, changed: Mapping[str, Row | None]) -> None:
+        """Keeps what was agreed; None forgets a path."""
+        gone = [(path,) for path, row in changed.items() if row is None]
+        kept = [(path, *row) for path, row in changed.items() if row is not None]
+        with self._lock, self._db.transaction():
+            self._db.executemany("DELETE FROM agreed WHERE path = ?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", kept)
+
+    def mark(self, marks: Mapping[str, str]) -> None:
+        """Takes the place of all marks."""
+        with self._lock, self._db.transaction():
+            self._db.execute("DELETE FROM mark")
+            self._db.executemany("INSERT INTO mark VALUES (?, ?)", marks.items())
+
+    def fact(self, name: str) -> str:
+        """Empty where there is none."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    def set_facts(self, facts: Iterable[tuple[str, str]]) -> None:
+        with self._lock, self._db.transaction():
+            self._db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", list(facts))
+
+    def clear(self) -> None:
+        """Forgets all but the facts: what comes next is put together by content, and nothing is removed."""
+        with self._lock, self._db.transaction():
+            self._db.execute("DELETE FROM agreed")
+            self._db.execute("DELETE FROM mark")

@@ -1,0 +1,26 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+-- Where a folder and the account that it mirrors last agreed. Version 1.
+
+-- One row a path. `inode`, `size` and `mtime_ns` are this disk's, `fileid` and `etag` the account's.
+CREATE TABLE agreed (
+    path         TEXT PRIMARY KEY,
+    is_directory INTEGER NOT NULL,
+    inode        INTEGER NOT NULL,
+    size         INTEGER NOT NULL,
+    mtime_ns     INTEGER NOT NULL,
+    fileid       TEXT NOT NULL,
+    etag         TEXT NOT NULL,
+    sha256       TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Folders of the account below which all was agreed when they had this etag: a walk passes them by.
+CREATE TABLE mark (
+    path TEXT PRIMARY KEY,
+    etag TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- The server's fingerprint and the like.
+CREATE TABLE fact (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A folder and an account, over real HTTP on loopback: both directions, and somebody else who writes in between.
+
+Holds harp.sync.service.mirror, mirrordisk and mirrorwalk, harp.sync.cloud.dav and harp.sync.store.agreements.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+
+from harp.base.errors import CloudError, FolderError
+from harp.sync.cloud.dav import BusyError, Dav, Login, user_id
+from harp.sync.folder.fs import Root
+from harp.sync.service import mirrordisk, mirrorwalk
+from harp.sync.service.mirror import Mirror
+from harp.sync.store.agreements import Agreements
+from tests.fakes.webdav import PASSWORD, Account
+
+
+class Desk:
+    """The folder, the account and the mirror between them."""
+
+    def __init__(self, place: Path, account: Account, dav: Dav) -> None:
+        self.place = place
+        self.account = account
+        self.folder = place / "folder"
+        self.dav = dav
+        (self.folder / ".harp").mkdir(parents=True)
+        self.disk = mirrordisk.MirrorDisk(self.folder, lambda path, is_directory: False)
+        self.store = Agreements(place / "agreements.db")
+        self.mirror = Mirror(dav, self.disk, self.store)
+
+    def here(self) -> dict[str, bytes]:
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in files
+            if path.relative_to(self.folder).parts[0] != ".harp"
+        }
+
+    def there(self) -> dict[str, bytes]:
+        return {path: content for path, (content, _) in self.account.files.items()}
+
+    def again(self) -> None:
+        """As after a restart of the daemon."""
+        self.store.close()
+        self.store = Agreements(self.place / "agreements.db")
+        self.mirror = Mirror(self.dav, self.disk, self.store)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(Root, "marker_is_there", lambda self: (tmp_path / "folder" / ".harp").is_dir())
+    account = Account()
+    async with TestServer(account.application()) as server, aiohttp.ClientSession() as session:
+        login = Login(str(server.make_url("")).rstrip("/"), "alice", PASSWORD)
+        made = Desk(tmp_path, account, Dav(session, login, await user_id(session, login), ""))
+        yield made
+        made.store.close()
+
+
+async def test_each_side_gets_what_the_other_has(desk: Desk) -> None:
+    (desk.folder / "down").mkdir()
+    (desk.folder / "down" / "a.txt").write_bytes(b"from the disk")
+    desk.account.write("up/b.txt", b"from the account", 1_600_000_000)
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"down/a.txt": b"from the disk", "up/b.txt": b"from the account"}
+    assert (desk.folder / "up" / "b.txt").stat().st_mtime == 1_600_000_000
+    assert await desk.mirror.settle() == 0
+
+
+async def test_a_settled_account_is_asked_once_and_survives_a_restart(desk: Desk) -> None:
+    desk.account.write("a/b/c/d.txt", b"deep")
+    await desk.mirror.settle()
+    await desk.mirror.settle()
+    desk.again()
+    desk.account.log.clear()
+    assert await desk.mirror.settle() == 0
+    assert desk.account.log == ["PROPFIND "]
+
+
+async def test_edits_renames_and_deletions_go_both_ways_without_content_where_none_changed(desk: Desk) -> None:
+    desk.account.write("d/x", b"one")
+    desk.account.write("d/y", b"two")
+    await desk.mirror.settle()
+    os.rename(desk.folder / "d", desk.folder / "e")
+    desk.account.log.clear()
+    await desk.mirror.settle()
+    assert "MOVE d" in desk.account.log
+    assert not any(line.startswith(("PUT", "GET")) for line in desk.account.log)
+    desk.account.move("e/x", "e/z")
+    desk.account.remove("e/y")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"e/z": b"one"}
+    (desk.folder / "e" / "z").unlink()
+    (desk.folder / "e").rmdir()
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {}
+    assert desk.account.folders == {""}
+
+
+async def test_both_edit_and_both_versions_survive_on_both_sides(desk: Desk) -> None:
+    desk.account.write("note.txt", b"base")
+    await desk.mirror.settle()
+    (desk.folder / "note.txt").write_bytes(b"by the device")
+    desk.account.write("note.txt", b"in the browser")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert desk.here()["note.txt"] == b"in the browser"
+    assert sorted(desk.here().values()) == [b"by the device", b"in the browser"]
+    assert any(name.startswith("note (conflict ") and name.endswith(".txt") for name in desk.here())
+
+
+async def test_who_writes_between_the_plan_and_the_write_is_not_overwritten(desk: Desk) -> None:
+    desk.account.write("note.txt", b"base")
+    await desk.mirror.settle()
+    (desk.folder / "note.txt").write_bytes(b"by the device")
+
+    def meddle(method: str, path: str) -> None:
+        desk.account.meddles = lambda method, path: None
+        desk.account.write("note.txt", b"a moment earlier")
+
+    desk.account.meddles = meddle
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert sorted(desk.here().values()) == [b"a moment earlier", b"by the device"]
+
+
+async def test_small_files_in_a_new_folder_go_in_one_request_and_none_elsewhere(desk: Desk) -> None:
+    desk.account.make("old")
+    await desk.mirror.settle()
+    (desk.folder / "new").mkdir()
+    for number in range(20):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+        (desk.folder / "old" / f"{number}").write_bytes(b"%d" % number)
+    desk.account.log.clear()
+    await desk.mirror.settle()
+    assert "BULK 20" in desk.account.log
+    assert sum(line.startswith("PUT old/") for line in desk.account.log) == 20
+    assert desk.here() == desk.there()
+    assert await desk.mirror.settle() == 0
+
+
+async def test_a_server_that_went_back_in_time_is_asked_about_and_newer_files_stay(desk: Desk) -> None:
+    for number in range(5):
+        desk.account.write(f"{number}", b"new", 1_700_000_000)
+    await desk.mirror.settle()
+    for number in range(5):
+        desk.account.write(f"{number}", b"old", 1_600_000_000)
+    await desk.mirror.settle()
+    assert "went back to older versions" in desk.mirror.question
+    assert set(desk.here().values()) == {b"new"}
+    await desk.mirror.answer("merge", now=datetime.now(UTC))
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert sorted(desk.here().values()) == [b"new"] * 5 + [b"old"] * 5
+
+
+async def test_an_emptied_account_does_not_empty_the_disk_unasked(desk: Desk) -> None:
+    for number in range(30):
+        desk.account.write(f"{number}", b"x")
+    await desk.mirror.settle()
+    for number in range(30):
+        desk.account.remove(f"{number}")
+    await desk.mirror.settle()
+    assert desk.mirror.question == "30 of 30 files are gone from the account at once"
+    assert len(desk.here()) == 30
+    await desk.mirror.answer("follow", now=datetime.now(UTC))
+    await desk.mirror.settle()
+    assert desk.here() == {}
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, BusyError), (401, CloudError), (500, CloudError)])
+async def test_bad_weather_changes_nothing(desk: Desk, status: int, kind: type[CloudError]) -> None:
+    desk.account.write("a", b"x")
+    await desk.mirror.settle()
+    desk.account.fails = status
+    with pytest.raises(kind):
+        await desk.mirror.settle()
+    assert desk.here() == {"a": b"x"}
+    desk.account.fails = 0
+    assert await desk.mirror.settle() == 0
+
+
+async def test_a_disk_that_is_not_mounted_is_no_deletion(desk: Desk) -> None:
+    desk.account.write("a", b"x")
+    await desk.mirror.settle()
+    os.rename(desk.folder / ".harp", desk.place / "elsewhere")
+    (desk.folder / "a").unlink()
+    with pytest.raises(FolderError):
+        await desk.mirror.settle()
+    assert desk.there() == {"a": b"x"}
+
+
+async def test_what_an_account_cannot_hold_is_said_file_by_file(desk: Desk) -> None:
+    (desk.folder / "link").symlink_to("elsewhere")
+    (desk.folder / "back\\slash").write_bytes(b"x")
+    (desk.folder / "fine").write_bytes(b"x")
+    await desk.mirror.settle()
+    assert desk.there() == {"fine": b"x"}
+    assert set(desk.mirror.problems) == {"link", "back\\slash"}
+
+
+def test_the_walk_begins_at_the_top() -> None:
+    assert mirrorwalk.TOP == ""
