@@ -6,8 +6,8 @@ from typing import Final
 MAX_BUCKET_BYTES: Final = 64 * 1024
 RECORD_BYTES: Final = 16 * 1024
 """The most that is sent at once on a line with a limit: one full TLS record."""
-BUCKET_S: Final = 0.01
-"""A bucket holds what passes in this time, and so does a record: any second has at most 2 % above the limit."""
+BUCKET_S: Final = 0.005
+"""A bucket holds what passes in this time, and so does a record: any second has at most 1 % above the limit."""
 SEGMENT_BYTES: Final = 1448
 """What one packet carries on Ethernet: 1500 bytes without the headers of IPv4 and TCP, with timestamps."""
 HEADER_BYTES: Final = 66
