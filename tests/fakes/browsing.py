@@ -109,3 +109,7 @@ class FakeBrowsing:
         return browsing.ConsoleLink(
             address="http://127.0.0.1:8785/", link="http://127.0.0.1:8785/in/once", expires_at=2.0
         )
+
+    async def console_guest(self: "FakeDaemon", guest: browsing.GuestAsked) -> browsing.GuestPass:
+        self._called("console_guest", guest)
+        return browsing.GuestPass(until=600.0)

@@ -14,9 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from harp.base.errors import CorruptStore, FolderError, LinkError, TrustError
+from harp.base.errors import CorruptStore, FolderError, LinkError, TrustError, UsageError
 from harp.base.runtime import Tasks
-from harp.bridge import api
+from harp.bridge import api, browsing
+from harp.bridge import caller as callers
 from harp.bridge.caller import Caller, LocalUser, NextcloudUser, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import path_fields
@@ -27,6 +28,7 @@ from tests.fakes.daemon import BOB, ENTRY, HOSTILE_NAME, NOTES, PHOTOS, FakeDaem
 Client = TestClient[web.Request, web.Application]
 OWNER = LocalUser(1000)
 CAROL = NextcloudUser("carol", frozenset({PHOTOS}))
+GUEST: dict[str, object] = {"user": "carol", "is_admin": False, "folders": [PHOTOS], "entry": "/enter"}
 
 
 def as_daemon(fake: FakeDaemon) -> Daemon:
@@ -278,7 +280,7 @@ async def test_a_nextcloud_user_works_with_a_folder_and_manages_none(house: Hous
             path = route.path.format(
                 folder="Photos", held="h1", device=BOB, key="listen", client="10.0.0.9", container="nc_app_x"
             )
-            body = {"path": "/x", "ticket": "harp1", "value": "x"}
+            body = {"path": "/x", "ticket": "harp1", "value": "x", **GUEST}
             status, answer = await house.ask(route.method, path, None if route.method == "GET" else body)
             assert (status, answer["error"]) == (403, "TrustError"), route.path
     assert house.daemon.calls == [("rescan", PHOTOS)]
@@ -307,6 +309,26 @@ async def test_a_caller_who_is_nobody_is_refused(house: House) -> None:
         async with TestClient(TestServer(app)) as client, client.get("/v1/device") as response:
             assert response.status == 403
     assert house.daemon.calls == []
+
+
+async def test_a_nextcloud_user_does_not_learn_where_a_folder_lies(house: House) -> None:
+    for path in ("/v1/status", "/v1/folders"):
+        house.caller = OWNER
+        told = (await house.ask("GET", path))[1]["folders"]
+        assert isinstance(told, list)
+        assert all(folder["location"] for folder in told)
+        house.caller = CAROL
+        told = (await house.ask("GET", path))[1]["folders"]
+        assert isinstance(told, list)
+        assert [(folder["id"], folder["location"]) for folder in told] == [(PHOTOS, "")]
+
+
+def test_who_may_do_everything_may_ask_for_one_who_may_not() -> None:
+    assert callers.of_request(1000, None) == OWNER
+    assert callers.of_request(1000, json.dumps({"name": "carol", "folders": [PHOTOS]})) == CAROL
+    for wrong in ("", "carol", "{}", '{"name": "carol"}', '{"name": "carol", "folders": 1}'):
+        with pytest.raises(UsageError, match="Harp-For"):
+            callers.of_request(1000, wrong)
 
 
 def test_what_callers_may() -> None:
@@ -353,6 +375,10 @@ CALLS: dict[str, tuple[object, ...]] = {
     "get_proxy_containers_container_log": ("container_log", "nc_app_x", 200),
     "post_proxy_bans_client_lift": ("lift", "10.0.0.9"),
     "post_console": ("console_link",),
+    "post_console_guests": (
+        "console_guest",
+        browsing.GuestAsked(user="carol", is_admin=False, folders=[PHOTOS], entry="/enter"),
+    ),
     "get_config": ("config_get",),
     "get_config_key": ("config_get",),
     "put_config_key": ("config_set", "guard_files", "9"),
@@ -371,7 +397,9 @@ async def test_every_route_makes_its_call(house: House, route: Route) -> None:
     path = route.path.format(
         folder="Photos", held="h1", device=BOB, key="guard_files", client="10.0.0.9", container="nc_app_x"
     )
-    body = {"path": "/nowhere/x", "ticket": "harp1x", "entry": "e1", "keep": "both", "value": "9"}
+    body = {"path": "/nowhere/x", "ticket": "harp1x", "keep": "both", "value": "9", **GUEST}
+    if not path.startswith("/v1/console"):
+        body["entry"] = "e1"
     data = None if route.method == "GET" else json.dumps(body).encode()
     async with house.client.request(route.method, path, data=data) as response:
         answer = await response.read()

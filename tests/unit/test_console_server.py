@@ -21,6 +21,7 @@ from harp.base.config import Address
 from harp.base.errors import ConfigError, FolderError
 from harp.base.runtime import Tasks
 from harp.console import pages, password, sessions
+from harp.console.checks import Checks
 from harp.console.server import Console, ConsoleSettings
 from tests.fakes.control import served
 from tests.fakes.daemon import BOB, ENTRY, PHOTOS, FakeDaemon
@@ -74,7 +75,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[FakeDaemon]:
 
 async def opened(home: Path, settings: ConsoleSettings) -> AsyncIterator[Browser]:
     async with Tasks("test") as tasks:
-        console = Console(home, settings, tasks=tasks)
+        console = Console(home, settings, Checks(tasks))
         await console.start()
         jar = aiohttp.CookieJar(unsafe=True)
         try:
@@ -236,20 +237,20 @@ async def test_beyond_this_machine_it_demands_tls_and_a_password(tmp_path: Path)
             (ConsoleSettings(LOCAL, url="https://nas.example/harp"), "without a password"),
         ):
             with pytest.raises(ConfigError, match=lacks):
-                await Console(tmp_path, settings, tasks=tasks).start()
+                await Console(tmp_path, settings, Checks(tasks)).start()
         password.store(tmp_path, "correct horse battery")
         with pytest.raises(ConfigError, match="cannot be used"):
-            await Console(tmp_path, ConsoleSettings(LOCAL, certificate=str(tmp_path / "x.pem")), tasks=tasks).start()
+            await Console(tmp_path, ConsoleSettings(LOCAL, certificate=str(tmp_path / "x.pem")), Checks(tasks)).start()
 
 
 async def test_a_port_that_is_taken_is_an_error_unless_nobody_asked_for_it(tmp_path: Path) -> None:
     async with Tasks("test") as tasks:
-        first = Console(tmp_path, ConsoleSettings(LOCAL), tasks=tasks)
+        first = Console(tmp_path, ConsoleSettings(LOCAL), Checks(tasks))
         await first.start()
         taken = Address("127.0.0.1", URL(first.address).port or 0)
         with pytest.raises(ConfigError, match="in use"):
-            await Console(tmp_path, ConsoleSettings(taken), tasks=tasks).start()
-        second = Console(tmp_path, ConsoleSettings(taken, may_move=True), tasks=tasks)
+            await Console(tmp_path, ConsoleSettings(taken), Checks(tasks)).start()
+        second = Console(tmp_path, ConsoleSettings(taken, may_move=True), Checks(tasks))
         await second.start()
         assert first.address != second.address
         await second.close()

@@ -119,6 +119,8 @@ def test_names_are_text_on_a_page(name: str) -> None:
             "notes": [],
             "now": 0.0,
             "is_in": False,
+            "may_all": False,
+            "nextcloud": "",
             "back": "/",
             "here": "",
             "message": f"<script>{name}</script>",

@@ -23,8 +23,9 @@ from harp.base.errors import (
     UsageError,
 )
 from harp.base.runtime import Tasks
+from harp.bridge import caller as callers
 from harp.bridge import doorway, model, openapi
-from harp.bridge.caller import Caller, LocalUser, Verb
+from harp.bridge.caller import Caller, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import printable
 from harp.bridge.route import Answer, Answering, Lines, Route, Streaming
@@ -106,7 +107,7 @@ def local_user(request: web.Request) -> Caller:
     uid = doorway.peer_uid(transport.get_extra_info("socket"))
     if uid not in (0, os.geteuid()):
         raise TrustError("this daemon answers only to its own user", hint="run the command as that user")
-    return LocalUser(uid)
+    return callers.of_request(uid, request.headers.get(callers.ON_BEHALF))
 
 
 def _handler(route: Route, daemon: Daemon, tasks: Tasks, identify: Identify) -> _Handler:

@@ -168,4 +168,13 @@ ROUTES: tuple[Route, ...] = (
         "Make a link that lets one browser into the console, once",
         Answer(perform=lambda daemon, _, __: daemon.console_link()),
     ),
+    Route(
+        "POST",
+        "/v1/console/guests",
+        browsing.GuestAsked,
+        browsing.GuestPass,
+        Verb.MANAGE,
+        "Let a person of the Nextcloud into the console, for a while; for harpbridge",
+        Answer(perform=lambda daemon, _, asked: daemon.console_guest(asked)),
+    ),
 )

@@ -149,6 +149,25 @@ class ConsoleLink(Noun, frozen=True, kw_only=True):
     expires_at: float
 
 
+class GuestAsked(Noun, frozen=True, kw_only=True):
+    """What a Nextcloud says of a person who opens the console in it. ``user`` is their id, as its proxy sends it.
+
+    ``folders`` are ids, of those that are this person's; an administrator sees all. ``entry`` is the path of the
+    Nextcloud that says this again when it is asked for, with ``?to=`` and a path of the console.
+    """
+
+    user: str
+    is_admin: bool
+    folders: list[str]
+    entry: str
+
+
+class GuestPass(Noun, frozen=True, kw_only=True):
+    """Until when it is believed, in seconds since 1970."""
+
+    until: float
+
+
 class Browsing(Protocol):
     """What the running daemon answers about all this; see :class:`harp.bridge.daemonport.Daemon`."""
 
@@ -176,4 +195,8 @@ class Browsing(Protocol):
 
     async def console_link(self) -> ConsoleLink:
         """A new one-time link. Raises :class:`harp.base.errors.UsageError` where the console is turned off."""
+        ...
+
+    async def console_guest(self, guest: GuestAsked) -> GuestPass:
+        """Let a person of the Nextcloud in. Raises :class:`harp.base.errors.UsageError` where this is no app of it."""
         ...

@@ -4,6 +4,14 @@
 from dataclasses import dataclass
 from enum import Enum
 
+import msgspec
+
+from harp.base.errors import UsageError
+
+ON_BEHALF = "Harp-For"
+"""The header by which someone who may do everything asks for a Nextcloud user, and then may do only what that one may:
+``{"name": …, "folders": [ids]}`` in JSON."""
+
 
 class Verb(Enum):
     """What a route does to a folder, or to the device where no folder is named."""
@@ -43,3 +51,13 @@ class NextcloudUser:
 
 
 Caller = LocalUser | NextcloudUser
+
+
+def of_request(uid: int, on_behalf: str | None) -> Caller:
+    """Who asks, by the system's word and :data:`ON_BEHALF`. Raises :class:`UsageError`."""
+    if on_behalf is None:
+        return LocalUser(uid)
+    try:
+        return msgspec.json.decode(on_behalf, type=NextcloudUser)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{ON_BEHALF} is not understood", hint="see docs/reference/api.md") from error

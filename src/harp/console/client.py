@@ -2,7 +2,8 @@
 """The daemon as the console sees it: ``/v1`` on the home's Unix socket, answers as JSON objects."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,8 +33,16 @@ class Refused(Exception):
 class Client:
     """On one event loop; every method raises :class:`Refused`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, on_behalf: Mapping[str, object] | None = None) -> None:
+        self._home = home
         self._socket = home / SOCKET_NAME
+        self._headers = {"Content-Type": "application/json"}
+        if on_behalf is not None:
+            self._headers["Harp-For"] = json.dumps(on_behalf)
+
+    def on_behalf(self, name: str, folders: Iterable[str]) -> "Client":
+        """One that may do only what a user of a Nextcloud may who has these folders (docs/reference/api.md)."""
+        return Client(self._home, {"name": name, "folders": sorted(folders)})
 
     async def get(self, path: str, /, **query: str | int) -> Json:
         """What ``GET /v1/<path>`` answers; make ``path`` with :func:`at`."""
@@ -83,7 +92,7 @@ class Client:
                         f"http://localhost{path}",
                         params=query,
                         data=None if body is None else msgspec.json.encode(body),
-                        headers={"Content-Type": "application/json"},
+                        headers=self._headers,
                     ) as response,
                 ):
                     if response.status >= 300:

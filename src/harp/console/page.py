@@ -34,12 +34,24 @@ class Memory:
     """The last one; its ticket is a secret."""
 
 
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who is in. ``token`` is a secret that stands for this one, ``client`` asks what this one may ask.
+
+    ``may_all`` is the daemon's owner, or an administrator of the Nextcloud; others see their folders.
+    ``back`` leads to the Nextcloud from which they came; empty for who did not.
+    """
+
+    token: str = field(repr=False)
+    client: Client
+    may_all: bool = True
+    back: str = ""
+
+
 class House(Protocol):
     """What a page may want of the console itself."""
 
-    client: Client
-
-    def start_verify(self, folder: str) -> None:
+    def start_verify(self, client: Client, folder: str) -> None:
         """Begins to check a folder, unless that is under way."""
         ...
 
@@ -50,20 +62,27 @@ class House(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One request. ``base`` is what every address begins with; ``token`` is the session's, a secret."""
+    """One request. ``base`` is what every address begins with, ``path`` what follows it in this request's."""
 
     request: web.Request
     house: House
     words: Words
     base: str
+    path: str
     memory: Memory
-    token: str
+    visitor: Visitor | None
     form: MultiMapping[Any]
     now: float = field(default_factory=time.time)
 
     @property
     def client(self) -> Client:
-        return self.house.client
+        """For pages behind the door only."""
+        assert self.visitor is not None
+        return self.visitor.client
+
+    @property
+    def may_all(self) -> bool:
+        return self.visitor is not None and self.visitor.may_all
 
     @property
     def folder(self) -> str:
@@ -91,11 +110,13 @@ class Page:
         notes, self.memory.notes = self.memory.notes, []
         common: Mapping[str, Any] = {
             "base": self.base,
-            "csrf": sessions.csrf(self.token) if self.token else "",
+            "csrf": sessions.csrf(self.visitor.token) if self.visitor else "",
             "notes": notes,
             "now": self.now,
-            "is_in": bool(self.token),
-            "back": self.request.rel_url.raw_path_qs.removeprefix(self.base) or "/",
+            "is_in": self.visitor is not None,
+            "may_all": self.may_all,
+            "nextcloud": self.visitor.back if self.visitor else "",
+            "back": self.path,
         }
         return render.page(self.words.language, template, {**common, **values})
 

@@ -14,9 +14,12 @@ from aiohttp import web
 
 from harp.base.config import Address
 from harp.base.errors import ConfigError
-from harp.base.runtime import Tasks
-from harp.console.client import Client, Json, Refused, at
+from harp.console.checks import Checks
+from harp.console.client import Client
 from harp.console.door import Door
+from harp.console.entrance import Entrance
+from harp.console.guests import Guests
+from harp.console.nextcloud import FromNextcloud, Vouching
 from harp.console.origin import Front, Origins, is_loopback
 from harp.console.password import Password
 from harp.console.sessions import Sessions
@@ -46,12 +49,11 @@ class EntryLink:
 
 
 class Console:
-    """Serves from :meth:`start` to :meth:`close`. Implements :class:`harp.console.page.House`."""
+    """Serves from :meth:`start` to :meth:`close`."""
 
-    def __init__(self, home: Path, settings: ConsoleSettings, *, tasks: Tasks) -> None:
+    def __init__(self, home: Path, settings: ConsoleSettings, checks: Checks) -> None:
         self._settings = settings
-        self._home = home
-        self._tasks = tasks
+        self._checks = checks
         self.client = Client(home)
         self.sessions = Sessions(home)
         self.password = Password(home)
@@ -59,7 +61,6 @@ class Console:
         self.is_local = is_loopback(settings.address.host)
         self._names = names_of(settings.certificate)
         self.origins = Origins(self.front, self.is_local, bool(settings.certificate), frozenset(self._names))
-        self._checks: dict[str, Json] = {}
         self._runner: web.AppRunner | None = None
         self._bound = settings.address
 
@@ -71,7 +72,7 @@ class Console:
         door = self._listening()
         self._bound = Address(*door.getsockname()[:2])
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        Door(self).add_to(app)
+        Door(Entrance(self.client, self.sessions, self.password, self.origins), self._checks).add_to(app)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S, handle_signals=False
         )
@@ -97,26 +98,6 @@ class Console:
         """A way in that works once."""
         made = self.sessions.link(now=time.time())
         return EntryLink(f"{self.address}in/{made.token}", made.expires_at)
-
-    # --- for the pages ------------------------------------------------------------------------------------------------
-
-    def start_verify(self, folder: str) -> None:
-        if self._checks.get(folder, {}).get("phase") != "verifying":
-            self._checks[folder] = {"phase": "verifying", "findings": []}
-            self._tasks.start(f"console verifies {folder[:12]}", self._verify(folder))
-
-    def verification(self, folder: str) -> Json | None:
-        return self._checks.get(folder)
-
-    async def _verify(self, folder: str) -> None:
-        findings: list[Json] = []
-        try:
-            async for line in self.client.lines("POST", at("folders", folder, "verify")):
-                if line.get("finding"):
-                    findings.append(line["finding"])
-                self._checks[folder] = {**line, "findings": findings[:100]}
-        except Refused as refused:
-            self._checks[folder] = {"phase": "failed", "reason": refused.message, "findings": findings[:100]}
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -160,6 +141,13 @@ class Console:
                     hint="harp config set console 127.0.0.1:0 takes any free port; `none` turns the console off",
                 ) from error
         raise AssertionError("a port or an error")
+
+
+def inside_nextcloud(home: Path, vouching: Vouching, guests: Guests, checks: Checks) -> web.Application:
+    """The pages as an External App of Nextcloud has them, for whoever receives that app's requests."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    Door(FromNextcloud(vouching, Client(home), guests), checks).add_to(app)
+    return app
 
 
 def names_of(certificate: str) -> list[str]:

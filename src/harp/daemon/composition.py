@@ -22,9 +22,12 @@ from harp.base.errors import ConfigError, HarpError, UsageError
 from harp.base.logbook import Logbook
 from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.bridge import doorway, exapp
+from harp.bridge.adopted import Adopted
 from harp.bridge.api import ControlServer
 from harp.bridge.wakeup import Wakeup
-from harp.console.server import Console, ConsoleSettings
+from harp.console.checks import Checks
+from harp.console.guests import Guests
+from harp.console.server import Console, ConsoleSettings, inside_nextcloud
 from harp.daemon.answers import Answers
 from harp.daemon.appplane import AppPlane, environment, load_settings
 from harp.daemon.survey import Survey
@@ -113,7 +116,11 @@ class Daemon:
         self.beacon: Beacon[FolderId] | None = None
         self.control: ControlServer | None = None
         self.app_plane: AppPlane | None = None
+        self.checks = Checks(self.tasks)
         self.console: Console | None = None
+        self.guests = Guests(config.home)
+        self.from_nextcloud: Adopted | None = None
+        """The console's pages for whom Nextcloud's proxy lets through."""
         self.logbook = Logbook()
         self.troubles: dict[FolderId, HarpError] = {}
         """Folders that could not be opened, and why."""
@@ -127,7 +134,11 @@ class Daemon:
         self.listener = Listener(listen.host, listen.port, self.identity, self.doors, self._link_made)
         self.survey.listening(self.listener.address)
         if (web := self.config.websocket) is not None:
-            door = WebDoor(self.config.websocket_path, exapp.of_home(self.config.home, os.environ))
+            app = exapp.of_home(self.config.home, os.environ)
+            pages = inside_nextcloud(self.config.home, app, self.guests, self.checks)
+            self.from_nextcloud = Adopted(pages, tasks=self.tasks)
+            await self.from_nextcloud.start()
+            door = WebDoor(self.config.websocket_path, app, self.from_nextcloud.take)
             self.web_listener = Listener(web.host, web.port, self.identity, self.doors, self._link_made, door.manner())
         self.dialler = Dialler(self.hub, self.doors, self.identity, self.tasks, self.diallers)
         for folder in self.registry.folders():
@@ -146,8 +157,9 @@ class Daemon:
     async def close(self) -> None:
         """Ends everything in the opposite order; what is under way is finished or left for the next start."""
         self.is_ready = False
-        if self.console is not None:
-            await self.console.close()
+        for pages in (self.console, self.from_nextcloud):
+            if pages is not None:
+                await pages.close()
         if self.app_plane is not None:
             await self.app_plane.close()
         if self.control is not None:
@@ -290,7 +302,7 @@ class Daemon:
         # Several daemons on one machine with nothing set: each of them finds a port.
         may_move = config.console == settings_file.address(settings_file.DEFAULT_CONSOLE)
         settings = ConsoleSettings(config.console, may_move, config.console_certificate, config.console_url)
-        self.console = Console(config.home, settings, tasks=self.tasks)
+        self.console = Console(config.home, settings, self.checks)
         await self.console.start()
 
     async def _start_app_plane(self) -> None:

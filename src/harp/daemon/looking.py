@@ -143,6 +143,16 @@ class Looking:
         link = console.link()
         return browsing.ConsoleLink(address=console.address, link=link.url, expires_at=link.expires_at)
 
+    async def console_guest(self, guest: browsing.GuestAsked) -> browsing.GuestPass:
+        if self._daemon.from_nextcloud is None:
+            raise UsageError(
+                "this daemon is no External App", hint="harp config set websocket 127.0.0.1:8786, then start anew"
+            )
+        made = self._daemon.guests.welcome(
+            guest.user, may_all=guest.is_admin, folders=guest.folders, entry=guest.entry, now=time.time()
+        )
+        return browsing.GuestPass(until=made.until)
+
     def _loop(self, folder: str) -> FolderLoop:
         id_ = FolderId(bytes.fromhex(folder))
         loop = self._daemon.hub.loop(id_)

@@ -45,3 +45,20 @@ DONE: Mapping[str, Handler] = {
     "/health/stop": health.stop,
     "/settings": settings.change,
 }
+
+FOR_EVERYBODY = frozenset(
+    {
+        "/",
+        "/folders/{folder}",
+        "/folders/{folder}/files",
+        "/folders/{folder}/file",
+        "/folders/{folder}/conflicts",
+        "/folders/{folder}/picture",
+        "/folders/{folder}/download",
+        "/folders/{folder}/rescan",
+        "/folders/{folder}/verify",
+        "/folders/{folder}/restore",
+        "/folders/{folder}/resolve",
+    }
+)
+"""What is there for people of a Nextcloud too, for the folders that are theirs; what else they ask, the API refuses."""

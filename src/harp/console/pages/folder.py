@@ -138,7 +138,7 @@ async def rescan(page: Page) -> web.StreamResponse:
 
 
 async def verify(page: Page) -> web.StreamResponse:
-    page.house.start_verify(page.folder)
+    page.house.start_verify(page.client, page.folder)
     return page.to(f"/folders/{page.folder}#verify")
 
 

@@ -16,6 +16,8 @@ SHOWN_DAYS = 31
 
 
 async def show(page: Page) -> web.StreamResponse:
+    if not page.may_all:
+        return await _show_own(page)
     status, traffic = await asyncio.gather(
         page.client.get(at("status")), page.client.get(at("traffic"), days=SHOWN_DAYS)
     )
@@ -35,6 +37,13 @@ async def show(page: Page) -> web.StreamResponse:
         today=charts.total(today),
         share=charts.share,
     )
+
+
+async def _show_own(page: Page) -> web.StreamResponse:
+    """The same for a person of a Nextcloud: the folders that are theirs."""
+    status = await page.client.get(at("status"))
+    shown = [entry(folder, status["peers"]) for folder in status["folders"]]
+    return page.page("own.html", "home", folders=shown)
 
 
 async def folders(page: Page) -> web.StreamResponse:

@@ -4,7 +4,7 @@
 import http
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from websockets.http11 import Request
@@ -19,6 +19,7 @@ from harp.sync.transport.webstream import PlainStream
 OPTION = "--websocket"
 _HEAD_BYTES = 16 * 1024
 """Read at once; the machine has its own limits for the length and the number of lines."""
+_END_OF_HEAD = b"\r\n\r\n"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -29,12 +30,17 @@ class Pages(Protocol):
         """Status and JSON; None for what is not there. ``headers`` by their names in lower case."""
 
 
-class WebDoor:
-    """Opens WebSockets at ``path`` and below it (``/``: everywhere)."""
+Visitors = Callable[[socket.socket, bytes], None]
+"""Who takes a connection over, with what has been read of it. Called on the listener's threads; must not block."""
 
-    def __init__(self, path: str, pages: Pages | None = None) -> None:
+
+class WebDoor:
+    """Opens WebSockets at ``path`` and below it (``/``: everywhere). What ``pages`` do not know is for ``visitors``."""
+
+    def __init__(self, path: str, pages: Pages | None = None, visitors: Visitors | None = None) -> None:
         self._path = path.rstrip("/")
         self._pages = pages
+        self._visitors = visitors
 
     def manner(self) -> Manner:
         """All callers may come from one source: the web server."""
@@ -44,11 +50,17 @@ class WebDoor:
         """Answer one HTTP request; the carrier, where that made a WebSocket. Raises OSError."""
         stream = PlainStream(connection)
         protocol = ServerProtocol(max_size=(None, MAX_MESSAGE_BYTES), logger=QUIET)
-        request = _request(stream, protocol)
-        if request is None:
-            stream.sendall(_BAD_REQUEST)
-            return None
-        self._answer(protocol, request)
+        head = bytearray()
+        request = _request(stream, protocol, head)
+        if request is None or not self._answer(protocol, request):
+            if self._visitors is not None and _END_OF_HEAD in head:
+                # One with a body is for them too; whether it is well formed they see for themselves.
+                self._visitors(connection.dup(), bytes(head))
+                return None
+            if request is None:
+                stream.sendall(_BAD_REQUEST)
+                return None
+            self._tell(protocol, http.HTTPStatus.NOT_FOUND, b"{}")
         stream.sendall(b"".join(protocol.data_to_send()))
         if protocol.state is not State.OPEN:
             return None
@@ -56,25 +68,31 @@ class WebDoor:
         remote = f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
         return WebSocketCarrier(stream, protocol, remote, plain_address(connection.getsockname()))
 
-    def _answer(self, protocol: ServerProtocol, request: Request) -> None:
+    def _answer(self, protocol: ServerProtocol, request: Request) -> bool:
+        """Accepts a WebSocket, or shows a page; False where it is neither."""
         path = request.path.partition("?")[0]
         is_upgrade = any("websocket" in value.lower() for value in request.headers.get_all("Upgrade"))
         if is_upgrade and (path == self._path or path.startswith(f"{self._path}/")):
             protocol.send_response(protocol.accept(request))
-            return
-        found = None
-        if self._pages is not None and not is_upgrade:
-            headers = {name.lower(): value for name, value in request.headers.raw_items()}
-            found = self._pages.page(request.method, request.path, headers)
-        status, body = found or (http.HTTPStatus.NOT_FOUND, b"{}")
+            return True
+        if self._pages is None or is_upgrade:
+            return False
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        found = self._pages.page(request.method, request.path, headers)
+        if found is not None:
+            self._tell(protocol, *found)
+        return found is not None
+
+    @staticmethod
+    def _tell(protocol: ServerProtocol, status: int, body: bytes) -> None:
         response = protocol.reject(status, body.decode())
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
         protocol.send_response(response)
 
 
-def _request(stream: PlainStream, protocol: ServerProtocol) -> Request | None:
-    """The request's head, None where it does not come whole and in time."""
+def _request(stream: PlainStream, protocol: ServerProtocol, head: bytearray) -> Request | None:
+    """The request, None where it does not come whole and in time; ``head`` grows by all bytes that were read."""
     deadline = time.monotonic() + KNOCK_TIMEOUT_S
     buffer = memoryview(bytearray(_HEAD_BYTES))
     while (left_s := deadline - time.monotonic()) > 0:
@@ -82,6 +100,7 @@ def _request(stream: PlainStream, protocol: ServerProtocol) -> Request | None:
         length = stream.recv_into(buffer)
         if not length:
             return None
+        head += buffer[:length]
         protocol.receive_data(buffer[:length])  # type: ignore[arg-type]
         events = protocol.events_received()
         if events:
