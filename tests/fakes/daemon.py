@@ -9,6 +9,7 @@ from harp.base import config
 from harp.base.errors import FolderError, HarpError, TrustError, UsageError
 from harp.bridge import model
 from harp.bridge.naming import chosen_folder, path_fields
+from tests.fakes.accounting import FakeAccounting
 from tests.fakes.browsing import FakeBrowsing
 
 PHOTOS = "aa" * 32
@@ -19,7 +20,7 @@ HOSTILE_NAME = b"bad\x1b[2J\xff\nname.txt"
 BOB = "BOBBOBB-AAAAAAA"
 
 
-class FakeDaemon(FakeBrowsing):
+class FakeDaemon(FakeAccounting, FakeBrowsing):
     """Shares Photos and Notes; ``calls`` are the port's calls in order, ``fails`` is raised by the next of them."""
 
     def __init__(self) -> None:

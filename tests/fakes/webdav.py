@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Nextcloud's WebDAV in memory: it refuses what the real one refuses (checked on 32.0.1), on a port of loopback."""
 
+import base64
 import hashlib
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -23,6 +24,10 @@ class Account:
         self.count = 1
         self.log: list[str] = []
         self.fails: int = 0
+        self.passwords = {PASSWORD}
+        self.is_in_maintenance = False
+        self.agrees_to: str | None = None
+        """The app password that a browser's login yields, once somebody has agreed."""
         self.meddles = lambda method, path: None
 
     def touch(self, path: str, *, renew: bool = True) -> None:
@@ -71,12 +76,48 @@ class Account:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30)
+        app.router.add_get("/status.php", self._status)
+        app.router.add_post("/index.php/login/v2", self._begin_login)
+        app.router.add_post("/index.php/login/v2/poll", self._poll)
         app.router.add_get("/ocs/v2.php/cloud/user", self._user)
+        app.router.add_delete("/ocs/v2.php/core/apppassword", self._take_back)
         app.router.add_route("*", "/remote.php/dav/files/alice{path:.*}", self._files)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
         return app
 
+    def _password(self, request: web.Request) -> str:
+        """The app password that somebody named alice gave; empty for any that is not good."""
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        name, _, password = base64.b64decode(token).decode().partition(":") if kind == "Basic" else ("", "", "")
+        return password if name == "alice" and password in self.passwords else ""
+
+    async def _status(self, request: web.Request) -> web.Response:
+        told = {"installed": True, "maintenance": self.is_in_maintenance, "needsDbUpgrade": False}
+        return web.json_response(told | {"versionstring": "32.0.1", "productname": "Nextcloud"})
+
+    async def _begin_login(self, request: web.Request) -> web.Response:
+        self.log.append(f"LOGIN {request.headers['User-Agent']}")
+        where = f"http://{request.host}/index.php/login/v2"
+        return web.json_response(
+            {"poll": {"token": "to-poll", "endpoint": f"{where}/poll"}, "login": f"{where}/flow/open-me"}
+        )
+
+    async def _poll(self, request: web.Request) -> web.Response:
+        if (await request.post()).get("token") != "to-poll" or self.agrees_to is None:
+            return web.json_response([], status=404)
+        self.passwords.add(self.agrees_to)
+        return web.json_response(
+            {"server": f"http://{request.host}", "loginName": "alice", "appPassword": self.agrees_to}
+        )
+
+    async def _take_back(self, request: web.Request) -> web.Response:
+        password = self._password(request)
+        self.passwords.discard(password)
+        return web.json_response({"ocs": {"data": []}}, status=200 if password else 401)
+
     async def _user(self, request: web.Request) -> web.Response:
+        if not self._password(request):
+            return web.Response(status=401)
         return web.json_response({"ocs": {"data": {"id": "alice"}}})
 
     async def _bulk(self, request: web.Request) -> web.Response:
@@ -91,7 +132,9 @@ class Account:
     async def _files(self, request: web.Request) -> web.StreamResponse:
         path = unquote(request.match_info["path"]).strip("/")
         self.log.append(f"{request.method} {path}")
-        if request.headers.get("Authorization") is None or self.fails:
+        if self.is_in_maintenance:
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        if not self._password(request) or self.fails:
             return web.Response(status=self.fails or 401)
         if request.method in ("PUT", "MOVE", "DELETE"):
             self.meddles(request.method, path)

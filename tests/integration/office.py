@@ -172,10 +172,11 @@ class Desk:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def run(self, *words: str | Path, timeout_s: float = 2 * SOON_S) -> Said:
-        """``harp WORDS --home …``, as a process of its own."""
+    def run(self, *words: str | Path, timeout_s: float = 2 * SOON_S, typed: str = "") -> Said:
+        """``harp WORDS --home …``, as a process of its own, with ``typed`` on standard input."""
         done = subprocess.run(
             [*_HARP, *map(str, words), "--home", str(self.home)],
+            input=typed.encode(),
             capture_output=True,
             timeout=timeout_s,
             env=self._environ(),
@@ -185,9 +186,9 @@ class Desk:
         assert "Traceback" not in said.err, said.err
         return said
 
-    def do(self, *words: str | Path) -> str:
+    def do(self, *words: str | Path, typed: str = "") -> str:
         """What a command that must succeed prints."""
-        said = self.run(*words)
+        said = self.run(*words, typed=typed)
         assert said.code == 0, f"harp {' '.join(map(str, words))}: {said}"
         return said.out
 
@@ -195,9 +196,9 @@ class Desk:
         """The same with ``--json``."""
         return json.loads(self.do(*words, "--json"))
 
-    def refuses(self, *words: str | Path) -> Said:
+    def refuses(self, *words: str | Path, typed: str = "") -> Said:
         """A command that must fail: one line that says what is wrong, one that says what to do."""
-        said = self.run(*words)
+        said = self.run(*words, typed=typed)
         assert said.code != 0, f"harp {' '.join(map(str, words))} should have failed: {said}"
         lines = said.err.splitlines()
         assert len(lines) == 2, f"a line and a hint: {said}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The API's rules, with a fake daemon behind it: who may ask what, how errors look, what a stream does.
 
-Each request of harp.bridge.requests, harp.bridge.browsing and harp.bridge.proxyview is made once, by the table at the
-end; the routes are those of harp.bridge.browseroutes too.
+Each request of harp.bridge.requests, harp.bridge.accountview, harp.bridge.browsing and harp.bridge.proxyview is made
+once, by the table at the end; the routes are those of harp.bridge.accountroutes and harp.bridge.browseroutes too.
 """
 
 import io
@@ -278,9 +278,24 @@ async def test_a_nextcloud_user_works_with_a_folder_and_manages_none(house: Hous
     for route in ROUTES:
         if route.verb is Verb.MANAGE:
             path = route.path.format(
-                folder="Photos", held="h1", device=BOB, key="listen", client="10.0.0.9", container="nc_app_x"
+                folder="Photos",
+                held="h1",
+                device=BOB,
+                key="listen",
+                client="10.0.0.9",
+                container="nc_app_x",
+                account="work",
             )
-            body = {"path": "/x", "ticket": "harp1", "value": "x", **GUEST}
+            body = {
+                "path": "/x",
+                "ticket": "harp1",
+                "value": "x",
+                "name": "x",
+                "url": "x",
+                "user": "x",
+                "password": "x",
+                **GUEST,
+            }
             status, answer = await house.ask(route.method, path, None if route.method == "GET" else body)
             assert (status, answer["error"]) == (403, "TrustError"), route.path
     assert house.daemon.calls == [("rescan", PHOTOS)]
@@ -379,6 +394,9 @@ CALLS: dict[str, tuple[object, ...]] = {
         "console_guest",
         browsing.GuestAsked(user="carol", is_admin=False, folders=[PHOTOS], entry="/enter"),
     ),
+    "get_accounts": ("accounts",),
+    "post_accounts": ("add_account", "work", "https://x", "alice", "pw", False),
+    "delete_accounts_account": ("remove_account", "work"),
     "get_config": ("config_get",),
     "get_config_key": ("config_get",),
     "put_config_key": ("config_set", "guard_files", "9"),
@@ -395,11 +413,19 @@ CALLS: dict[str, tuple[object, ...]] = {
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_every_route_makes_its_call(house: House, route: Route) -> None:
     path = route.path.format(
-        folder="Photos", held="h1", device=BOB, key="guard_files", client="10.0.0.9", container="nc_app_x"
+        folder="Photos",
+        held="h1",
+        device=BOB,
+        key="guard_files",
+        client="10.0.0.9",
+        container="nc_app_x",
+        account="work",
     )
     body = {"path": "/nowhere/x", "ticket": "harp1x", "keep": "both", "value": "9", **GUEST}
     if not path.startswith("/v1/console"):
         body["entry"] = "e1"
+    if "accounts" in path:
+        body = {"name": "work", "url": "https://x", "user": "alice", "password": "pw"}
     data = None if route.method == "GET" else json.dumps(body).encode()
     async with house.client.request(route.method, path, data=data) as response:
         answer = await response.read()

@@ -18,14 +18,14 @@ from tests.fakes.daemon import Broken
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 VERBS = """
-    up down console id share folders pause resume leave wait verify invite join peers forget status
+    up down console id share folders pause resume leave wait verify account invite join peers forget status
     history files changes cat why conflicts restore resolve held approve reject proxy
     ignore traffic log config backup restore-backup completion doctor
 """
 NEED_A_DAEMON = """
     status|peers|folders|wait x|verify x|share /tmp|invite x|join harp1 /tmp/x|history x y|conflicts x|restore x y@e1
     resolve x y --keep both|held x|approve x y|reject x y|pause x|resume x|leave x|forget x|backup /tmp/x|down
-    console|ignore x|files x|changes x|cat x y|traffic|log
+    console|ignore x|files x|changes x|cat x y|traffic|log|account list|account remove x|account add x http://localhost
 """
 
 

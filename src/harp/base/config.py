@@ -8,18 +8,17 @@ import contextlib
 import ipaddress
 import os
 import re
-import secrets
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
+from harp.base import privatefile
 from harp.base.errors import ConfigError, UsageError
 from harp.base.timetable import Timetable, timetable
-from harp.base.webaddress import WebAddress, web_address
+from harp.base.webaddress import WebAddress, https_address, web_address
 
 FILE_NAME = "config.toml"
 DEFAULT_PORT = 8783
@@ -137,7 +136,7 @@ def set_value(home: Path, key: str, value: str) -> None:
     check(key, value)
     texts = _stored(home) | {key: value}
     body = "".join(f"{name} = {_quoted(texts[name])}\n" for name in SETTINGS if name in texts)
-    _replace(home / FILE_NAME, body)
+    privatefile.replace(home / FILE_NAME, body)
 
 
 def address(text: str) -> Address:
@@ -156,16 +155,7 @@ def _optional_address(text: str) -> Address | None:
 
 
 def _url(text: str) -> str:
-    url = text.strip()
-    if not url:
-        return ""
-    parts = urlsplit(url)
-    is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain or not url.isascii():
-        raise ValueError("it must be an address such as https://nas.example/harp")
-    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ValueError("it must begin with https://: on a line without TLS others could act as you")
-    return url
+    return https_address(text) if text.strip() else ""
 
 
 def _boolean(text: str) -> bool:
@@ -367,22 +357,3 @@ def _quoted(text: str) -> str:
     """A TOML basic string (TOML 1.0, "String"); every value is written as one: :func:`_as_text` reads them alike."""
     escaped = "".join(c if c >= " " and c not in '"\\\x7f' else f"\\u{ord(c):04x}" for c in text)
     return f'"{escaped}"'
-
-
-def _replace(path: Path, body: str) -> None:
-    temporary = path.with_name(f".{FILE_NAME}.{secrets.token_hex(8)}")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error}", hint="is the home there, with room on its disk?"
-        ) from error

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Addresses of hubs behind a web server: ``wss://host/path``; ``ws://`` on this machine only."""
+"""Addresses with a scheme: ``wss://`` of hubs, ``https://`` of servers; without TLS on this machine only."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 MAX_CHARACTERS = 250
 """A ticket and a message have room for a host name and a port; a path has to fit beside them."""
@@ -59,6 +60,22 @@ def web_address(text: str) -> WebAddress:
     if scheme == "ws" and not _is_here(host):
         raise ValueError("it must be wss://; ws:// is for this machine only")
     return WebAddress(scheme == "wss", host, port, path)
+
+
+def https_address(text: str) -> str:
+    """The address ``https://HOST/PATH`` that ``text`` is, without a slash at its end. Raises ``ValueError``.
+
+    >>> https_address(" https://nas.example/harp/ ")
+    'https://nas.example/harp'
+    """
+    url = text.strip()
+    parts = urlsplit(url)
+    is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain or not url.isascii():
+        raise ValueError("it must be an address such as https://nas.example/harp")
+    if parts.scheme == "http" and not _is_here(parts.hostname):
+        raise ValueError("it must begin with https://: on a line without TLS others could act as you")
+    return url.rstrip("/")
 
 
 def _is_here(host: str) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from harp.base.errors import (
+    CloudError,
     ConfigError,
     FolderError,
     HarpError,
@@ -44,6 +45,7 @@ _HTTP_STATUS: tuple[tuple[type[HarpError], int], ...] = (
     (ConfigError, 409),
     (FolderError, 409),
     (LinkError, 502),
+    (CloudError, 502),
     (ProtocolError, 502),
     (StoreError, 503),
 )

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from harp.bridge import model
+from harp.bridge.accountview import Accounting
 from harp.bridge.browsing import Browsing
 from harp.bridge.proxyview import Proxied
 
 
-class Daemon(Browsing, Proxied, Protocol):
+class Daemon(Accounting, Browsing, Proxied, Protocol):
     """The running daemon as the routes see it."""
 
     def folder_id(self, reference: str) -> str:

@@ -11,12 +11,10 @@ import binascii
 import hashlib
 import hmac
 import json
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from harp.base.errors import ConfigError
+from harp.base import privatefile
 
 SECRET_FILE = "exapp-secret"  # noqa: S105 - a name
 SECRET_VARIABLE = "APP_SECRET"  # noqa: S105
@@ -91,17 +89,9 @@ def of_home(home: Path, environ: Mapping[str, str]) -> ExApp:
 
     Raises :class:`ConfigError` where others may read the file.
     """
-    path = home / SECRET_FILE
+    kept = privatefile.secret(home / SECRET_FILE, _MAX_SECRET_BYTES, "the secret of `occ app_api:app:register`")
     known = environ.get(ID_VARIABLE, DEFAULT_ID), environ.get(VERSION_VARIABLE, "")
-    try:
-        with path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise ConfigError(f"others can read {path}", hint=f"chmod 600 {path}")
-            return ExApp(file.read(_MAX_SECRET_BYTES).decode().strip(), *known)
-    except FileNotFoundError:
-        return ExApp(environ.get(SECRET_VARIABLE, ""), *known)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read", hint="it holds the secret of `occ app_api:app:register`") from error
+    return ExApp(environ.get(SECRET_VARIABLE, "") if kept is None else kept.strip(), *known)
 
 
 def _json(body: Mapping[str, str]) -> bytes:

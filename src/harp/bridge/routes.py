@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harp.base.errors import UsageError
-from harp.bridge import browseroutes, model, requests
+from harp.bridge import accountroutes, browseroutes, model, requests
 from harp.bridge.caller import Caller, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import raw_path
@@ -329,6 +329,7 @@ ROUTES: tuple[Route, ...] = (
         "Stop the daemon cleanly",
         _one(lambda daemon, _, __: daemon.down()),
     ),
+    *accountroutes.ROUTES,
     *browseroutes.ROUTES,
 )
 

@@ -43,6 +43,10 @@ class Client:
         """What ``PUT`` answers to ``body``."""
         return self._ask("PUT", path, body, answer, _DEFAULT_TIMEOUT_S)
 
+    def delete(self, path: str, answer: type[_N]) -> _N:
+        """What ``DELETE`` answers."""
+        return self._ask("DELETE", path, None, answer, _DEFAULT_TIMEOUT_S)
+
     def lines(self, path: str, body: Mapping[str, object]) -> Iterator[model.Progress]:
         """The progress that ``POST`` answers, line by line; ends with one that is done or failed, or raises."""
         decoder = msgspec.json.Decoder(model.Progress)

@@ -27,6 +27,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "leave": ("folders", "End this device's membership of a folder; the files stay."),
     "wait": ("waiting", "Wait until this device and its connected peers have the same."),
     "verify": ("waiting", "Check every hash chain, signature and file content again."),
+    "account": ("account", "Add, list or remove Nextcloud accounts, whose folders can be shared."),
     "invite": ("members", "Print a ticket with which one device can join a folder."),
     "join": ("members", "Join a folder with a ticket."),
     "peers": ("members", "List the other devices."),

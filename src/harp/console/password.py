@@ -2,12 +2,12 @@
 """The console's password: kept as an Argon2id hash in ``HOME/console-password`` (0600), and guessed at slowly."""
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harp.base.errors import ConfigError, UsageError
+from harp.base import privatefile
+from harp.base.errors import UsageError
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -85,15 +85,7 @@ def store(home: Path, password: str) -> None:
         raise UsageError(
             f"a password has {LEAST_CHARACTERS} to {MOST_CHARACTERS} characters", hint="a few words are easy to keep"
         )
-    file = home / FILE_NAME
-    temporary = home / f".{FILE_NAME}.new"
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as out:
-            out.write(_hasher().hash(password) + "\n")
-        temporary.replace(file)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}", hint="is the home there?") from error
+    privatefile.replace(home / FILE_NAME, _hasher().hash(password) + "\n")
 
 
 def _hasher() -> "PasswordHasher":

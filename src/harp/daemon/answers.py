@@ -17,6 +17,7 @@ from harp.base.config import Address
 from harp.base.errors import FolderError, HarpError, TrustError, UsageError
 from harp.bridge import facts, model, naming, selftest
 from harp.daemon import portraits
+from harp.daemon.accountanswers import AccountAnswers
 from harp.daemon.looking import Looking
 from harp.daemon.proxyanswers import ProxyAnswers
 from harp.identity import device as device_id
@@ -41,7 +42,7 @@ PROGRESS_S = 0.1
 LONGEST_WAIT_STEP_S = 0.1
 
 
-class Answers(Looking, ProxyAnswers):
+class Answers(AccountAnswers, Looking, ProxyAnswers):
     """Implements :class:`harp.bridge.daemonport.Daemon`; on the daemon's event loop."""
 
     def __init__(self, daemon: "Daemon") -> None:

@@ -45,6 +45,7 @@ from harp.sync.service.hub import Hub
 from harp.sync.service.settings import FolderSettings, OfficeSettings
 from harp.sync.service.sites import Sites
 from harp.sync.service.traffic import Traffic
+from harp.sync.store.accounts import Accounts
 from harp.sync.store.registry import Registry, SharedFolder
 from harp.sync.transport.beacon import Beacon
 from harp.sync.transport.link import Link
@@ -100,6 +101,7 @@ class Daemon:
         self.key = keyring.load_or_make(config.home)
         self.identity = Identity.of(self.key)
         self.registry = Registry(config.home / "registry.db")
+        self.accounts = Accounts(config.home)
         self.survey = Survey(config)
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="harp work")
         self.diallers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="harp dial")

@@ -199,7 +199,7 @@ class Dav:
             "Content-Length": str(len(body)),
         }
         async with self._asked("POST", f"{self._base}/remote.php/dav/bulk", headers=headers, data=body) as response:
-            told = await _json(response)
+            told = await read_json(response)
         taken: dict[CloudPath, Etag] = {}
         for one in files:
             where = "/" + "/".join(part for part in (self._top, one.path) if part)
@@ -258,33 +258,41 @@ class Dav:
 async def asked(
     session: aiohttp.ClientSession, login: Login, method: str, url: str, **named: Any
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """A good response (2xx); everything else is raised, as a :class:`CloudError` or :class:`StaleError`."""
+    """As :func:`opened`, by name and app password."""
     secret = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
     headers = {
         "Authorization": f"Basic {secret}",
         "OCS-APIRequest": "true",
         **(named.pop("headers", None) or {}),
     }
+    async with opened(session, login.url, method, url, headers=headers, **named) as response:
+        yield response
+
+
+@asynccontextmanager
+async def opened(
+    session: aiohttp.ClientSession, server: str, method: str, url: str, **named: Any
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """A good response (2xx); everything else is raised, as a :class:`CloudError` or :class:`StaleError`."""
     try:
-        async with session.request(
-            method, url, headers=headers, allow_redirects=False, timeout=_TIMEOUT, **named
-        ) as response:
+        async with session.request(method, url, allow_redirects=False, timeout=_TIMEOUT, **named) as response:
             if not 200 <= response.status < 300:
                 raise await _refusal(response)
             yield response
     except aiohttp.ClientConnectorCertificateError as error:
         raise CloudError(
-            f"the certificate of {login.url} is not trusted", hint="install its authority on this machine"
+            f"the certificate of {server} is not trusted",
+            hint="name the authority that signed it: harp account add NAME URL --ca FILE",
         ) from error
     except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
-        raise CloudError(f"{login.url} cannot be reached: {type(error).__name__}", hint="is it up?") from error
+        raise CloudError(f"{server} cannot be reached: {type(error).__name__}", hint="is it up?") from error
 
 
 async def user_id(session: aiohttp.ClientSession, login: Login) -> str:
     """The account's id, which WebDAV paths begin with and which may be another than the name to log in with."""
     url = f"{login.url.rstrip('/')}/ocs/v2.php/cloud/user?format=json"
     async with asked(session, login, "GET", url) as response:
-        told = await _json(response)
+        told = await read_json(response)
     try:
         found = told["ocs"]["data"]["id"]
     except (KeyError, TypeError):
@@ -312,6 +320,8 @@ async def _refusal(response: aiohttp.ClientResponse) -> Exception:
             return busy
         case 500 if "deadlock" in said.lower() or "lock" in said.lower():
             return BusyError("the server's database was locked", hint="it is tried again")
+        case _ if 300 <= status < 400 and (where := response.headers.get("Location", "")):
+            return CloudError(f"the server sends on to {where[:200]}", hint="name the address that it sends on to")
         case _ if status >= 500 or 300 <= status < 400:
             return CloudError(f"the server answered {status}: {said}".rstrip(": "), hint="its log says why")
         case _:
@@ -348,7 +358,8 @@ def _fileid(response: aiohttp.ClientResponse) -> FileId:
     return FileId(digits.lstrip("0")) if digits.isdigit() and digits[0] == "0" else FileId("")
 
 
-async def _json(response: aiohttp.ClientResponse) -> Any:
+async def read_json(response: aiohttp.ClientResponse) -> Any:
+    """The answer, parsed. Raises :class:`CloudError` where it is no JSON."""
     try:
         return json.loads(await response.read())
     except ValueError as error:

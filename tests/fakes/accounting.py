@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the daemon in memory answers about Nextcloud accounts: it has one, of alice."""
+
+from typing import TYPE_CHECKING
+
+from harp.bridge import accountview, model
+
+if TYPE_CHECKING:
+    from tests.fakes.daemon import FakeDaemon
+
+
+class FakeAccounting:
+    """Mixed into :class:`tests.fakes.daemon.FakeDaemon`."""
+
+    async def accounts(self: "FakeDaemon") -> list[accountview.AccountStatus]:
+        self._called("accounts")
+        return [
+            accountview.AccountStatus(name="work", url="https://cloud.example", user="alice", folders=["Photos"]),
+            accountview.AccountStatus(name="old", url="https://old.example", user="alice", error="revoked"),
+        ]
+
+    async def add_account(self: "FakeDaemon", asked: accountview.AccountAsked) -> accountview.AccountStatus:
+        self._called("add_account", asked.name, asked.url, asked.user, asked.password, asked.is_own)
+        return accountview.AccountStatus(name=asked.name, url=asked.url, user=asked.user)
+
+    async def remove_account(self: "FakeDaemon", account: str) -> model.Done:
+        self._called("remove_account", account)
+        return model.Done(message="forgotten")
