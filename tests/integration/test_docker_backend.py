@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from harp.base.errors import ConfigError
 from harp.base.sockets import short_name
 from harp.proxy.deploy.docker import engine as engines
 from harp.proxy.deploy.docker import life
 from harp.proxy.deploy.docker.backend import DockerBackend
-from harp.proxy.deploy.docker.call import Surroundings, is_here
+from harp.proxy.deploy.docker.call import Surroundings, is_here, needs_tunnel
 from harp.proxy.deploy.port import NoTunnels, Outcome
 from harp.proxy.model import AppId, BindFolder, EngineAddress
 from tests.contract.docked import environment, relayed
@@ -159,14 +160,61 @@ async def test_the_key_of_all_reaches_no_app(place: Path) -> None:
     assert not any("HP_" in line or "the-key-of-all" in line for line in found)
 
 
-async def test_with_frp_an_app_gets_a_token_of_its_own(place: Path) -> None:
-    asked = Asked(place, tunnels=Tunnels())
+async def test_an_app_on_an_engine_behind_frp_gets_a_token_of_its_own(place: Path) -> None:
+    with relayed(place) as port:
+        made = await behind_frp(port, "create", image_id="harp-test-app", environment_variables=environment("X"))
+    assert made.status == 201, made.text
 
-    await asked("create", name="X", image_id="harp-test-app", environment_variables=environment("X"))
-
-    found = (await asked.inspect("nc_app_X"))["Config"]["Env"]
+    found = (await Asked(place).inspect("nc_app_X"))["Config"]["Env"]
     expected = [*environment("X")[:-1], "HP_SHARED_KEY=token of x for 23000"]
     assert found[: len(expected)] == expected
+    assert "the-key-of-all" not in "".join(found)
+
+
+@pytest.mark.root
+async def test_certificates_are_for_who_comes_through_frp_alone(dockerd: real.DockerEngine) -> None:
+    asked = Asked(dockerd.socket, tunnels=Tunnels())
+    with relayed(dockerd.socket) as port:
+        await behind_frp(port, "create", image_id="harp-test-app", environment_variables=environment("X"))
+        await behind_frp(port, "install_certificates")
+    await asked("create", name="Y", image_id="harp-test-app", environment_variables=environment("Y"))
+    await asked("install_certificates", name="Y")
+
+    async with engines.connected(asked.address) as link:
+        assert await link.text_of("nc_app_X", "/certs/frp/ca.crt") == "authority"
+        assert await link.text_of("nc_app_Y", "/certs/frp/ca.crt") is None
+    for name in "XY":
+        assert (await asked("remove", name=name, remove_data=True)).status == 204
+
+
+async def test_certificates_that_cannot_be_made_are_one_line(place: Path) -> None:
+    class Broken(Tunnels):
+        def certificates(self, app: AppId) -> dict[str, bytes]:
+            raise ConfigError("there is no authority", hint="restart harp")
+
+    around = Surroundings((), Broken())
+    with relayed(place) as port:
+        await behind_frp(port, "create", image_id="harp-test-app", environment_variables=environment("X"))
+        refused = await DockerBackend((), around).call("install_certificates", str(port), b'{"name": "X"}')
+
+    assert refused == Outcome(500, "FRP's certificates cannot be put into 'nc_app_X': there is no authority")
+
+
+async def behind_frp(port: int, verb: str, **said: Any) -> Outcome:
+    """A call for the app X to an engine that came through FRP."""
+    backend = DockerBackend((), Surroundings((), Tunnels()))
+    return await backend.call(verb, str(port), json.dumps({"name": "X", **said}).encode())
+
+
+async def test_frp_changes_nothing_for_an_app_on_an_engine_that_is_here(place: Path) -> None:
+    asked, plain = Asked(place, tunnels=Tunnels()), Asked(place)
+
+    for who, name in ((asked, "X"), (plain, "Y")):
+        made = await who("create", name=name, image_id="harp-test-app", environment_variables=environment("same"))
+        assert made.status == 201
+
+    first, second = [(await asked.inspect(f"nc_app_{name}"))["Config"]["Env"] for name in "XY"]
+    assert first == second
 
 
 async def test_two_apps_do_not_get_one_port_of_the_host(place: Path) -> None:
@@ -305,7 +353,11 @@ print(asyncio.run(backend.call("exists", "24000", b'{"name": "x"}')).text)
 async def test_an_engine_elsewhere_is_only_for_apps_that_are_reached_otherwise() -> None:
     elsewhere = EngineAddress(24_001, "tcp", "192.0.2.5:2375")
     assert not is_here(elsewhere)
-    assert is_here(EngineAddress(24_001, "tcp", "127.0.0.1:2375"))
+    assert needs_tunnel(elsewhere)
+    here = EngineAddress(24_001, "tcp", "127.0.0.1:2375")
+    assert is_here(here)
+    assert not needs_tunnel(here)
+    assert needs_tunnel(EngineAddress(24_001, "tcp", "127.0.0.1:24001")), "frps has it there"
     backend = DockerBackend((elsewhere,), Surroundings((), NoTunnels()))
     said = {"name": "x", "image_id": "y", "environment_variables": environment("x")}
 

@@ -195,6 +195,12 @@ def test_counters_are_written_as_prometheus_reads_them() -> None:
     )
 
 
+def test_whether_something_is_so_is_a_number() -> None:
+    counters = Counters()
+    counters.gauge("a", "A.", lambda: True)
+    assert counters.text() == "# HELP a A.\n# TYPE a gauge\na 1\n", "a scraper would give up the whole page"
+
+
 def test_a_gauge_that_cannot_be_read_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     counters = Counters()
 

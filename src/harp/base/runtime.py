@@ -223,7 +223,7 @@ def _written(name: str, family: _Family, read: Mapping[str, Callable[[], float]]
     lines = [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
     for labels, value_of in sorted(read.items()):
         try:
-            value = value_of()
+            value = +value_of()  # a bool is a number here: the format knows no True
         except Exception as error:  # noqa: BLE001 - one number that cannot be read must not hide the others
             _log.warning("%s%s cannot be read: %s", name, labels, error)
             continue

@@ -15,6 +15,8 @@ import msgspec
 
 from harp.base.errors import HarpError
 from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
+from harp.daemon import appfrp
+from harp.daemon.appfrp import Frp
 from harp.daemon.appplane import load_settings
 from harp.proxy.appapi import ControlApi
 from harp.proxy.callers import Callers, Numbers
@@ -23,7 +25,6 @@ from harp.proxy.deploy.docker.backend import DockerBackend
 from harp.proxy.deploy.docker.call import Surroundings
 from harp.proxy.deploy.docker.watch import Watch
 from harp.proxy.deploy.kubernetes import NoKubernetes
-from harp.proxy.deploy.port import NoTunnels
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.agent import Agent
 from harp.proxy.edge.figures import Figures
@@ -113,7 +114,8 @@ async def _run(home: Path, settings: ProxySettings) -> None:
 
         registry.changed = changed
         agent = Agent(Judge(registry, callers, numbers, matcher).rule, tasks, counters)
-        around = Surroundings(settings.bind_mounts, NoTunnels(), own_container(files.read(MOUNTINFO) or "") or "")
+        frp = appfrp.wired(settings, registry, clock, counters)
+        around = Surroundings(settings.bind_mounts, frp.tunnels, own_container(files.read(MOUNTINFO) or "") or "")
         watch = Watch(settings.engines, around)
         registry.whereabouts, watch.moved = watch.upstream, registry.moved
         show_engines(settings, watch, counters)
@@ -127,13 +129,14 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.set)
         loop.add_signal_handler(signal.SIGUSR1, haproxy_is_new)
-        loop.add_signal_handler(signal.SIGHUP, lambda: _read_again(home, publisher, control, nextcloud))
+        loop.add_signal_handler(signal.SIGHUP, lambda: _read_again(home, publisher, control, nextcloud, frp))
         try:
             registry.preload(remembered_apps(run))
             publisher.write_files()
             (run / "agent.sock").unlink(missing_ok=True)
             await agent.start(settings.agent or f"unix@{run}/agent.sock")
             await control.start(run / "control.sock")
+            await frp.start()
             await figures.start(settings.metrics)
             duties = {
                 "publisher": publisher.follow,
@@ -151,6 +154,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         finally:
             agent.close()
             await control.close()
+            await frp.close()
             await figures.close()
             await matcher.close()
 
@@ -183,7 +187,7 @@ def remembered_apps(run: Path) -> list[ExApp]:
         return []
 
 
-def _read_again(home: Path, publisher: Publisher, control: ControlApi, nextcloud: NextcloudClient) -> None:
+def _read_again(home: Path, publisher: Publisher, control: ControlApi, nextcloud: NextcloudClient, frp: Frp) -> None:
     """Key, certificate and HAProxy's part of the settings; what only a start can change waits for one."""
     try:
         settings = load_settings(home)
@@ -193,6 +197,7 @@ def _read_again(home: Path, publisher: Publisher, control: ControlApi, nextcloud
         return
     control.rekey(settings.key)
     nextcloud.rekey(settings.key)
+    frp.rekey(settings.key)
 
 
 async def _give_back(run: Path, seeded: asyncio.Event) -> None:

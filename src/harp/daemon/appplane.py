@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The app plane's supervisor: starts agent and HAProxy, watches both, drains at the end."""
+"""The app plane's supervisor: starts agent, HAProxy and frps, watches them, drains at the end."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from harp.base.runtime import SystemClock, Tasks
 from harp.base.sockets import short_name
 from harp.proxy import settings as variables
 from harp.proxy.edge import files
+from harp.proxy.edge.frp.server import FrpServer, find_frps
 from harp.proxy.edge.process import Child, checked, demand_free, find_haproxy, version_of
 from harp.proxy.settings import ProxySettings
 
@@ -67,7 +68,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
 
 
 class AppPlane:
-    """Agent and HAProxy, one after the other, and a watchdog."""
+    """Agent, HAProxy and, where there is one, frps, one after the other; and a watchdog."""
 
     def __init__(self, home: Path, settings: ProxySettings) -> None:
         self._settings = settings
@@ -75,8 +76,16 @@ class AppPlane:
         self._clock = SystemClock()
         self._haproxy_path = find_haproxy(settings.haproxy)
         self.version, self._has_exporter = version_of(self._haproxy_path)
+        frps = find_frps(settings)
+        self._frp = None if frps is None else FrpServer(frps, settings, self._clock)
         python = [sys.executable, "-m", "harp.cli", "--home", str(home)]
-        self._agent = Child("the agent", [*python, "proxy", "agent"], self._clock)
+        self._agent = Child(
+            "the agent",
+            [*python, "proxy", "agent"],
+            self._clock,
+            environment=None if self._frp is None else {**os.environ, **self._frp.door},
+            descriptors=() if self._frp is None else (self._frp.door_descriptor,),
+        )
         self._haproxy = Child(
             "HAProxy",
             [
@@ -106,12 +115,19 @@ class AppPlane:
             demand_free(name, address)
         for name in ("ready", "haproxy.sock", "master.sock", "control.sock", "agent.sock", "inside.sock"):
             (self._run / name).unlink(missing_ok=True)
+        if self._frp is None:
+            _log.info("there is no frps: apps and engines on other machines cannot come through FRP")
+        else:
+            await asyncio.to_thread(self._frp.prepare)
         tasks.start("agent", self._agent.run(lambda: None))
         await self._wait_for("the agent", self._run / "ready")
         await asyncio.to_thread(checked, self._haproxy_path, self._run)
         tasks.start("haproxy", self._haproxy.run(self._haproxy_started))
         await self._wait_for("HAProxy", self._run / "haproxy.sock")
         self._agent.tell(signal.SIGUSR1)
+        if self._frp is not None:
+            tasks.start("frps", self._frp.run())
+            tasks.start("FRP's certificates", self._frp.keep_certified())
         tasks.start("watchdog", self._watch())
 
     @property
@@ -127,11 +143,17 @@ class AppPlane:
     def reload(self) -> None:
         """Settings from files and certificates are read again; no connection is cut."""
         self._agent.tell(signal.SIGHUP)
+        if self._frp is not None:
+            self._frp.renew()
 
     async def close(self) -> None:
         """Lets requests under way end for a while, then ends all."""
         self._agent.ends()
+        if self._frp is not None:
+            self._frp.ends()
         await self._haproxy.end(signal.SIGUSR1, self._settings.drain_s)
+        if self._frp is not None:
+            await self._frp.end()
         await self._agent.end(signal.SIGTERM, 2.0)
 
     def _demand_alone(self) -> None:

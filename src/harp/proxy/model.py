@@ -81,6 +81,9 @@ class EngineAddress:
 ENGINE_PORTS = range(24_000, 24_100)
 """What AppAPI may call an engine by; 24000 is the local socket (contract, 1.1)."""
 
+APP_PORTS = range(23_000, 24_000)
+"""Where frps opens the ports of apps on loopback: each has that of its own record (contract, 1.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class BindFolder:

@@ -57,6 +57,12 @@ class ProxySettings:
     drain_s: float
     engines: tuple[EngineAddress, ...]
     bind_mounts: tuple[BindFolder, ...]
+    frps: str
+    frp: str
+    frp_has_tls: bool
+    frp_certificate_days: int
+    frp_folder: Path | None
+    """None: beside the certificate, where that folder is there, else in the run folder."""
     exapp_upstreams: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Apps of several instances, and ``host:port`` of each."""
 
@@ -106,6 +112,12 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         drain_s=given.number("HP_DRAIN", 5.0, 0.0, 86_400.0),
         engines=engines(given.text("HP_DOCKER_ENGINES", LOCAL_ENGINE)),
         bind_mounts=bind_folders(given.text("HP_BIND_MOUNTS", "")),
+        frps=given.text("HP_FRPS", "frps"),
+        frp=given.address("HP_FRP_ADDRESS", "0.0.0.0:8782"),
+        # Only this word, for it takes the protection away.
+        frp_has_tls=environ.get("HP_FRP_DISABLE_TLS") != "true",
+        frp_certificate_days=given.whole("HP_FRP_CERT_VALIDITY_DAYS", 5000, 1, 36_500),
+        frp_folder=Path(environ["HP_FRP_DIR"]) if environ.get("HP_FRP_DIR") else None,
         exapp_upstreams=upstreams(environ.get("HP_EXAPP_UPSTREAMS", "")),
     )
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,16 +78,25 @@ async def lift(socket: RuntimeSocket, text: str) -> bool:
 
 async def give_back(run: Path, known: list[Failures]) -> None:
     """Writes rings into the table of a new worker; the socket's commands cannot (only the first place of a ring)."""
-    if not known:
-        return
+    if known:
+        await _tell(run, [_request("ban", one.client, f"X-Ring: {':'.join(map(str, one.ring))}\r\n") for one in known])
+
+
+async def count(run: Path, client: str) -> None:
+    """One failure more of the client at this IP address; HAProxy itself counts it. Raises :class:`OSError`."""
+    await _tell(run, [_request("failed", client)])
+
+
+def _request(path: str, client: str, header: str = "") -> str:
+    return f"GET /{path} HTTP/1.1\r\nHost: h\r\nX-Client: {ipaddress.ip_address(client)}\r\n{header}\r\n"
+
+
+async def _tell(run: Path, requests: Sequence[str]) -> None:
     with short_name(run / "inside.sock") as name:
         reader, writer = await asyncio.open_unix_connection(name)
     try:
-        for failures in known:
-            ring = ":".join(str(at) for at in failures.ring)
-            writer.write(
-                f"GET /ban HTTP/1.1\r\nHost: h\r\nX-Client: {failures.client}\r\nX-Ring: {ring}\r\n\r\n".encode()
-            )
+        for request in requests:
+            writer.write(request.encode())
             await writer.drain()
             await reader.readuntil(b"\r\n\r\n")
     finally:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The processes of the app plane: the agent, and HAProxy as master and worker; each is brought back when it ends."""
+"""The processes of the app plane: the agent, HAProxy as master and worker, frps; each is brought back when it ends."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harp.base.errors import ConfigError
@@ -99,12 +99,17 @@ class Child:
         clock: Clock,
         *,
         folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
+        """It has our environment unless it is given one, and the standard descriptors beside those it is given."""
         self.name = name
         self.starts = 0
         self._command = list(command)
         self._clock = clock
         self._folder = folder
+        self._environment = environment
+        self._descriptors = descriptors
         self._process: asyncio.subprocess.Process | None = None
         self._ending = False
 
@@ -134,6 +139,8 @@ class Child:
             *self._command,
             stdin=subprocess.DEVNULL,
             cwd=self._folder,
+            env=self._environment,
+            pass_fds=self._descriptors,
             preexec_fn=_die_with_parent,
             start_new_session=True,
         )

@@ -266,7 +266,7 @@ def agents(shape: Shape) -> list[str]:
 
 
 def inside(shape: Shape) -> list[str]:
-    """What only this machine's user reaches: HAProxy's own figures, and the way back of bans after a reload."""
+    """What only this machine's user reaches: HAProxy's figures, failures elsewhere (FRP), the way back of bans."""
     exporter = ["    http-request use-service prometheus-exporter if { path /metrics }"] if shape.has_exporter else []
     ring = [
         f"    http-request sc-set-gpt({place},0) req.fhdr(x-ring),field({place + 1},:)"
@@ -276,6 +276,9 @@ def inside(shape: Shape) -> list[str]:
         "frontend inside",
         f"    bind {quoted('unix@' + shape.run + '/inside.sock')} mode 600",
         *exporter,
+        "    http-request set-var(txn.net) req.hdr_ip(x-client),ipmask(32,64)",
+        *_counted(shape, "http-request", "{ path /failed }"),
+        "    http-request return status 204 if { path /failed }",
         "    http-request return status 404 if !{ path /ban }",
         "    http-request track-sc0 req.hdr_ip(x-client) table bans",
         *ring,

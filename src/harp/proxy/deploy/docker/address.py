@@ -30,7 +30,7 @@ def whereabouts(
     ``own_networks`` are those that Harp is in too, ``host`` is where the engine's machine is reached.
     """
     name = str(inspected.get("Name", "")).lstrip("/")
-    given = environment.variables(_mapping(inspected, "Config").get("Env") or ())
+    given = environment.of(inspected)
     app, port = given.get("APP_ID", ""), environment.app_port(given)
     is_running = _mapping(inspected, "State").get("Running") is True
     if not name.startswith(PREFIX) or not app or port is None or not is_running or environment.speaks_frp(given):

@@ -38,3 +38,11 @@ def is_here(address: EngineAddress) -> bool:
     """Whether an engine's containers are on this very machine."""
     host = address.place.rpartition(":")[0]
     return address.kind == "unix" or host in ("localhost", "[::1]") or host.startswith("127.")
+
+
+def needs_tunnel(address: EngineAddress) -> bool:
+    """Whether the apps of an engine are reached through FRP alone: it is elsewhere, or came through FRP itself.
+
+    On this machine an app is reached where it listens; FRP would be one more thing that can fail.
+    """
+    return not is_here(address) or address.place == f"127.0.0.1:{address.port}"

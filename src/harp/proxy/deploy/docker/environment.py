@@ -5,6 +5,7 @@ AppAPI reads variables back by their place: what stays keeps its order.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 _FRP = frozenset({"HP_FRP_ADDRESS", "HP_FRP_PORT", "HP_SHARED_KEY"})
 
@@ -12,6 +13,12 @@ _FRP = frozenset({"HP_FRP_ADDRESS", "HP_FRP_PORT", "HP_SHARED_KEY"})
 def variables(lines: Sequence[str]) -> dict[str, str]:
     """``NAME=value`` lines by name; the last one counts."""
     return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
+
+
+def of(inspected: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a container, from its engine's words about it."""
+    configuration = inspected.get("Config")
+    return variables((configuration.get("Env") if isinstance(configuration, Mapping) else None) or ())
 
 
 def speaks_frp(given: Mapping[str, str]) -> bool:

@@ -5,7 +5,7 @@ import logging
 import os
 
 from harp.proxy.deploy.docker import address, container, environment, names
-from harp.proxy.deploy.docker.call import Call, is_here
+from harp.proxy.deploy.docker.call import Call, is_here, needs_tunnel
 from harp.proxy.deploy.docker.engine import Refused, Unreachable
 from harp.proxy.deploy.docker.mounts import MountRefused
 from harp.proxy.deploy.payload import Create
@@ -21,7 +21,9 @@ async def create(call: Call, form: Create) -> Outcome:
     network, lines = form.network_mode, form.environment_variables
     given = environment.variables(lines)
     if environment.speaks_frp(given):
-        token = call.around.tunnels.token(AppId(form.name.lower()), environment.app_port(given) or 0)
+        token = None
+        if needs_tunnel(call.engine.address):
+            token = call.around.tunnels.token(AppId(form.name.lower()), environment.app_port(given) or 0)
         if token is not None:
             lines = environment.with_token(lines, token)
         elif not is_here(call.engine.address):

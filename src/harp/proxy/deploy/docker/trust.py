@@ -3,7 +3,8 @@
 
 import logging
 
-from harp.proxy.deploy.docker import names
+from harp.base.errors import ConfigError
+from harp.proxy.deploy.docker import environment, names
 from harp.proxy.deploy.docker.call import Call
 from harp.proxy.deploy.docker.certificates import Store, archive, certificates_in, files_for, store_of
 from harp.proxy.deploy.docker.engine import Refused, Unreachable, one_line
@@ -23,8 +24,11 @@ async def install_certificates(call: Call, form: Certificates) -> Outcome:
     found = await call.engine.inspect(name)
     if found is None:
         return Outcome(404, f"Container '{name}' not found.")
-    if form.install_frp_certs:
-        frp = call.around.tunnels.certificates(AppId(form.name.lower()))
+    if form.install_frp_certs and environment.speaks_frp(environment.of(found)):
+        try:
+            frp = call.around.tunnels.certificates(AppId(form.name.lower()))
+        except ConfigError as error:
+            return Outcome(500, f"FRP's certificates cannot be put into '{name}': {error.message}")
         if frp:
             await call.engine.put(name, archive({f"{FRP_FOLDER}/{file}": content for file, content in frp.items()}))
     authorities = certificates_in(form.system_certs_bundle or "")
