@@ -32,7 +32,7 @@ def answered(address: str, path: str) -> int:
 
 
 def with_proxy(desk: Desk, nextcloud: str, address: str) -> Desk:
-    desk.home.mkdir(mode=0o700)
+    desk.home.mkdir(mode=0o700, exist_ok=True)
     variables = {
         "HP_HAPROXY": HAPROXY,
         "HP_SHARED_KEY": KEY,
