@@ -8,7 +8,6 @@ from pathlib import Path as FilePath
 import pytest
 
 from harp.identity.device import DeviceId
-from harp.sync.engine import neighbours
 from harp.sync.engine.claims import Tidings
 from harp.sync.engine.fetcher import Reach
 from harp.sync.model import ChunkId, FolderId, Path, Role
@@ -16,6 +15,7 @@ from harp.sync.protocol.officemessages import MAX_TIDINGS, Availability, Circle
 from harp.sync.service.explanation import explained
 from harp.sync.service.office import _messages, _tidings
 from harp.sync.service.settings import FolderSettings, OfficeSettings
+from tests.fakes.clock import chosen_clock
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
 FILM = b"".join(number.to_bytes(4, "big") for number in range(600_000))
@@ -23,9 +23,9 @@ FOLDER = FolderId(b"f" * 32)
 
 
 @pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Devices whose loops are turned by hand, on a machine that does other things, need longer to hear each other."""
-    monkeypatch.setattr(neighbours, "HEAR_S", 0.09)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, devices hear each other in time."""
+    chosen_clock(monkeypatch, "harp.sync.", "tests.fakes.", __name__)
 
 
 @pytest.fixture

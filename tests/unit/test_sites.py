@@ -175,11 +175,11 @@ def test_limits_are_told_kept_and_shared() -> None:
     assert cloud.told[-1].limit == 1_000_000
     assert neighbour.link.pacer is None, "the LAN has no limit"
     assert cloud.link.pacer is not None
-    assert cloud.link.pacer.record_bytes == 6000
-    sites.heard(cloud.peer, Site(GREAT, 250_000, False))
-    assert cloud.link.pacer.record_bytes == 2500, "what the other site can take in counts too"
+    assert cloud.link.pacer.record_bytes == 3000
+    sites.heard(cloud.peer, Site(GREAT, 400_000, False))
+    assert cloud.link.pacer.record_bytes == 2000, "what the other site can take in counts too"
     sites.heard(neighbour.peer, Site(GREAT, 0, True))
     sites.heard(cloud.peer, Site(GREAT, 0, False))
-    assert cloud.link.pacer.record_bytes == 3000, "half of it is the neighbour's"
+    assert cloud.link.pacer.record_bytes == 1500, "half of it is the neighbour's"
     sites.ask(cloud.peer, 1, ONE, chunk)
     until(lambda: neighbour.told[-1].sending, "and it is told that we send")
