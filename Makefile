@@ -73,6 +73,7 @@ e2e: install-dev ## on a real Nextcloud, which stays as it is (NEXTCLOUD=/path/t
 	@tests/e2e/install-servers
 	@NEXTCLOUD="$(NEXTCLOUD)" $(BIN)/python -m pytest --numprocesses 0 tests/e2e $(PYTEST_ARGS)
 	@NEXTCLOUD="$(NEXTCLOUD)" $(BIN)/python -m tests.e2e.figures --rounds "$(ROUNDS)"
+	@NEXTCLOUD="$(NEXTCLOUD)" $(BIN)/python -m tests.e2e.uploads --rounds "$(ROUNDS)"
 
 lint: lint-style lint-types lint-layers lint-lock ## style, types, layers, and whether uv.lock fits pyproject.toml
 

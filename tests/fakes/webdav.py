@@ -28,6 +28,8 @@ class Account:
         self.is_in_maintenance = False
         self.agrees_to: str | None = None
         """The app password that a browser's login yields, once somebody has agreed."""
+        self.bulk_refuses: set[str] | None = set()
+        """Paths that a bulk request answers with an error; None: an administrator has switched it off."""
         self.meddles = lambda method, path: None
 
     def touch(self, path: str, *, renew: bool = True) -> None:
@@ -71,6 +73,9 @@ class Account:
 
     def has(self, path: str) -> bool:
         return path in self.files or path in self.folders
+
+    def _whole_number(self, path: str) -> str:
+        return f"{self.numbers[path]:08}ocabc"
 
     # --- HTTP ---
 
@@ -121,11 +126,19 @@ class Account:
         return web.json_response({"ocs": {"data": {"id": "alice"}}})
 
     async def _bulk(self, request: web.Request) -> web.Response:
-        told = {}
+        if self.bulk_refuses is None:
+            return web.Response(status=404)
+        told: dict[str, dict[str, object]] = {}
         async for part in await request.multipart():
-            path = part.headers["X-File-Path"].strip("/")
-            self.write(path, bytes(await part.read()), int(part.headers["X-OC-Mtime"]))
-            told["/" + path] = {"error": False, "etag": self.etags[path]}
+            path = part.headers["X-File-Path"].strip().strip("/")
+            content = bytes(await part.read())
+            if part.headers["OC-Checksum"] != f"SHA256:{hashlib.sha256(content).hexdigest()}":
+                return web.json_response(told, status=400)
+            if path in self.bulk_refuses:
+                told["/" + path] = {"error": True, "message": "no"}
+                continue
+            self.write(path, content, int(part.headers["X-OC-Mtime"]))
+            told["/" + path] = {"error": False, "etag": self.etags[path], "fileid": self._whole_number(path)}
         self.log.append(f"BULK {len(told)}")
         return web.json_response(told)
 
@@ -157,7 +170,7 @@ class Account:
             return web.Response(status=409)
         self.write(path, content, int(request.headers.get("X-OC-Mtime", 1)))
         headers = {
-            "OC-FileId": f"{self.numbers[path]:08}ocabc",
+            "OC-FileId": self._whole_number(path),
             "OC-ETag": f'"{self.etags[path]}"',
             "X-Hash-SHA256": hashlib.sha256(content).hexdigest(),
         }
@@ -208,7 +221,7 @@ class Account:
             f"<d:response><d:href>{escape(quote('/remote.php/dav/files/alice/' + path))}</d:href><d:propstat><d:prop>"
             f'<d:getetag>"{self.etags[path]}"</d:getetag><d:resourcetype>{kind}</d:resourcetype>'
             f"<d:getcontentlength>{len(content)}</d:getcontentlength><d:getlastmodified>{when}</d:getlastmodified>"
-            f"<oc:id>{self.numbers[path]:08}ocabc</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
+            f"<oc:id>{self._whole_number(path)}</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
             f"<oc:permissions>{letters}</oc:permissions></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat>"
             "</d:response>"
         )

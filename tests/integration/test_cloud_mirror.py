@@ -146,6 +146,35 @@ async def test_small_files_in_a_new_folder_go_in_one_request_and_none_elsewhere(
     assert await desk.mirror.settle() == 0
 
 
+async def test_blanks_at_the_end_of_a_name_which_a_bulk_request_loses_do_not_overwrite_its_neighbour(
+    desk: Desk,
+) -> None:
+    (desk.folder / "new").mkdir()
+    for name in ("a", "a ", "b", "c", "d"):
+        (desk.folder / "new" / name).write_bytes(name.encode())
+    await desk.mirror.settle()
+    assert "BULK 4" in desk.account.log
+    assert desk.here() == desk.there()
+    assert len(desk.there()) == 5
+
+
+async def test_what_a_bulk_request_does_not_take_goes_one_by_one(desk: Desk) -> None:
+    desk.account.bulk_refuses = {"new/3"}
+    (desk.folder / "new").mkdir()
+    for number in range(6):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+    await desk.mirror.settle()
+    assert [line for line in desk.account.log if line.startswith("PUT")] == ["PUT new/3"]
+    desk.account.bulk_refuses = None
+    (desk.folder / "newer").mkdir()
+    for number in range(6):
+        (desk.folder / "newer" / f"{number}").write_bytes(b"%d" % number)
+    await desk.mirror.settle()
+    assert sum(line.startswith("PUT newer/") for line in desk.account.log) == 6
+    assert desk.here() == desk.there()
+    assert not desk.mirror.problems
+
+
 async def test_a_server_that_went_back_in_time_is_asked_about_and_newer_files_stay(desk: Desk) -> None:
     for number in range(5):
         desk.account.write(f"{number}", b"new", 1_700_000_000)

@@ -73,10 +73,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class BulkFile:
-    """A small new file, for :meth:`Dav.bulk`."""
+    """A small new file, for :meth:`Dav.bulk`; ``sha256`` of the content in hexadecimal."""
 
     path: CloudPath
     content: bytes
+    sha256: str
     mtime_s: int
 
 
@@ -89,8 +90,9 @@ class Dav:
         self._base = login.url.rstrip("/")
         self._user_id = user_id
         self._top = top.strip("/")
-        self._prefix = f"{urlsplit(self._base).path}/remote.php/dav"
-        self._root = f"{self._prefix}/files/{user_id}" + (f"/{self._top}" if self._top else "")
+        prefix = unquote(urlsplit(self._base).path)
+        self._root = f"{prefix}/remote.php/dav/files/{user_id}" + (f"/{self._top}" if self._top else "")
+        self._instance = ""
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -99,7 +101,10 @@ class Dav:
         headers = {"Depth": str(depth), "Content-Type": "application/xml"}
         async with self._asked("PROPFIND", self._at(path), headers=headers, data=multistatus.REQUEST) as response:
             raw = await response.read()
-        return await asyncio.to_thread(multistatus.parsed, raw, unquote(self._root))
+        found = await asyncio.to_thread(multistatus.parsed, raw, self._root)
+        if found and found[0].remote.fileid:
+            self._instance = found[0].whole_id.removeprefix(found[0].remote.fileid.rjust(8, "0"))
+        return found
 
     async def get(self, path: CloudPath, expected: Remote, target: BinaryIO) -> str:
         """Writes the version ``expected`` into ``target``; its SHA-256 in hexadecimal."""
@@ -132,7 +137,8 @@ class Dav:
         body = _blocks(source, size, digest.update)
         async with self._asked("PUT", self._at(path), headers=headers, data=body if size else b"") as response:
             told = response.headers.get("X-Hash-SHA256", "")
-            written = Written(_fileid(response), _etag(response), digest.hexdigest(), bool(told))
+            number = self._number(response.headers.get("OC-FileId", ""))
+            written = Written(number, _etag(response), digest.hexdigest(), bool(told))
         if told and told.lower() != written.sha256:
             raise CloudError(f"{path}: the server received other bytes than were sent", hint="is a proxy in between?")
         return written if written.fileid and written.etag else await self._looked_up(path, written.sha256)
@@ -176,20 +182,20 @@ class Dav:
             # Nextcloud removes what was left there after a day.
             return
 
-    async def bulk(self, files: Sequence[BulkFile]) -> Mapping[CloudPath, Etag]:
+    async def bulk(self, files: Sequence[BulkFile]) -> Mapping[CloudPath, Written]:
         """Puts small files into a folder that the caller has just made: this call overwrites without asking.
 
-        Answers with those that the server has taken.
+        Answers with those that the server has taken, each proved: it compares the checksum with what arrived before it
+        writes. Their names must be :func:`fit for it <is_fit_for_bulk>`.
         """
         boundary = f"harp{secrets.token_hex(16)}"
         parts: list[bytes] = []
         for one in files:
-            # The path is the person's, from the top of the account; a line break would begin another header.
-            where = "/" + "/".join(part for part in (self._top, one.path) if part)
+            # Nextcloud 32 looks at the SHA-256, older ones at the MD5.
             md5 = hashlib.md5(one.content, usedforsecurity=False).hexdigest()
             head = (
-                f"--{boundary}\r\nX-File-Path: {where}\r\nX-OC-Mtime: {max(one.mtime_s, 1)}\r\n"
-                f"X-File-MD5: {md5}\r\nContent-Length: {len(one.content)}\r\n\r\n"
+                f"--{boundary}\r\nX-File-Path: {self._in_account(one.path)}\r\nX-OC-Mtime: {max(one.mtime_s, 1)}\r\n"
+                f"OC-Checksum: SHA256:{one.sha256}\r\nX-File-MD5: {md5}\r\nContent-Length: {len(one.content)}\r\n\r\n"
             )
             parts += [head.encode(), one.content, b"\r\n"]
         parts.append(f"--{boundary}--\r\n".encode())
@@ -200,12 +206,13 @@ class Dav:
         }
         async with self._asked("POST", f"{self._base}/remote.php/dav/bulk", headers=headers, data=body) as response:
             told = await read_json(response)
-        taken: dict[CloudPath, Etag] = {}
+        taken: dict[CloudPath, Written] = {}
         for one in files:
-            where = "/" + "/".join(part for part in (self._top, one.path) if part)
-            said = told.get(where) if isinstance(told, dict) else None
-            if isinstance(said, dict) and said.get("error") is False and said.get("etag"):
-                taken[one.path] = Etag(str(said["etag"]).strip('"'))
+            said = told.get(self._in_account(one.path)) if isinstance(told, dict) else None
+            if isinstance(said, dict) and said.get("error") is False:
+                etag, number = Etag(str(said.get("etag", "")).strip('"')), self._number(str(said.get("fileid", "")))
+                if etag and number:
+                    taken[one.path] = Written(number, etag, one.sha256, is_proved=True)
         return taken
 
     async def make_folder(self, path: CloudPath) -> bool:
@@ -237,6 +244,15 @@ class Dav:
             headers["If-Match"] = f'"{expected.etag}"'
         async with self._asked("DELETE", self._at(path), headers=headers):
             pass
+
+    def _number(self, whole: str) -> FileId:
+        """The file's number in an ``OC-FileId``: at least eight digits, and the instance's id. Empty for none."""
+        digits = whole.removesuffix(self._instance) if self._instance else ""
+        return FileId(digits.lstrip("0") if digits.isascii() and digits.isdigit() else "")
+
+    def _in_account(self, path: CloudPath) -> str:
+        """From the top of the account, as ``/dav/bulk`` has it."""
+        return "/" + "/".join(part for part in (self._top, path) if part)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -286,6 +302,11 @@ async def opened(
         ) from error
     except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
         raise CloudError(f"{server} cannot be reached: {type(error).__name__}", hint="is it up?") from error
+
+
+def is_fit_for_bulk(path: CloudPath) -> bool:
+    """Whether ``/dav/bulk`` would write to that very name: it takes the last blanks off a header."""
+    return path == path.rstrip() and path.isprintable()
 
 
 async def user_id(session: aiohttp.ClientSession, login: Login) -> str:
@@ -350,12 +371,6 @@ def _condition(over: Remote | None) -> dict[str, str]:
 
 def _etag(response: aiohttp.ClientResponse) -> Etag:
     return Etag((response.headers.get("OC-Etag") or response.headers.get("ETag") or "").strip('"'))
-
-
-def _fileid(response: aiohttp.ClientResponse) -> FileId:
-    # OC-FileId is the number, at least eight digits, and the instance's id; PROPFIND tells the number alone.
-    digits = response.headers.get("OC-FileId", "")[:8]
-    return FileId(digits.lstrip("0")) if digits.isdigit() and digits[0] == "0" else FileId("")
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any:

@@ -266,7 +266,7 @@ def _planned(board: _Board) -> Plan:
         # What is to lie below waits until the name above is free: the next plan has it.
         files = [one for one in files if not _is_below_any(one, clashes)]
         makes = [one for one in makes if not _is_below_any(one, clashes)]
-    makes.sort(key=lambda action: action.path)
+    makes.sort(key=lambda action: (action.path.count("/"), action.path))
     removals.sort(key=lambda action: (action.path.count("/"), action.path), reverse=True)
     return Plan((), tuple(makes), tuple(files), tuple(removals))
 

@@ -93,6 +93,14 @@ class MirrorDisk:
                 raise StaleError(f"{path} changed while it was read")
         return digest.hexdigest()
 
+    def read(self, path: CloudPath, expected: Local) -> tuple[bytes, str]:
+        """The whole of a small file, and its SHA-256 in hexadecimal."""
+        with self.open(path, expected) as source:
+            content = source.read(expected.size + 1)
+            if len(content) != expected.size or local_of(os.fstat(source.fileno())) != expected:
+                raise StaleError(f"{path} changed while it was read")
+        return content, hashlib.sha256(content).hexdigest()
+
     def temporary(self) -> tuple[bytes, BinaryIO]:
         """A new file on the same disk, and its name."""
         holder = self._root.make_private(_TEMPORARY)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A folder and a real account with the engine between them, and Nextcloud's own client beside it.
+
+::
+
+    async with mirrored.opened(nextcloud, alice, folder, "Documents") as mirror:
+        await mirror.settle()
+    mirrored.nextcloudcmd(nextcloud, alice, elsewhere, "Documents")
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from harp.sync.cloud.dav import Dav, Login, user_id
+from harp.sync.folder.fs import Marker, Root
+from harp.sync.model import ID_BYTES, FolderId
+from harp.sync.service.mirror import Mirror
+from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.store.agreements import Agreements
+from tests.e2e.cloud import Cloud, Person
+
+CLIENT = "nextcloudcmd"
+PATIENCE_S = 900.0
+
+
+def why_no_client() -> str:
+    """Why Nextcloud's own client cannot be asked; empty if it can."""
+    return "" if shutil.which(CLIENT) else f"{CLIENT} is not installed (apt install nextcloud-desktop-cmd)"
+
+
+@contextlib.asynccontextmanager
+async def opened(cloud: Cloud, person: Person, folder: Path, top: str) -> AsyncIterator[Mirror]:
+    """``folder`` is made and marked where there is none; what is agreed is kept beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    root = Root.open(str(folder))
+    if root.read_marker() is None:
+        root.write_marker(Marker(FolderId(secrets.token_bytes(ID_BYTES)), secrets.token_bytes(16)))
+    store = Agreements(folder.with_name(f"{folder.name}.agreements") / "agreements.db")
+    login = Login(cloud.url, person.name, person.app_password)
+    try:
+        async with aiohttp.ClientSession() as session:
+            dav = Dav(session, login, await user_id(session, login), top)
+            yield Mirror(dav, MirrorDisk(folder, lambda path, is_directory: False), store)
+    finally:
+        store.close()
+
+
+def nextcloudcmd(cloud: Cloud, person: Person, folder: Path, top: str) -> str:
+    """One run of Nextcloud's client over a folder; what it wrote. AssertionError where it failed."""
+    home = folder.with_name(f"{folder.name}.client")
+    home.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [
+            *(CLIENT, "--silent", "--non-interactive", "-u", person.name, "-p", person.app_password),
+            *("--path", f"/{top}", str(folder), cloud.url),
+        ],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{CLIENT} ended with {done.returncode}:\n{done.stdout[-2000:]}"
+    return done.stdout
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of people in a folder on the disk, by path."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_file() and name.parts[0] != ".harp" and not name.name.startswith(".sync_"):
+            found[str(name)] = path.read_bytes()
+    return found
+
+
+def make_folder(cloud: Cloud, person: Person, path: str) -> None:
+    """In the account, by a request of its own."""
+    answer = cloud.browser().ask("MKCOL", f"/remote.php/dav/files/{person.name}/{path}", person.basic)
+    assert answer.status == 201, f"{path}: {answer.status} {answer.text[:300]}"

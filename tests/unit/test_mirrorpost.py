@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How small files share requests: none too long, and none that leaves a writer idle."""
+
+from harp.sync.cloud.dav import is_fit_for_bulk
+from harp.sync.cloud.nodes import CloudPath, Local
+from harp.sync.cloud.plan import Upload
+from harp.sync.service import mirrorpost
+
+
+def uploads(count: int, size: int = 4096) -> list[Upload]:
+    return [Upload(CloudPath(f"new/{number}"), Local(False, number, size), None) for number in range(count)]
+
+
+def sizes(files: list[Upload]) -> list[int]:
+    groups = mirrorpost.grouped(files)
+    assert [one for group in groups for one in group] == files
+    return [len(group) for group in groups]
+
+
+def test_a_thousand_files_take_ten_requests() -> None:
+    assert sizes(uploads(1000)) == [mirrorpost.BULK_FILES] * 10
+
+
+def test_a_few_files_are_spread_over_the_writers_and_fewer_share_one_request() -> None:
+    assert sizes(uploads(120)) == [30, 30, 30, 30]
+    assert sizes(uploads(19)) == [19]
+
+
+def test_a_request_has_a_length_that_a_server_takes() -> None:
+    assert sizes(uploads(80, mirrorpost.SMALL_BYTES)) == [20] * 4
+    assert sizes(uploads(4000, mirrorpost.SMALL_BYTES))[:2] == [32, 32]
+
+
+def test_a_name_that_a_header_would_change_is_not_fit() -> None:
+    fit = {
+        name: is_fit_for_bulk(CloudPath(name)) for name in ("ä b.txt", " a", "a ", "a\u00a0", "a\u0085b", "a\u2028b")
+    }
+    assert fit == {"ä b.txt": True, " a": True, "a ": False, "a\u00a0": False, "a\u0085b": False, "a\u2028b": False}
