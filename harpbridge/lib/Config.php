@@ -15,6 +15,9 @@ class Config {
 	public const CONTROL_SOCKET = '/var/lib/harp/harp.sock';
 	public const KEEP_DAYS = 7;
 
+	/** The console's pages where the hub is the ExApp "harp"; app_api serves it there, whatever Nextcloud's own path. */
+	public const CONSOLE_PATH = '/exapps/harp/console/';
+
 	/** sun_path of unix(7), less its last NUL. */
 	private const LONGEST_SOCKET = 107;
 
@@ -42,6 +45,11 @@ class Config {
 	/** How the daemon reaches this Nextcloud; empty: by its public address. */
 	public function nextcloudUrl(): string {
 		return $this->values->getValueString(self::APP, 'nextcloud_url', '', true);
+	}
+
+	/** Where the console's pages are, under this Nextcloud's own address; empty: not in its menu. Asked on every page. */
+	public function consolePath(): string {
+		return $this->values->getValueString(self::APP, 'console_path', '');
 	}
 
 	public function keepDays(): int {
@@ -80,6 +88,14 @@ class Config {
 			throw new \InvalidArgumentException('the address of this Nextcloud begins with https:// and holds no user and no query');
 		}
 		$this->values->setValueString(self::APP, 'nextcloud_url', rtrim($url, '/'), true);
+	}
+
+	/** @throws \InvalidArgumentException one line for a person */
+	public function setConsolePath(string $path): void {
+		if ($path !== '' && preg_match('~^/exapps/[A-Za-z0-9_-]{1,64}/console/$~D', $path) !== 1) {
+			throw new \InvalidArgumentException('the console of an ExApp is at ' . self::CONSOLE_PATH);
+		}
+		$this->values->setValueString(self::APP, 'console_path', $path);
 	}
 
 	/** @throws \InvalidArgumentException one line for a person */

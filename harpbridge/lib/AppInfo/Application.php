@@ -9,6 +9,7 @@ namespace OCA\HarpBridge\AppInfo;
 use OCA\HarpBridge\Capabilities;
 use OCA\HarpBridge\Config;
 use OCA\HarpBridge\Hooks;
+use OCA\HarpBridge\Navigation;
 use OCA\HarpBridge\Notification\Notifier;
 use OCA\HarpBridge\SetupChecks\BridgeSocket;
 use OCA\HarpBridge\SetupChecks\DaemonAnswers;
@@ -17,7 +18,7 @@ use OCP\AppFramework\Bootstrap\IBootContext;
 use OCP\AppFramework\Bootstrap\IBootstrap;
 use OCP\AppFramework\Bootstrap\IRegistrationContext;
 
-/** Says what there is; runs on every request, so it does nothing. */
+/** Says what there is; runs on every request, so it does next to nothing. */
 class Application extends App implements IBootstrap {
 	public function __construct() {
 		parent::__construct(Config::APP);
@@ -34,5 +35,9 @@ class Application extends App implements IBootstrap {
 	}
 
 	public function boot(IBootContext $context): void {
+		$app = $context->getAppContainer();
+		if ($app->get(Config::class)->consolePath() !== '') {
+			$app->get(Navigation::class)->show();
+		}
 	}
 }

@@ -14,6 +14,10 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 
 class Setup extends Base {
+	/** AppAPI's levels of access. */
+	private const PUBLIC = 0;
+	private const USER = 1;
+
 	public function __construct(
 		private Config $config,
 		private SelfTest $test,
@@ -32,6 +36,7 @@ class Setup extends Base {
 			->addOption('nextcloud-url', null, InputOption::VALUE_REQUIRED, 'How the daemon reaches this Nextcloud; empty for its public address')
 			->addOption('keep-days', null, InputOption::VALUE_REQUIRED, 'How long rows of the journal are kept (' . Config::KEEP_DAYS . ')')
 			->addOption('exapp-daemon', null, InputOption::VALUE_REQUIRED, 'Also register the hub as the ExApp "harp" with this deploy daemon of AppAPI')
+			->addOption('console', null, InputOption::VALUE_REQUIRED, 'Show the console in the menu: ' . Config::CONSOLE_PATH . '; empty for not (--exapp-daemon shows it)')
 			->addOption('exapp-port', null, InputOption::VALUE_REQUIRED, 'The hub\'s port behind the proxy, for --exapp-daemon', '8786');
 	}
 
@@ -47,6 +52,9 @@ class Setup extends Base {
 			if ($failed !== self::SUCCESS) {
 				return $failed;
 			}
+			if (!is_string($input->getOption('console'))) {
+				$this->config->setConsolePath(Config::CONSOLE_PATH);
+			}
 		}
 		return $this->writeChecks($input, $output, $this->test->run($this->time->getTime()));
 	}
@@ -58,6 +66,7 @@ class Setup extends Base {
 			'control-socket' => $this->config->setControlSocket(...),
 			'hub' => $this->config->setHubAddress(...),
 			'nextcloud-url' => $this->config->setNextcloudUrl(...),
+			'console' => $this->config->setConsolePath(...),
 			'keep-days' => fn (string $days) => $this->config->setKeepDays(ctype_digit($days) && strlen($days) < 6 ? (int)$days : 0),
 		];
 		foreach ($setters as $option => $set) {
@@ -66,6 +75,11 @@ class Setup extends Base {
 				$set($value);
 			}
 		}
+	}
+
+	/** @return array<string, mixed> */
+	private static function route(string $url, string $verbs, int $level): array {
+		return ['url' => $url, 'verb' => $verbs, 'access_level' => $level, 'headers_to_exclude' => [], 'bruteforce_protection' => []];
 	}
 
 	/** AppAPI has the command; it makes the secret itself, and keeps it. */
@@ -83,7 +97,11 @@ class Setup extends Base {
 			'name' => 'Harp',
 			'version' => $this->config->version(),
 			'port' => (int)$port,
-			'routes' => [['url' => '^/?.*$', 'verb' => 'GET', 'access_level' => 0, 'headers_to_exclude' => [], 'bruteforce_protection' => []]],
+			'routes' => [
+				// Devices are no people of this Nextcloud: the hub knows them by their keys.
+				self::route('^/?link$', 'GET', self::PUBLIC),
+				self::route('^/?console(?:/.*)?$', 'GET, POST', self::USER),
+			],
 		];
 		$said = new \Symfony\Component\Console\Output\BufferedOutput();
 		$code = $application->find('app_api:app:register')->run(new \Symfony\Component\Console\Input\ArrayInput([

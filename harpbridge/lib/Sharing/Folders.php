@@ -71,6 +71,11 @@ class Folders {
 		return $shared;
 	}
 
+	/** @return list<string> the ids of what this person shares; asks nobody */
+	public function ids(IUser $user): array {
+		return array_map('strval', array_keys($this->mine($user)));
+	}
+
 	/** @return list<string> folders that could be shared, as a suggestion: those at the top */
 	public function choices(IUser $user): array {
 		$taken = array_values($this->mine($user));

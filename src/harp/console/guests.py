@@ -45,7 +45,7 @@ class Guests:
     @property
     def nextcloud(self) -> str:
         """Nextcloud's own first page."""
-        return self.entry.partition("apps/")[0]
+        return self.entry.rpartition("apps/")[0]
 
     def welcome(self, user: str, *, may_all: bool, folders: Iterable[str], entry: str, now: float) -> Pass:
         """Believe this of a person from now on. Raises :class:`UsageError`."""
