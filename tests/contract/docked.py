@@ -54,6 +54,10 @@ class Docked:
     def has_volume(self, name: str) -> bool:
         return self.engine.call("GET", f"/volumes/nc_app_{name}_data").status == 200
 
+    def holds(self, name: str, path: str) -> bool:
+        """Whether there is such a file in an app's container."""
+        return self.engine.call("HEAD", f"/containers/nc_app_{name}/archive?path={path}").status == 200
+
 
 def environment(name: str, port: int = 23000, *, direct: bool = False) -> list[str]:
     """AppAPI's own variables in its own order, for an app that comes through FRP unless it is ``direct``."""

@@ -266,6 +266,21 @@ def test_a_container_that_does_not_hear_term_does_not_hold_up_its_install(docked
     assert not docked.inspect(deaf)["State"]["Running"]
 
 
+def test_an_app_does_nothing_while_its_certificates_are_taken_in(docked: Docked, authority: str) -> None:
+    slow = "#!/bin/sh\nsleep 1\nls /usr/local/share/ca-certificates > /certificates-updated\n"
+    docked.engine.make_image(
+        "harp-test-hasty",
+        changes=['CMD ["/bin/sh", "-c", "sleep 0.3; touch /the-app-ran; sleep 1000"]'],
+        files={"usr/sbin/update-ca-certificates": slow},
+    )
+    hasty = docked.made(image_id="harp-test-hasty")
+
+    assert docked.call("install_certificates", name=hasty, system_certs_bundle=authority).status == 204
+
+    there = {path: docked.holds(hasty, path) for path in ("/certificates-updated", "/the-app-ran")}
+    assert there == {"/certificates-updated": True, "/the-app-ran": docked.harp.is_reference}
+
+
 def test_a_container_is_not_started_for_nothing(docked: Docked, authority: str) -> None:
     docked.engine.make_image("harp-test-odd", files={"etc/os-release": "ID=plan9\n"})
     plain, odd = docked.made(), docked.made(image_id="harp-test-odd")

@@ -20,7 +20,7 @@ from tests.fakes.haproxy import free_port
 from tests.integration.engine import DockerEngine
 
 NAME = "hello"
-_LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip", "lib2to3"}
+_LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip", "lib2to3"}
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 _SETTINGS = """version: 0.1
 log: {{level: error}}
@@ -107,7 +107,9 @@ def _library() -> Iterator[Path]:
     for path in root.rglob("*"):
         inner = path.relative_to(root).parts
         is_left_out = any(part in _LEFT_OUT or part.startswith("config-") for part in inner)
-        if path.is_file() and path.suffix in (".py", ".so") and not is_left_out:
+        # Compiled, as images have it: an app would compile its library at each start.
+        is_wanted = path.suffix in (".py", ".so") or path.name.endswith(f".{sys.implementation.cache_tag}.pyc")
+        if path.is_file() and is_wanted and not is_left_out:
             yield path
 
 

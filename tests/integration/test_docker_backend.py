@@ -76,7 +76,9 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         dockerd: real.DockerEngine = request.getfixturevalue("dockerd")
         yield dockerd.socket
         for each in dockerd.call("GET", "/containers/json?all=true").json:
-            dockerd.call("DELETE", f"/containers/{each['Id']}?force=true&v=true")
+            dockerd.call("DELETE", f"/containers/{each['Id']}?force=true")
+        for each in dockerd.call("GET", "/volumes").json["Volumes"] or ():
+            dockerd.call("DELETE", f"/volumes/{each['Name']}")
         return
     with short_name(tmp_path / "docker.sock") as name:
         fake = FakeEngine(Path(name))
@@ -108,6 +110,29 @@ async def test_an_app_is_made_started_and_taken_away(place: Path) -> None:
     assert await asked("exists", name="x") == Outcome(200, body={"exists": False})
     for verb in ("start", "stop", "install_certificates"):
         assert await asked(verb, name="x") == Outcome(404, "Container 'nc_app_x' not found.")
+
+
+async def test_a_start_is_answered_as_soon_as_it_has_happened(place: Path) -> None:
+    asked = Asked(place)
+    await asked("create", name="x", image_id="harp-test-app")
+    waiting = asyncio.create_task(asked("wait_for_start", name="x"))
+    done, _ = await asyncio.wait({waiting}, timeout=1.0)
+    assert not done, "it was only made"
+
+    assert (await asked("start", name="x")).status == 204
+
+    said = (await asyncio.wait_for(waiting, 1.0)).body
+    assert said == {"started": True, "status": "running", "health": None}
+
+
+async def test_one_that_never_starts_is_waited_for_a_while(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "WAIT_S", 0.5)
+    asked = Asked(place)
+    await asked("create", name="x", image_id="harp-test-app")
+
+    said = (await asked("wait_for_start", name="x")).body
+
+    assert said == {"started": False, "status": "created", "health": None, "reason": "timeout after max tries"}
 
 
 async def test_an_image_that_there_is_not_leaves_nothing_behind(place: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from harp.proxy.deploy.port import NoTunnels
 from harp.proxy.model import AppId, EngineAddress, ExApp, Upstream
 from tests.contract.docked import environment
 from tests.fakes.dockerengine import FakeEngine
+from tests.fakes.haproxy import free_port
 
 DIRECT = environment("MyApp", direct=True)
 
@@ -119,6 +120,37 @@ async def test_how_many_apps_an_engine_has_and_whether_it_is_heard(watched: Watc
     await watched.engine.stop()
 
     await until(lambda: not watched.watch.hears(24_000))
+
+
+async def test_one_that_was_just_started_is_waited_for_until_it_listens(watched: Watched) -> None:
+    port = free_port()
+    watched.engine.runs("nc_app_MyApp", "127.0.0.1", env=environment("MyApp", port, direct=True))
+    await watched.engine.start()
+    await until(lambda: watched.moved == [AppId("myapp")])
+    waiting = asyncio.create_task(watched.watch.listening(app(port=port)))
+    done, _ = await asyncio.wait({waiting}, timeout=0.3)
+    assert not done
+
+    async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", port):
+        await asyncio.wait_for(waiting, 0.5)
+
+    # It is no longer young: what happens to it now is HAProxy's to find out.
+    await asyncio.wait_for(watched.watch.listening(app(port=port)), 0.1)
+
+
+async def test_nobody_waits_for_one_that_ended_or_never_was(watched: Watched) -> None:
+    await watched.engine.start()
+    await asyncio.wait_for(watched.watch.listening(app()), 0.1)
+    port = free_port()
+    watched.engine.runs("nc_app_MyApp", "127.0.0.1", env=environment("MyApp", port, direct=True))
+    await until(lambda: watched.moved == [AppId("myapp")])
+    waiting = asyncio.create_task(watched.watch.listening(app(port=port)))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+
+    watched.engine.ends("nc_app_MyApp")
+
+    await asyncio.wait_for(waiting, 5.0)
 
 
 async def test_whose_address_it_is(watched: Watched) -> None:

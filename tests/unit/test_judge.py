@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """harp.proxy.judge: the whole decision where HAProxy has to ask (contract, 2.4 to 2.10)."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -158,6 +159,22 @@ def signed(**changed: object) -> Question:
 
 async def test_a_signed_request_goes_where_the_record_says(court: Court) -> None:
     assert await court.judge.rule(signed()) == Granted(Upstream("127.0.0.1", 23000), "1")
+
+
+async def test_nextclouds_first_request_waits_for_the_app_and_no_browsers_does(court: Court) -> None:
+    listens = asyncio.Event()
+
+    async def listening(_app: ExApp) -> None:
+        await listens.wait()
+
+    court.registry.listening = listening
+    waiting = asyncio.create_task(court.judge.rule(signed()))
+    assert isinstance(await court.judge.rule(ask("/pub")), Granted)
+    assert not waiting.done()
+
+    listens.set()
+
+    assert await waiting == Granted(Upstream("127.0.0.1", 23000), "1")
 
 
 @pytest.mark.parametrize("trouble", [None, UNSURE])

@@ -117,7 +117,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         frp = appfrp.wired(settings, registry, clock, counters)
         around = Surroundings(settings.bind_mounts, frp.tunnels, own_container(files.read(MOUNTINFO) or "") or "")
         watch = Watch(settings.engines, around)
-        registry.whereabouts, watch.moved = watch.upstream, registry.moved
+        registry.whereabouts, registry.listening, watch.moved = watch.upstream, watch.listening, registry.moved
         show_engines(settings, watch, counters)
         control = ControlApi(settings.key, registry, DockerBackend(settings.engines, around), NoKubernetes())
         figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set)

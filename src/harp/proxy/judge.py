@@ -113,6 +113,7 @@ class Judge:
         except NextcloudUnsure:
             app = None
         if app is not None:
+            await self._registry.listening(app)
             upstream = await self._registry.upstream(app_id)
             return Granted(upstream, app.version) if upstream else Refused(Refusal.UNRESOLVABLE, False)
         if not re.fullmatch(r"[0-9]{1,5}", question.port) or not 0 < int(question.port) < 65_536:

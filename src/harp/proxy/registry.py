@@ -35,7 +35,7 @@ class _Entry:
     is_lost: bool = False
 
 
-async def _at_once() -> None:
+async def _at_once(*_of: object) -> None:
     pass
 
 
@@ -43,6 +43,7 @@ class Registry:
     """Records by app. ``changed()`` is called after each change of what is known, ``published()`` is waited for.
 
     ``whereabouts(app)`` says where an app listens that was deployed here; ``None``: where its record says.
+    ``listening(app)`` is waited for before the first request goes to one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Registry:
         self.changed: Callable[[], None] = lambda: None
         self.published: Callable[[], Awaitable[None]] = _at_once
         self.whereabouts: Callable[[ExApp], Upstream | None] = lambda _app: None
+        self.listening: Callable[[ExApp], Awaitable[None]] = _at_once
         self.instances: Mapping[str, tuple[str, ...]] = {}
         """``host:port`` of the apps that listen elsewhere than Nextcloud says; HAProxy chooses among them."""
         self._nextcloud = nextcloud

@@ -3,7 +3,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -72,6 +72,10 @@ class Engine:
         """Whether it had to be stopped. It is killed if it goes on after ``grace_s`` (else as it was made, 10 s)."""
         return await self._changed(f"containers/{container}/stop" + ("" if grace_s is None else f"?t={grace_s}"))
 
+    async def halt(self, container: str) -> None:
+        """Holds its first process where it is: it does nothing more, and commands can still be run beside it."""
+        await self._changed(f"containers/{container}/kill?signal=STOP")
+
     async def remove(self, container: str) -> None:
         """Ends it too."""
         with _told(self.address):
@@ -137,17 +141,17 @@ class Engine:
         code = inspected.get("ExitCode")
         return code if isinstance(code, int) else -1, said.decode(errors="replace")
 
-    async def listen(self, told: Callable[[dict[str, Any]], None], **filters: Sequence[str]) -> None:
-        """Calls ``told`` with nothing when the engine has begun to tell, then with each event; raises when it ends."""
+    async def events(self, **filters: Sequence[str]) -> AsyncGenerator[dict[str, Any], None]:
+        """An empty one when the engine has begun to tell, then each as it happens; raises when they end."""
         asked = {"filters": json.dumps(filters)}
         patient = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         with _told(self.address):
             # A failure of aiodocker's own events is heard by nobody.
             async with self.docker._query("events", params=asked, timeout=patient) as response, response:
-                told({})
+                yield {}
                 async for line in response.content:
                     event = json.loads(line)
-                    told(event if isinstance(event, dict) else {})
+                    yield event if isinstance(event, dict) else {}
         raise Unreachable(f"{self.address.url} ended its events")
 
     async def _found(self, path: str) -> dict[str, Any] | None:

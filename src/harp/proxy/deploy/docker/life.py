@@ -2,6 +2,7 @@
 """A container's life after it was made: there or not, started, stopped, waited for, removed (111, 122–131)."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from harp.proxy.deploy.payload import ImageRemove, Named, Remove
 from harp.proxy.deploy.port import Outcome
 
 WAIT_S = 90.0
-_LOOK_S = 0.25
+_CHANGES = ("start", "die", "pause", "unpause", "rename", "destroy", "health_status")
+"""The events after which a container stands otherwise."""
 _WELL = ("0", "137", "143")
 """By itself; by KILL and by TERM, as it ends when it is stopped."""
 _DEATHS_MOST = 5
@@ -56,19 +58,21 @@ def _unknown(name: str) -> Outcome:
 
 async def wait_for_start(call: Call, form: Named) -> Outcome:
     """Until it runs, and is healthy where it says so; or until it is clear that it will not."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + WAIT_S
-    while True:
-        found = await call.engine.inspect(names.container(form))
-        verdict = standing(found)
-        if verdict is not None:
-            return Outcome(200, body=verdict)
-        if loop.time() > deadline:
-            assert found is not None
-            state = found.get("State") or {}
-            said = {"started": False, "status": state.get("Status"), "health": _health(state)}
-            return Outcome(200, body={**said, "reason": "timeout after max tries"})
-        await asyncio.sleep(_LOOK_S)
+    name = names.container(form)
+    found: Mapping[str, Any] | None = None
+    with contextlib.suppress(TimeoutError):
+        async with (
+            asyncio.timeout(WAIT_S),
+            contextlib.aclosing(call.engine.events(type=["container"], container=[name], event=_CHANGES)) as events,
+        ):
+            async for _event in events:
+                found = await call.engine.inspect(name)
+                verdict = standing(found)
+                if verdict is not None:
+                    return Outcome(200, body=verdict)
+    state = (found or {}).get("State") or {}
+    said = {"started": False, "status": state.get("Status"), "health": _health(state)}
+    return Outcome(200, body={**said, "reason": "timeout after max tries"})
 
 
 def standing(inspected: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -14,7 +14,6 @@ from harp.proxy.model import AppId
 
 _log = logging.getLogger(__name__)
 
-GRACE_S = 1
 FRP_FOLDER = "/certs/frp"
 
 
@@ -56,9 +55,12 @@ async def _os_release(call: Call, name: str) -> str | None:
 
 
 async def _updated(call: Call, name: str, store: Store, *, was_running: bool) -> None:
+    """The app itself is not to run for its certificates: it is held before it has done anything, and ended so."""
     if not was_running:
         await call.engine.start(name)
     try:
+        if not was_running:
+            await call.engine.halt(name)
         code, said = await call.engine.execute(name, *store.update)
         if code != 0:
             _log.warning("%s in container %s ended with %s: %s", store.update[0], name, code, one_line(said, 200))
@@ -69,8 +71,6 @@ async def _updated(call: Call, name: str, store: Store, *, was_running: bool) ->
 
 async def _stopped(call: Call, name: str) -> None:
     try:
-        # It ran for its certificates alone. The first process of a container that has not asked for TERM yet never gets
-        # it, and each install would wait ten seconds for that.
-        await call.engine.stop(name, GRACE_S)
+        await call.engine.stop(name, grace_s=0)
     except (Refused, Unreachable) as error:
         _log.error("container %s could not be stopped again after its certificates: %s", name, error)

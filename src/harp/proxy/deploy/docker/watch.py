@@ -6,7 +6,6 @@ Nothing is remembered: after a restart of Harp, of an engine or of the machine, 
 
 import asyncio
 import contextlib
-import functools
 import ipaddress
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,9 @@ GATHER_S = 0.02
 LOOK_AGAIN_S = 30.0
 """However quiet the engine is."""
 LOOK_S = 20.0
+KNOCK_S = 0.03
+LISTENS_S = 15.0
+"""How long an app that has just been started is waited for; the patience of a question is 25 s."""
 MOURNED_MOST = 1000
 MOURN_AGAIN_S = 60.0
 """One that is restarted for ever is not said to have ended each time."""
@@ -46,6 +48,7 @@ class Watch:
         self._found: dict[int, dict[AppId, Upstream]] = {}
         self._hears: set[int] = set()
         self._mourned: dict[str, float] = {}
+        self._young: dict[AppId, float] = {}
 
     def upstream(self, app: ExApp) -> Upstream | None:
         """Where an app listens that AppAPI says is on loopback, or has its own id for a host; ``None``: as AppAPI says.
@@ -60,6 +63,15 @@ class Watch:
             if upstream is not None and upstream.port == app.port:
                 return upstream
         return None
+
+    async def listening(self, app: ExApp) -> None:
+        """Until an app listens that has just been started: who finds nobody there tries again a second later."""
+        now = asyncio.get_running_loop().time
+        while now() < self._young.get(app.id, 0.0) and (place := self.upstream(app)) is not None:
+            if await _listens(place):
+                self._young.pop(app.id, None)
+                return
+            await asyncio.sleep(KNOCK_S)
 
     def hears(self, port: int) -> bool:
         """Whether the engine of this number tells what happens there."""
@@ -82,7 +94,7 @@ class Watch:
             try:
                 async with connected(engine) as link, asyncio.TaskGroup() as group:
                     told = asyncio.Event()
-                    group.create_task(link.listen(functools.partial(self._heard, told), **_EVENTS))
+                    group.create_task(self._hear(link, told))
                     group.create_task(self._look_whenever(link, told))
             except* (Unreachable, Refused, TimeoutError) as errors:
                 why = str(errors.exceptions[0])
@@ -108,8 +120,12 @@ class Watch:
             self._hears.add(link.address.port)
             self._took(link.address.port, found)
 
-    def _heard(self, told: asyncio.Event, event: Mapping[str, Any]) -> None:
-        told.set()
+    async def _hear(self, link: Engine, told: asyncio.Event) -> None:
+        async for event in link.events(**_EVENTS):
+            told.set()
+            self._mourn(event)
+
+    def _mourn(self, event: Mapping[str, Any]) -> None:
         dead = life.death(event)
         if dead is None:
             return
@@ -126,6 +142,8 @@ class Watch:
         for app in sorted(before.keys() | found.keys()):
             if before.get(app) != found.get(app):
                 where = found.get(app)
+                if where is not None:
+                    self._young[app] = asyncio.get_running_loop().time() + LISTENS_S
                 _log.info("the app %s %s", app, f"listens at {where.address}:{where.port}" if where else "runs no more")
                 self.moved(app)
 
@@ -139,6 +157,16 @@ async def running(engine: Engine, own_networks: Sequence[str]) -> dict[AppId, Up
         if place is not None and (place.app not in found or place.container.lower() == f"{PREFIX}{place.app}"):
             found[place.app] = place
     return {app: place.upstream for app, place in found.items()}
+
+
+async def _listens(place: Upstream) -> bool:
+    try:
+        async with asyncio.timeout(KNOCK_S * 10):
+            _reader, writer = await asyncio.open_connection(place.address, place.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _is_loopback(host: str) -> bool:
