@@ -2,11 +2,14 @@
 """Apps and engines that come through FRP, with the real frps and frpc (contract, section 4; number 149)."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -53,6 +56,20 @@ class Fronted:
         assert self.harp.program is not None
         [pid] = [pid for pid in self.harp.program.family() if _comm(pid) == "frps"]
         return pid
+
+    def asked(self, *command: str) -> str:
+        """What ``harp proxy COMMAND`` says."""
+        [run] = [path.parent for path in self.home.rglob("haproxy.sock")]
+        own = {"HP_SHARED_KEY": KEY, "NC_INSTANCE_URL": "http://127.0.0.1:9", "HP_RUN_DIR": str(run)}
+        own |= {"HP_FRP_ADDRESS": self.server, "HP_FRP_DIR": str(self.certificates), "HOME": str(self.home)}
+        return subprocess.run(
+            [sys.executable, "-m", "harp.cli", "proxy", *command],
+            env={"PATH": os.environ["PATH"], **own},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout
 
     def token(self, app: str, port: int) -> str:
         """What Harp would write into the container of an app."""
@@ -251,6 +268,42 @@ def _failures(fronted: Fronted) -> int:
     [path] = fronted.home.rglob("haproxy.sock")
     found = asyncio.run(bans.read(RuntimeSocket(path)))
     return sum(failures.recent(time.time(), 300) for failures in found if bans.shown(failures.client) == "127.0.0.1")
+
+
+def test_what_the_administrator_sees(fronted: Fronted, comes: Comes, app: Callable[..., tuple[str, int]]) -> None:
+    own = app()
+    with comes(own) as client:
+        client.says("start proxy success")
+
+        status, report = (json.loads(fronted.asked(command, "--json")) for command in ("status", "doctor"))
+
+        assert status["frp"] == {
+            "listen": fronted.server,
+            "is_up": True,
+            "tunnels": [{"name": own[0], "port": own[1]}],
+        }
+        assert f"FRP on {fronted.server}, {own[0]} ({own[1]}) came through" in fronted.asked("status")
+        [finding] = [each for each in report["checks"] if each["name"].startswith("FRP")]
+        assert (finding["ok"], finding["text"]) == (True, f"frps listens on {fronted.server}")
+    assert f"FRP on {fronted.server}, nothing came through" in fronted.asked("status")
+
+
+def test_hup_renews_what_is_missing(fronted: Fronted, comes: Comes, app: Callable[..., tuple[str, int]]) -> None:
+    own = app()
+    with comes(own) as client:
+        client.says("start proxy success")
+        before, certificate = fronted.frps(), fronted.certificates / "server.crt"
+        certificate.unlink()
+        assert fronted.harp.program is not None
+
+        fronted.harp.program.process.send_signal(signal.SIGHUP)
+
+        deadline = time.monotonic() + 10
+        while not certificate.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        fronted.reaches(own[0], within_s=15)
+        client.says("start proxy success")
+        assert fronted.frps() != before
 
 
 def test_frps_is_killed_and_everybody_comes_back(

@@ -72,6 +72,9 @@ class FakeBrowsing:
         ]
         return proxyview.ProxyView(
             containers=containers,
+            frp=proxyview.FrpView(
+                listen="0.0.0.0:8782", is_up=True, tunnels=[proxyview.TunnelView(name="<i>far", port=23001)]
+            ),
             is_running=True,
             listen="127.0.0.1:8780",
             haproxy="3.2",

@@ -20,7 +20,9 @@ from harp.base.runtime import Counters, SystemClock, Tasks
 from harp.daemon import appfrp
 from harp.proxy import settings as variables
 from harp.proxy.deploy.port import NoTunnels
-from harp.proxy.edge.frp.server import DOOR, FrpServer, find_frps, folder_of, listening, listens
+from harp.proxy.edge.frp.door import Tunnel, open_now
+from harp.proxy.edge.frp.server import DOOR, FrpServer, find_frps, folder_of
+from harp.proxy.edge.listening import listening, listens
 from harp.proxy.model import AppId
 from harp.proxy.registry import Registry
 from harp.proxy.settings import ProxySettings
@@ -233,11 +235,12 @@ def registry(tasks: Tasks) -> Registry:
 
 
 async def test_an_agent_that_was_told_of_no_frps_has_no_tunnels(settings: Settings) -> None:
+    asked = settings()
     async with Tasks("test") as tasks:
-        wired = appfrp.wired(settings(), registry(tasks), SystemClock(), Counters())
+        wired = appfrp.wired(asked, registry(tasks), SystemClock(), Counters())
 
     assert isinstance(wired.tunnels, NoTunnels)
-    assert wired.door is None
+    assert (wired.door, wired.remark(), appfrp.seen(asked)) == (None, "", None)
     await wired.start()
     await wired.close()
 
@@ -249,6 +252,10 @@ async def test_an_agent_that_was_told_of_one_opens_its_door(door: ProxySettings)
         assert DOOR not in os.environ, "its children are not told"
         await wired.start()
         wired.rekey("another-key")
+        assert wired.remark() == f"frps does not listen on {door.frp}\n"
+        found = appfrp.seen(door)
+        assert found is not None
+        assert (found.listen, found.is_up, found.tunnels) == (door.frp, False, [])
 
         assert wired.tunnels.token(AppId("app"), 23_001)
         assert "harp_proxy_frps_up 0" in counters.text()
@@ -262,6 +269,6 @@ def test_what_is_open_just_now(server: Server, settings: Settings) -> None:
         said = f'[{{"name": "app", "port": {port}}}, {{"name": "gone", "port": 1}}]'
         (asked.run / "tunnels.json").write_text(said)
 
-        assert appfrp.open_tunnels(asked) == [("app", port)]
+        assert open_now(asked.run) == [Tunnel("app", port)]
         assert listens(f"127.0.0.1:{port}")
     assert not listens("127.0.0.1:1")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What harp.proxy.doctor.diagnosis makes of what was seen, with the lines of harp.proxy.doctor.remedies."""
 
+from typing import Any
+
 import pytest
 
 from harp.proxy.doctor import diagnosis, remedies
@@ -42,3 +44,36 @@ def test_nextcloud_is_not_asked_for_the_key_without_an_app() -> None:
 def test_each_fault_has_a_line_for_each_web_server(lines: dict[str, str]) -> None:
     assert list(lines) == ["nginx", "Apache", "Caddy", "Traefik"]
     assert [line.partition(": ")[0] for line in remedies.each(lines).splitlines()] == list(lines)
+
+
+def seen(**changed: Any) -> list[tuple[str, bool, str]]:
+    said: dict[str, Any] = {"address": "0.0.0.0:8782", "runs": True, "listens": True, "ends": 5000.0, **changed}
+    found = list(diagnosis.frp(diagnosis.Frp(**said)))
+    assert all(bool(each.remedy) is not each.ok for each in found)
+    return [(each.name, each.ok, each.text) for each in found]
+
+
+def test_no_frps_is_a_fault_only_where_an_engine_needs_one() -> None:
+    assert [ok for _name, ok, _text in seen(runs=False)] == [True]
+    [(_name, ok, text)] = seen(runs=False, elsewhere=("tcp://192.0.2.5:2375",))
+    assert (ok, text.partition(",")[0]) == (False, "frps not found: FRP daemons cannot be used")
+
+
+def test_an_frps_that_does_not_listen() -> None:
+    assert seen() == [("FRP", True, "frps listens on 0.0.0.0:8782")]
+    assert seen(listens=False) == [("FRP", False, "frps does not listen on 0.0.0.0:8782")]
+
+
+@pytest.mark.parametrize(("ends", "said"), [(29.0, "ends in 29 days"), (-0.1, "has ended"), (31.0, ""), (None, "")])
+def test_an_authority_that_ends_is_said_a_month_before(ends: float | None, said: str) -> None:
+    found = [text for name, ok, text in seen(ends=ends) if name == "FRP's authority" and not ok]
+
+    assert [said in text for text in found] == ([True] if said else [])
+
+
+def test_an_app_behind_frp_that_is_not_there() -> None:
+    there = diagnosis.upstream(diagnosis.Upstream(app="a", address="127.0.0.1:23001", reach=Reach.REFUSED))
+    here = diagnosis.upstream(diagnosis.Upstream(app="a", address="172.17.0.2:23001", reach=Reach.REFUSED))
+
+    assert "has not come through FRP" in there.text
+    assert "listens on 127.0.0.1 inside its container" in here.text

@@ -55,6 +55,21 @@ class ContainerView(Noun, frozen=True, kw_only=True):
     status: str
 
 
+class TunnelView(Noun, frozen=True, kw_only=True):
+    """An app or an engine that came through FRP, and its port on loopback."""
+
+    name: str
+    port: int
+
+
+class FrpView(Noun, frozen=True, kw_only=True):
+    """frps: where it should listen, whether it does, and what came through it."""
+
+    listen: str
+    is_up: bool
+    tunnels: list[TunnelView]
+
+
 class ContainerAsked(Noun, frozen=True, kw_only=True):
     container: str
     lines: int = 200
@@ -83,6 +98,8 @@ class ProxyView(Noun, frozen=True, kw_only=True):
     apps: list[AppView]
     bans: list[BanView]
     containers: list[ContainerView] = msgspec.field(default_factory=list)
+    frp: FrpView | None = None
+    """None: no frps runs here."""
 
 
 class ClientAsked(Noun, frozen=True, kw_only=True):

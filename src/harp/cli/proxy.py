@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from harp.base.errors import HarpError, NotRunningError
+from harp.bridge import proxyview
 from harp.bridge.model import Check, Noun, Report
 from harp.cli import options, show
-from harp.daemon import appplane
+from harp.daemon import appfrp, appplane
 from harp.proxy.doctor import diagnosis
 from harp.proxy.doctor.probes import Probes
 from harp.proxy.edge import bans, files
@@ -46,6 +47,7 @@ class ProxyStatus(Noun, frozen=True):
     agent_answers: bool
     banned: int
     apps: list[AppFact]
+    frp: proxyview.FrpView | None
 
 
 class BanFact(Noun, frozen=True):
@@ -96,6 +98,10 @@ def status_command(home: Path, as_json: bool) -> None:
     )
     show.line("the agent answers" if status.agent_answers else "the agent does not answer: known apps and people go on")
     show.line(f"{show.count(status.banned, 'client')} banned")
+    if status.frp is not None:
+        where = "FRP on" if status.frp.is_up else "frps does not listen on"
+        came = ", ".join(f"{each.name} ({each.port})" for each in status.frp.tunnels) or "nothing"
+        show.line(f"{where} {status.frp.listen}, {came} came through")
     if status.apps:
         show.table(
             ("APP", "VERSION", "WHERE", "ROUTES"),
@@ -197,6 +203,7 @@ async def _checks(settings: ProxySettings, public: str) -> list[Check]:
     places = [(app.id, *app.upstream.rpartition(":")[::2]) for app in apps]
     known = [(app, host, int(port)) for app, host, port in places if port.isdecimal()]
     findings += map(diagnosis.upstream, await probes.upstreams(known))
+    findings += diagnosis.frp(probes.frp())
     return [Check(name=each.name, ok=each.ok, text=each.text, remedy=each.remedy) for each in findings]
 
 
@@ -242,4 +249,5 @@ async def _status(settings: ProxySettings) -> ProxyStatus:
         agent_answers=await appplane.agent_answers(settings),
         banned=sum(1 for each in failures if each.remaining_s(now, settings.ban_window_s)),
         apps=apps,
+        frp=appfrp.seen(settings),
     )

@@ -120,7 +120,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         registry.whereabouts, registry.listening, watch.moved = watch.upstream, watch.listening, registry.moved
         show_engines(settings, watch, counters)
         control = ControlApi(settings.key, registry, DockerBackend(settings.engines, around), NoKubernetes())
-        figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set)
+        figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set, frp.remark)
 
         def haproxy_is_new() -> None:
             publisher.seed()

@@ -7,12 +7,14 @@ import socket
 from dataclasses import dataclass
 
 from harp.base.runtime import Clock, Counters
+from harp.bridge import naming, proxyview
 from harp.proxy.deploy.port import NoTunnels, Tunnels
 from harp.proxy.edge import bans
 from harp.proxy.edge.frp.apps import AppTunnels
 from harp.proxy.edge.frp.authority import Authority
-from harp.proxy.edge.frp.door import Door, remembered
-from harp.proxy.edge.frp.server import DOOR, folder_of, listening, listens
+from harp.proxy.edge.frp.door import Door, open_now
+from harp.proxy.edge.frp.server import CONFIGURATION, DOOR, folder_of
+from harp.proxy.edge.listening import listens
 from harp.proxy.registry import Registry
 from harp.proxy.settings import ProxySettings
 
@@ -23,6 +25,7 @@ class Frp:
 
     tunnels: Tunnels
     door: Door | None = None
+    address: str = ""
 
     async def start(self) -> None:
         """Opens the door."""
@@ -33,6 +36,12 @@ class Frp:
         """From now on this shared key opens."""
         if self.door is not None:
             self.door.rekey(key)
+
+    def remark(self) -> str:
+        """What whoever asks for readiness should know: the rest is served all the same."""
+        return (
+            f"frps does not listen on {self.address}\n" if self.door is not None and not listens(self.address) else ""
+        )
 
     async def close(self) -> None:
         if self.door is not None:
@@ -62,12 +71,16 @@ def wired(settings: ProxySettings, registry: Registry, clock: Clock, counters: C
     )
     counters.gauge("harp_proxy_frps_up", "Whether frps listens.", functools.partial(listens, settings.frp))
     counters.gauge(
-        "harp_proxy_frp_tunnels", "Ports that frps has open for apps and engines.", lambda: len(open_tunnels(settings))
+        "harp_proxy_frp_tunnels", "Ports that frps has open for apps and engines.", lambda: len(open_now(settings.run))
     )
-    return Frp(AppTunnels(authority, secret, has_tls=settings.frp_has_tls, now=clock.now), door)
+    return Frp(AppTunnels(authority, secret, has_tls=settings.frp_has_tls, now=clock.now), door, settings.frp)
 
 
-def open_tunnels(settings: ProxySettings) -> list[tuple[str, int]]:
-    """Names and ports of what comes through FRP just now."""
-    now = listening()
-    return sorted((tunnel.name, tunnel.port) for tunnel in remembered(settings.run) if tunnel.port in now)
+def seen(settings: ProxySettings) -> proxyview.FrpView | None:
+    """frps at one moment; ``None`` where the plane runs without."""
+    if not (settings.run / CONFIGURATION).exists():
+        return None
+    tunnels = [
+        proxyview.TunnelView(name=naming.printable(each.name), port=each.port) for each in open_now(settings.run)
+    ]
+    return proxyview.FrpView(listen=settings.frp, is_up=listens(settings.frp), tunnels=tunnels)

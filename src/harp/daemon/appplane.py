@@ -16,13 +16,18 @@ from harp.base.runtime import SystemClock, Tasks
 from harp.base.sockets import short_name
 from harp.proxy import settings as variables
 from harp.proxy.edge import files
-from harp.proxy.edge.frp.server import FrpServer, find_frps
+from harp.proxy.edge.frp import door
+from harp.proxy.edge.frp import server as frp
 from harp.proxy.edge.process import Child, checked, demand_free, find_haproxy, version_of
 from harp.proxy.settings import ProxySettings
 
 _log = logging.getLogger(__name__)
 
 START_S = 30.0
+_OF_ONE_RUN = (
+    *("ready", "haproxy.sock", "master.sock", "control.sock", "agent.sock", "inside.sock"),
+    *(frp.CONFIGURATION, door.FILE),
+)
 PROBE_S = 2.0
 
 
@@ -76,8 +81,8 @@ class AppPlane:
         self._clock = SystemClock()
         self._haproxy_path = find_haproxy(settings.haproxy)
         self.version, self._has_exporter = version_of(self._haproxy_path)
-        frps = find_frps(settings)
-        self._frp = None if frps is None else FrpServer(frps, settings, self._clock)
+        frps = frp.find_frps(settings)
+        self._frp = None if frps is None else frp.FrpServer(frps, settings, self._clock)
         python = [sys.executable, "-m", "harp.cli", "--home", str(home)]
         self._agent = Child(
             "the agent",
@@ -113,7 +118,7 @@ class AppPlane:
             addresses["HP_EXAPPS_HTTPS_ADDRESS"] = self._settings.https
         for name, address in addresses.items():
             demand_free(name, address)
-        for name in ("ready", "haproxy.sock", "master.sock", "control.sock", "agent.sock", "inside.sock"):
+        for name in _OF_ONE_RUN:
             (self._run / name).unlink(missing_ok=True)
         if self._frp is None:
             _log.info("there is no frps: apps and engines on other machines cannot come through FRP")

@@ -62,6 +62,7 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
     """The whole of it at one moment. Raises :class:`RuntimeSocketError`."""
     from harp.daemon import (
         appagent,
+        appfrp,
         appplane,
         deployments,
     )  # the app plane's code: a daemon without one does not need it
@@ -85,6 +86,7 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         people=len(people),
         apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
         containers=await deployments.seen(settings.engines),
+        frp=appfrp.seen(settings),
         bans=[
             proxyview.BanView(
                 client=bans.shown(one.client),

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from harp.proxy.doctor import remedies
+from harp.proxy.model import APP_PORTS
 
 LEAST_VERSION = (0, 3, 0)
 """The least that AppAPI accepts of the proxy (contract, 3.2)."""
+AUTHORITY_ENDS_SOON = 30.0
+"""Days."""
 
 
 class Reach(Enum):
@@ -64,6 +67,18 @@ class Upstream:
     app: str
     address: str
     reach: Reach
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frp:
+    """frps, or that there is none; ``elsewhere`` are the engines that nothing else leads to, ``ends`` days until the
+    authority does (None: there is no TLS)."""
+
+    address: str
+    runs: bool
+    listens: bool = False
+    ends: float | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,11 +229,49 @@ def _trust(seen: Through) -> Finding:
     return Finding(name=name, ok=True, text=f"a person counts as {last}")
 
 
+def frp(seen: Frp) -> Iterator[Finding]:
+    """Whether apps and engines on other machines can come."""
+    name = "FRP"
+    if not seen.runs and not seen.elsewhere:
+        text = "there is no frps, nor any need of it: apps on other machines could not come"
+        yield Finding(name=name, ok=True, text=text)
+    elif not seen.runs:
+        yield Finding(
+            name=name,
+            ok=False,
+            text=f"frps not found: FRP daemons cannot be used, and the engine {', '.join(seen.elsewhere)} is elsewhere",
+            remedy="install frps (frp 0.52 or newer) on PATH and restart harp proxy, or register the daemon with"
+            " --harp_exapp_direct in a network that reaches there",
+        )
+    elif not seen.listens:
+        yield Finding(
+            name=name,
+            ok=False,
+            text=f"frps does not listen on {seen.address}",
+            remedy="look at harp's log for what it said; it is started again and again",
+        )
+    else:
+        yield Finding(name=name, ok=True, text=f"frps listens on {seen.address}")
+    if seen.runs and seen.ends is not None and seen.ends < AUTHORITY_ENDS_SOON:
+        when = f"ends in {seen.ends:.0f} days" if seen.ends > 0 else "has ended"
+        yield Finding(
+            name="FRP's authority",
+            ok=False,
+            text=f"its certificate {when}: nobody comes through FRP any more then",
+            remedy="move its folder away (HP_FRP_DIR), restart harp proxy, give engines elsewhere the new ca.crt,"
+            " client.crt and client.key, and update each app there",
+        )
+
+
 def upstream(seen: Upstream) -> Finding:
     """Whether a known app can be connected to."""
     name = f"app {seen.app}"
     if seen.reach is Reach.ANSWERED:
         return Finding(name=name, ok=True, text=f"{seen.address} takes connections")
+    host, _, port = seen.address.rpartition(":")
+    if seen.reach is Reach.REFUSED and host == "127.0.0.1" and int(port) in APP_PORTS:
+        text = f"{seen.address} refuses: the app is not running, or has not come through FRP"
+        return Finding(name=name, ok=False, text=text, remedy="start it; its log says whether frpc was let in")
     if seen.reach is Reach.REFUSED:
         text = f"{seen.address} refuses: the app is not running, or listens on 127.0.0.1 inside its container"
         return Finding(name=name, ok=False, text=text, remedy="start it; it has to listen on APP_HOST (0.0.0.0)")

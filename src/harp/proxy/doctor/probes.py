@@ -17,13 +17,18 @@ from dataclasses import replace
 import aiohttp
 from aiohttp import web
 
-from harp.proxy.doctor.diagnosis import Answered, Arrival, Reach, Through, Upstream
+from harp.proxy.deploy.docker.call import is_here
+from harp.proxy.doctor.diagnosis import Answered, Arrival, Frp, Reach, Through, Upstream
 from harp.proxy.edge import bans
+from harp.proxy.edge.frp.authority import Authority
+from harp.proxy.edge.frp.server import CONFIGURATION, folder_of
+from harp.proxy.edge.listening import listens
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.settings import ProxySettings
 
 WAIT_S = 5.0
 PAUSE_S = 1.0
+_DAY_S = 86_400.0
 MAX_BODY = 1 << 16
 NO_APP = "404 Not Found"
 """What Harp itself says, as text, of a path that does not begin with ``/exapps/`` (contract, 2.1)."""
@@ -56,6 +61,18 @@ class Probes:
         """``/info``, asked as AppAPI does."""
         async with self._session() as session:
             return await self._asked(session, self._direct + "/exapps/app_api/info", self._key)
+
+    def frp(self) -> Frp:
+        """frps, its authority, and the engines that need both."""
+        asked = self._settings
+        ends = Authority(folder_of(asked), asked.frp_certificate_days).ends() if asked.frp_has_tls else None
+        return Frp(
+            address=asked.frp,
+            runs=(asked.run / CONFIGURATION).exists(),
+            listens=listens(asked.frp),
+            ends=None if ends is None else (ends - time.time()) / _DAY_S,
+            elsewhere=tuple(engine.url for engine in asked.engines if not is_here(engine)),
+        )
 
     async def nextcloud(self, app: str | None) -> Answered:
         """AppAPI, asked about an app that it knows; without one the key cannot be judged, and is not sent.

@@ -22,13 +22,20 @@ class Figures:
     """One page of HAProxy's exporter and the agent's counters."""
 
     def __init__(
-        self, run: Path, counters: Counters, clock: Clock, ban_window_s: int, is_ready: Callable[[], bool]
+        self,
+        run: Path,
+        counters: Counters,
+        clock: Clock,
+        ban_window_s: int,
+        is_ready: Callable[[], bool],
+        remark: Callable[[], str] = str,
     ) -> None:
         self._run = run
         self._counters = counters
         self._clock = clock
         self._window_s = ban_window_s
         self._is_ready = is_ready
+        self._remark = remark
         self._socket = RuntimeSocket(run / "haproxy.sock")
         self._runner: web.AppRunner | None = None
 
@@ -63,7 +70,7 @@ class Figures:
             return web.Response(status=503, text="HAProxy does not answer\n")
         if not self._is_ready():
             return web.Response(status=503, text="not yet\n")
-        return web.Response(text="ready\n")
+        return web.Response(text=f"ready\n{self._remark()}")
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         own, haproxy, refused, banned = await asyncio.gather(

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from harp.base.runtime import Counters
 from harp.proxy.edge import files
+from harp.proxy.edge.listening import listening
 from harp.proxy.model import AppId, ExApp, NextcloudUnsure, Upstream
 from harp.proxy.policy import tunnels
 
@@ -208,6 +209,12 @@ def remembered(run: Path) -> list[Tunnel]:
         return [] if text is None else msgspec.json.decode(text, type=list[Tunnel])
     except msgspec.DecodeError:
         return []
+
+
+def open_now(run: Path) -> list[Tunnel]:
+    """Those of them whose port is open: frps may have ended since, or not have got the port."""
+    ports = listening()
+    return sorted((tunnel for tunnel in remembered(run) if tunnel.port in ports), key=lambda tunnel: tunnel.port)
 
 
 def _is_address(text: str) -> bool:

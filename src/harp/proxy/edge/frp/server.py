@@ -27,7 +27,8 @@ DOOR = "HARP_FRP_DOOR"
 _LEAST = (0, 52)
 """The first frps that reads TOML."""
 _RENEW_S = 6 * 3600.0
-_CONFIGURATION = "frps.toml"
+CONFIGURATION = "frps.toml"
+"""In the run folder as long as the plane there has an frps."""
 
 
 def find_frps(settings: ProxySettings) -> str | None:
@@ -58,7 +59,7 @@ class FrpServer:
         self._door = socket.socket()
         self._child = Child(
             "frps",
-            [program, "-c", _CONFIGURATION],
+            [program, "-c", CONFIGURATION],
             clock,
             folder=settings.run,
             # Neither the shared key nor anything else of Harp's: its configuration can read variables.
@@ -91,8 +92,8 @@ class FrpServer:
             tls=str(self._authority.folder.absolute()) if self._settings.frp_has_tls else "",
             log_level=self._settings.log_level,
         )
-        files.write(self._settings.run / _CONFIGURATION, frps_toml(shape))
-        said = _output(self._program, "verify", "-c", str(self._settings.run / _CONFIGURATION))
+        files.write(self._settings.run / CONFIGURATION, frps_toml(shape))
+        said = _output(self._program, "verify", "-c", str(self._settings.run / CONFIGURATION))
         if said.returncode:
             raise ConfigError(
                 f"frps refuses its configuration: {_last_line(said)}", hint="is it frp's server, 0.52 or newer?"
@@ -127,22 +128,6 @@ class FrpServer:
     def ends(self) -> None:
         """Whatever happens from now on, it is not started again."""
         self._child.ends()
-
-
-def listens(address: str) -> bool:
-    """Whether anybody listens on ``HOST:PORT`` of this machine (proc(5), ``/proc/net/tcp``)."""
-    return int(address.rpartition(":")[2]) in listening()
-
-
-def listening() -> frozenset[int]:
-    """The TCP ports on which this machine listens, as far as its network namespace goes."""
-    found = set()
-    for name in ("tcp", "tcp6"):
-        for line in (files.read(Path("/proc/net") / name) or "").splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A":
-                found.add(int(words[1].rpartition(":")[2], 16))
-    return frozenset(found)
 
 
 def _demand_new_enough(program: str) -> None:
