@@ -21,6 +21,14 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get(VARIABLE)) or shutil.which(name)
 
 
+def why_not_inside() -> str:
+    """Why frpc cannot run in a container without libraries; empty if it can."""
+    found = program("frpc")
+    if found is None or b"/ld-" in Path(found).read_bytes()[:4096]:
+        return "frpc needs libraries that the tests' image does not have: a static one is wanted (CGO_ENABLED=0)"
+    return ""
+
+
 def why_not() -> str:
     """Why nothing can be tried with the real frps and frpc; empty if it can."""
     missing = [name for name in ("frps", "frpc") if program(name) is None]
@@ -70,11 +78,19 @@ class Frpc:
 
 
 def configuration(
-    server: str, token: str, *, name: str, port: int, local: int | Path, certificates: Path | None, kind: str = "tcp"
+    server: str,
+    token: str,
+    *,
+    name: str,
+    port: int | str,
+    local: int | str | Path,
+    certificates: Path | None,
+    kind: str = "tcp",
 ) -> str:
     """What the ExApps' own start script and HaRP's guide for engines write (contract, 4.4 and 4.5).
 
-    ``local`` is the port or the socket that the proxy leads to; without ``certificates`` the client speaks no TLS.
+    ``local`` is the port or the socket that the proxy leads to; without ``certificates`` the client speaks no TLS. What
+    stands for a number may be a variable of a shell's.
     """
     host, _, number = server.rpartition(":")
     lines = [f'serverAddr = "{host}"', f"serverPort = {number}", "loginFailExit = false"]
