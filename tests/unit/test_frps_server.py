@@ -213,6 +213,23 @@ async def test_new_certificates_are_read_by_a_new_frps(
         await made.end()
 
 
+async def test_a_program_that_is_being_replaced_is_tried_again(
+    server: Server, settings: Settings, frps: Callable[..., str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(frps())
+    made, told = server(settings(HP_FRPS=str(path))), tmp_path / "run" / "environment"
+    made.prepare()
+    path.rename(tmp_path / "away")
+    async with Tasks("test") as tasks:
+        tasks.start("frps", made.run())
+        await until(lambda: "frps cannot be started: No such file or directory" in caplog.text)
+
+        (tmp_path / "away").rename(path)
+
+        await until(told.exists)
+        await made.end()
+
+
 # --- what the agent is told -------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,12 @@ def test_the_key_is_not_shown() -> None:
         {"HP_EXAPPS_ADDRESS": "h:99999"},
         {"HP_EXAPPS_ADDRESS": "a b:1"},
         {"HP_LOG_LEVEL": "loud"},
+        {"HP_FRP_ADDRESS": "8782"},
+        {"HP_FRP_ADDRESS": "0.0.0.0:0"},
+        {"HP_FRP_CERT_VALIDITY_DAYS": "0"},
+        {"HP_FRP_CERT_VALIDITY_DAYS": "-1"},
+        {"HP_FRP_CERT_VALIDITY_DAYS": "a year"},
+        {"HP_FRP_CERT_VALIDITY_DAYS": "36501"},
         {"HP_FORWARD_CREDENTIALS": "maybe"},
     ],
 )

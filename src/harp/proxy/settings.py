@@ -113,13 +113,20 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         engines=engines(given.text("HP_DOCKER_ENGINES", LOCAL_ENGINE)),
         bind_mounts=bind_folders(given.text("HP_BIND_MOUNTS", "")),
         frps=given.text("HP_FRPS", "frps"),
-        frp=given.address("HP_FRP_ADDRESS", "0.0.0.0:8782"),
+        frp=frp_address(given.address("HP_FRP_ADDRESS", "0.0.0.0:8782")),
         # Only this word, for it takes the protection away.
         frp_has_tls=environ.get("HP_FRP_DISABLE_TLS") != "true",
         frp_certificate_days=given.whole("HP_FRP_CERT_VALIDITY_DAYS", 5000, 1, 36_500),
         frp_folder=Path(environ["HP_FRP_DIR"]) if environ.get("HP_FRP_DIR") else None,
         exapp_upstreams=upstreams(environ.get("HP_EXAPP_UPSTREAMS", "")),
     )
+
+
+def frp_address(address: str) -> str:
+    """``HP_FRP_ADDRESS``: frps takes port 0 for another one, which nobody is told."""
+    if address.endswith(":0"):
+        raise ConfigError(f"HP_FRP_ADDRESS cannot be {address!r}", hint="a port of its own, e.g. 0.0.0.0:8782")
+    return address
 
 
 def shared_key(environ: Mapping[str, str], read_file: Callable[[Path], str]) -> str:

@@ -111,7 +111,7 @@ class Child:
         self._environment = environment
         self._descriptors = descriptors
         self._process: asyncio.subprocess.Process | None = None
-        self._ending = False
+        self._ending = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -121,17 +121,21 @@ class Child:
     async def run(self, started: Callable[[], None]) -> None:
         """Until :meth:`end`; ``started`` is called after each start."""
         backoff, failures = Backoff(first_s=0.2, most_s=5.0), 0
-        while True:
+        while not self._ending.is_set():
             began = self._clock.monotonic()
-            await self._start()
-            assert self._process is not None
-            started()
-            code = await self._process.wait()
-            if self._ending:
+            try:
+                await self._start()
+                assert self._process is not None
+                started()
+                how = f"ended with {await self._process.wait()}"
+            except OSError as error:
+                how = f"cannot be started: {error.strerror}"  # its program is just being replaced
+            if self._ending.is_set():
                 return
             failures = 1 if self._clock.monotonic() - began > 30.0 else failures + 1
-            _log.error("%s ended with %s; it is started again", self.name, code)
-            await asyncio.sleep(backoff.delay_s(failures, jitter=0.5))
+            _log.error("%s %s; it is started again", self.name, how)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), backoff.delay_s(failures, jitter=0.5))
 
     async def _start(self) -> None:
         self.starts += 1
@@ -153,11 +157,11 @@ class Child:
 
     def ends(self) -> None:
         """Whatever happens from now on, it is not started again."""
-        self._ending = True
+        self._ending.set()
 
     async def end(self, gently: signal.Signals, within_s: float) -> None:
         """Ends the process: gently, then by TERM, then by KILL."""
-        self._ending = True
+        self._ending.set()
         for number, wait_s in ((gently, within_s), (signal.SIGTERM, _KILL_AFTER_S), (signal.SIGKILL, _KILL_AFTER_S)):
             if self._process is None or self._process.returncode is not None:
                 return
