@@ -4,6 +4,7 @@
 The reference reaches them through frps alone, so this is no part of its contract (contract, section 4.6).
 """
 
+import concurrent.futures
 import time
 from collections.abc import Callable
 from typing import Any
@@ -116,21 +117,48 @@ def test_an_app_that_is_stopped_is_503_at_once(docked: Docked, deployed: Deploy)
     assert reply.status == 503
 
 
-def test_one_that_dies_at_once_is_said_so_in_the_answer_and_in_the_log(docked: Docked) -> None:
-    docked.engine.make_image("harp-test-dying", changes=['CMD ["/bin/sh", "-c", "exit 3"]'])
+@pytest.mark.parametrize("lives_s", [0, 1])
+def test_one_that_dies_soon_is_said_so_in_the_answer_and_in_the_log(docked: Docked, lives_s: int) -> None:
+    docked.engine.make_image("harp-test-dying", changes=[f'CMD ["/bin/sh", "-c", "sleep {lives_s}; exit 3"]'])
     name = docked.runs(image_id="harp-test-dying")
     program = docked.harp.program
     assert program is not None
 
-    deadline = time.monotonic() + 60
-    while (said := docked.call("wait_for_start", name=name).json)["started"] and time.monotonic() < deadline:
-        time.sleep(0.1)
+    said = docked.call("wait_for_start", name=name).json
 
     assert said["started"] is False
     assert "exit code 3" in said["reason"]
     assert f"container nc_app_{name} ended with exit code 3" in program.output
+    assert f"container nc_app_{name} is stopped: it ended 5 times at once" in program.output
+    assert docked.inspect(name)["State"]["Status"] == "exited", "it does not go on dying for ever"
     assert docked.call("remove", name=name, remove_data=True).status == 204
     assert not docked.has_volume(name)
+
+
+def test_one_that_takes_its_time_to_listen_is_waited_for_a_little(docked: Docked, deployed: Deploy) -> None:
+    docked.engine.make_image("harp-test-slow", changes=['CMD ["/bin/sh", "-c", "sleep 0.7; exec /serve"]'])
+    docked.engine.make_image("harp-test-mute", changes=['CMD ["sleep", "1000"]'])
+
+    slow = deployed(image_id="harp-test-slow")
+    assert docked.harp.caller().get(f"/exapps/{slow}/cgi-bin/env").status == 200
+    began = time.monotonic()
+    deployed(image_id="harp-test-mute")
+    assert time.monotonic() - began < 10, "it may take long: the start is said all the same"
+
+
+def test_an_engine_that_ends_while_it_is_waited_for(docked: Docked) -> None:
+    name = docked.made()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(docked.call, "wait_for_start", name=name)
+        time.sleep(0.5)
+        docked.engine.stop()
+        reply = waiting.result(20)
+    docked.engine.start()
+
+    assert reply.status == 503
+    assert reply.text.startswith(f"Could not connect to Docker Engine on port {docked.port}: ")
+    assert docked.call("start", name=name).status == 204, "it is asked again as if nothing had been"
+    assert docked.call("wait_for_start", name=name).json["started"] is True
 
 
 def test_after_the_machine_comes_back_everything_does(docked: Docked, deployed: Deploy) -> None:

@@ -260,9 +260,11 @@ def test_a_container_that_does_not_hear_term_does_not_hold_up_its_install(docked
     docked.engine.make_image("harp-test-deaf", changes=['CMD ["sleep", "1000"]'])
     deaf = docked.made(image_id="harp-test-deaf")
 
-    reply = docked.call("install_certificates", name=deaf, system_certs_bundle=authority, patience_s=9.0)
+    reply = docked.call("install_certificates", name=deaf, system_certs_bundle=authority)
 
-    assert reply.status == 204, "the engine alone would have waited for ten seconds"
+    assert reply.status == 204
+    if not docked.harp.is_reference:
+        assert reply.took_s < 9, "the engine alone would have waited for ten seconds"
     assert not docked.inspect(deaf)["State"]["Running"]
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""harp.proxy.deploy.docker.watch: an app that moved is seen to have moved, an engine that comes back is heard again."""
+"""An app that moved is seen to have moved, one that was started is waited for, an engine that comes back is heard again.
+
+harp.proxy.deploy.docker.watch and harp.proxy.deploy.docker.knock.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harp.base.runtime import Tasks
+from harp.proxy.deploy.docker import knock
 from harp.proxy.deploy.docker.call import Surroundings
 from harp.proxy.deploy.docker.watch import Watch
 from harp.proxy.deploy.port import NoTunnels
@@ -136,6 +140,15 @@ async def test_one_that_was_just_started_is_waited_for_until_it_listens(watched:
 
     # It is no longer young: what happens to it now is HAProxy's to find out.
     await asyncio.wait_for(watched.watch.listening(app(port=port)), 0.1)
+
+
+async def test_who_knocks_is_told_and_gives_up_after_a_while() -> None:
+    place = Upstream("127.0.0.1", free_port())
+    assert not await knock.listens_within(place, 0.1)
+
+    async with await asyncio.start_server(lambda _reader, writer: writer.close(), place.address, place.port):
+        assert await knock.listens(place)
+        assert await knock.listens_within(place, 0.1)
 
 
 async def test_nobody_waits_for_one_that_ended_or_never_was(watched: Watched) -> None:

@@ -3,16 +3,20 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from harp.proxy.deploy.docker import names
-from harp.proxy.deploy.docker.call import Call
+from harp.proxy.deploy.docker import address, environment, knock, names
+from harp.proxy.deploy.docker.call import Call, is_here
 from harp.proxy.deploy.docker.engine import Refused
 from harp.proxy.deploy.payload import ImageRemove, Named, Remove
 from harp.proxy.deploy.port import Outcome
 
+_log = logging.getLogger(__name__)
+
 WAIT_S = 90.0
+STEADY_S = 2.0
 _CHANGES = ("start", "die", "pause", "unpause", "rename", "destroy", "health_status")
 """The events after which a container stands otherwise."""
 _WELL = ("0", "137", "143")
@@ -68,11 +72,39 @@ async def wait_for_start(call: Call, form: Named) -> Outcome:
             async for _event in events:
                 found = await call.engine.inspect(name)
                 verdict = standing(found)
-                if verdict is not None:
-                    return Outcome(200, body=verdict)
+                if verdict is None or (verdict["started"] and found is not None and not await _stays(call, found)):
+                    continue
+                if verdict["status"] == "restarting":
+                    await call.engine.stop(name)
+                    _log.warning("container %s is stopped: %s", name, verdict["reason"])
+                return Outcome(200, body=verdict)
     state = (found or {}).get("State") or {}
     said = {"started": False, "status": state.get("Status"), "health": _health(state)}
     return Outcome(200, body={**said, "reason": "timeout after max tries"})
+
+
+async def _stays(call: Call, found: Mapping[str, Any]) -> bool:
+    """Whether an app listens, or has at least not died within :data:`STEADY_S`.
+
+    For one that dies a moment after it was said to run, AppAPI would ask in vain for ten minutes.
+    """
+    given = environment.variables((found.get("Config") or {}).get("Env") or ())
+    if not is_here(call.engine.address) or environment.speaks_frp(given) or environment.app_port(given) is None:
+        return True
+    place = address.whereabouts(found, own_networks=await call.own_networks())
+    # One that is just ending has no address any more.
+    if place is not None and await knock.listens_within(place.upstream, STEADY_S):
+        return True
+    if place is None:
+        await asyncio.sleep(STEADY_S)
+    now = await call.engine.inspect(str(found["Id"]))
+    return now is not None and _run(now) == _run(found)
+
+
+def _run(inspected: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What one run of a container is known by; between two runs there is the time of the last."""
+    state = inspected.get("State") or {}
+    return state.get("Status"), state.get("StartedAt")
 
 
 def standing(inspected: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harp.base.runtime import Backoff
-from harp.proxy.deploy.docker import address, life
+from harp.proxy.deploy.docker import address, knock, life
 from harp.proxy.deploy.docker.call import Call, Surroundings, is_here
 from harp.proxy.deploy.docker.engine import Denied, Engine, Refused, Unreachable, connected, one_line
 from harp.proxy.deploy.docker.names import PREFIX
@@ -25,7 +25,6 @@ GATHER_S = 0.02
 LOOK_AGAIN_S = 30.0
 """However quiet the engine is."""
 LOOK_S = 20.0
-KNOCK_S = 0.03
 LISTENS_S = 15.0
 """How long an app that has just been started is waited for; the patience of a question is 25 s."""
 MOURNED_MOST = 1000
@@ -68,10 +67,10 @@ class Watch:
         """Until an app listens that has just been started: who finds nobody there tries again a second later."""
         now = asyncio.get_running_loop().time
         while now() < self._young.get(app.id, 0.0) and (place := self.upstream(app)) is not None:
-            if await _listens(place):
+            if await knock.listens(place):
                 self._young.pop(app.id, None)
                 return
-            await asyncio.sleep(KNOCK_S)
+            await asyncio.sleep(knock.AGAIN_S)
 
     def hears(self, port: int) -> bool:
         """Whether the engine of this number tells what happens there."""
@@ -157,16 +156,6 @@ async def running(engine: Engine, own_networks: Sequence[str]) -> dict[AppId, Up
         if place is not None and (place.app not in found or place.container.lower() == f"{PREFIX}{place.app}"):
             found[place.app] = place
     return {app: place.upstream for app, place in found.items()}
-
-
-async def _listens(place: Upstream) -> bool:
-    try:
-        async with asyncio.timeout(KNOCK_S * 10):
-            _reader, writer = await asyncio.open_connection(place.address, place.port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 def _is_loopback(host: str) -> bool:
