@@ -2,7 +2,10 @@
 """What Harp promises beyond the contract: nobody gets in too long, nothing leaks, and what is known goes on."""
 
 import asyncio
+import contextlib
+import http.client
 import os
+import random
 import signal
 import threading
 import time
@@ -13,7 +16,7 @@ import aiohttp
 import pytest
 
 from tests.contract import instance
-from tests.contract.conftest import Cloud, Launch
+from tests.contract.conftest import KEY, Cloud, Launch
 from tests.contract.instance import CONTROL, Harp, Program
 from tests.contract.talk import Caller, Reply, basic, caller_token, cookie, next_name
 from tests.fakes.exapp import ExApp, route
@@ -24,6 +27,7 @@ Person = Callable[..., str]
 
 pytestmark = pytest.mark.skipif(instance.IS_REFERENCE, reason="the reference promises nothing of this")
 LIFETIME_S = 3.0
+OWN_KEY = ("harp-shared-key", KEY)
 
 
 @pytest.fixture
@@ -104,6 +108,51 @@ def test_while_routes_change_there_is_no_moment_of_wrong_access(harp: Harp, exap
         finally:
             stop.set()
         assert [wrong for each in watching for wrong in each.result()] == []
+
+
+def test_who_asked_before_on_the_same_connection_changes_nothing(
+    launch: Launch, exapp: ExApp, known: Known, person: Person
+) -> None:
+    routes = (
+        route("^/public"),
+        route("^/user", ORDINARY),
+        route("^/admin", ADMIN),
+        route(r"^/(\w|-)*/asked$", ORDINARY),
+    )
+    apps = [known(*routes), known(*routes)]
+    alice, root, password = (
+        cookie(person("alice")),
+        cookie(person("root", ADMIN), "theme=dark"),
+        basic("alice", "pass-kept"),
+    )
+    person("alice", credential=password[1])
+    askers: list[list[tuple[str, str]]] = [
+        [], [alice], [root], [password], [cookie("nobody")], [("Cookie", "theme=dark")], [root, password],
+        [("Authorization", "Bearer of-the-app"), alice], [OWN_KEY], [alice, OWN_KEY],
+        [("harp-shared-key", "wrong"), alice],
+        [("Cookie", f"{alice[1]}; theme=light")], [("Cookie", alice[1].upper())], [(root[0], root[1][:-1])],
+    ]  # fmt: skip
+    paths = ["/public", "/user", "/admin", "/a-b/asked", "/nowhere", "/init", "/..", "/public%2e%2e", "", "//user"]
+    rng = random.Random(4)
+    targets = [f"/exapps/{app}{path}" for app in (*apps, apps[0].upper(), "unknown-app") for path in paths]
+    asked = [(rng.choice(targets), rng.choice(askers)) for _ in range(400)]
+
+    statuses = set()
+    with launch(HP_BLACKLIST_COUNT="100000") as own, contextlib.closing(own.caller().connect()) as kept:
+
+        def reached(connection: http.client.HTTPConnection) -> tuple[int, list[tuple[str, list[tuple[str, str]]]]]:
+            exapp.seen.clear()
+            own.caller().send(connection, "GET", target, headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, [(request.target, sorted(request.headers)) for request in exapp.seen]
+
+        for target, headers in asked:
+            with contextlib.closing(own.caller().connect()) as fresh:
+                alone = reached(fresh)
+            assert reached(kept) == alone, (target, headers)
+            statuses.add(alone[0])
+    assert statuses == {200, 403, 404}
 
 
 # --- how often Nextcloud is asked -------------------------------------------------------------------------------------

@@ -136,13 +136,13 @@ def test_what_haproxy_sends_is_a_question() -> None:
             "ip": b"\x7f\x00\x00\x01",
             "key": True,
             "signed": None,
-            "cred": b"k",
+            "cred": "app:k",
             "cookie": "c",
         }
     )
 
     assert (question.spelled, question.target, question.has_key, question.is_signed) == ("A", "/x", True, False)
-    assert question.key == b"k"
+    assert question.key == "app:k"
     assert question.credentials == Credentials("c", "", client="127.0.0.1")
 
 

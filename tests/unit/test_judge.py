@@ -22,7 +22,7 @@ ROUTES = (
     Route("^/admin", Level.ADMIN),
     Route(r"^/(\w|-)+$", Level.USER),
 )
-KEY = CredentialKey(b"k" * 32)
+KEY = CredentialKey("app:k")
 
 
 @dataclass(slots=True)

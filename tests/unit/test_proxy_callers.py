@@ -20,7 +20,7 @@ ALICE = Identity("alice", Level.USER)
 
 
 def key(number: int) -> CredentialKey:
-    return CredentialKey(number.to_bytes(32, "big"))
+    return CredentialKey(f"app:{number}")
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ SHAPE = Shape(run="/run/harp", binds=("127.0.0.1:8780",), agent="unix@/a", contr
 A, B = AppId("a"), AppId("b")
 ROUTE = Route("^/x", Level.USER, (401, 403))
 OTHER = Route("^/y", Level.PUBLIC)
+INTERNAL = r"^(?:/heartbeat|/init|/enabled)\z 4"
 
 
 def state(old: policy.State | None = None, **apps: policy.Known) -> policy.State:
@@ -34,15 +35,15 @@ def test_an_app_is_one_entry_that_points_to_its_routes() -> None:
     files = policy.files(state(a=app(23001, ROUTE, token="t")))
 
     nobody = base64.b64encode(b":t").decode()
-    assert files["apps.map"] == f"a 0|127.0.0.1|23001|1|{nobody}\n"
-    assert files["slot0.map"] == "^\\A/x 1:401:403\n"
+    assert files["apps.map"] == f"/exapps/a/ 0|1|{nobody}|127.0.0.1|23001\n"
+    assert files["slot0.map"] == f"{INTERNAL}\n^\\A/x 1:401:403\n"
     assert files["slot1.map"] == ""
 
 
 def test_from_a_route_that_haproxy_is_not_given_the_agent_decides() -> None:
     routes = policy.routes_of(app(1, OTHER, Route("(a+)+", Level.PUBLIC), ROUTE).app)
 
-    assert routes == ("^\\A/y 0", "^ 3")
+    assert routes == (INTERNAL, "^\\A/y 0", "^ 3")
 
 
 def test_nothing_changed_nothing_is_said() -> None:
@@ -59,8 +60,8 @@ def test_an_app_comes_its_routes_first() -> None:
 
     assert isinstance(step, RuntimeCommands)
     assert step.commands == (
-        SwitchMap("/run/harp/slot0.map", ("^\\A/x 1:401:403",)),
-        PutEntry("/run/harp/apps.map", "a", policy.record_text(new.apps[A], 0)),
+        SwitchMap("/run/harp/slot0.map", (INTERNAL, "^\\A/x 1:401:403")),
+        PutEntry("/run/harp/apps.map", "/exapps/a/", policy.record_text(new.apps[A], 0)),
     )
 
 
@@ -103,7 +104,7 @@ def test_another_host_alone_moves_no_routes() -> None:
 def test_an_app_goes() -> None:
     old = state(a=app(1, ROUTE))
 
-    assert policy.changes(old, state(old)) == RuntimeCommands((DropEntry("/run/harp/apps.map", "a"),))
+    assert policy.changes(old, state(old)) == RuntimeCommands((DropEntry("/run/harp/apps.map", "/exapps/a/"),))
 
 
 def test_more_apps_than_slots_is_a_reload_that_says_why() -> None:

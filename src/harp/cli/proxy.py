@@ -19,6 +19,7 @@ from harp.proxy.doctor import diagnosis
 from harp.proxy.doctor.probes import Probes
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
+from harp.proxy.policy.compile import OWN_ROUTES, read_record
 from harp.proxy.settings import ProxySettings, instance_url
 
 _T = TypeVar("_T")
@@ -230,13 +231,12 @@ async def _status(settings: ProxySettings) -> ProxyStatus:
     failures = await bans.read(socket)
     apps = []
     for line in (await socket.ask("show map ./apps.map")).splitlines():
-        _where, _, entry = line.partition(" ")
-        name, _, record = entry.partition(" ")
-        parts = record.split("|")
-        if len(parts) == 5:
-            routes = await socket.ask(f"show map ./slot{parts[0]}.map")
+        record = read_record(line)
+        if record is not None:
+            routes = (await socket.ask(f"show map ./slot{record.slot}.map")).splitlines()
+            upstream = f"{record.upstream.address}:{record.upstream.port}"
             apps.append(
-                AppFact(id=name, upstream=f"{parts[1]}:{parts[2]}", version=parts[3], routes=len(routes.splitlines()))
+                AppFact(id=record.id, upstream=upstream, version=record.version, routes=len(routes) - OWN_ROUTES)
             )
     return ProxyStatus(
         is_running=True,

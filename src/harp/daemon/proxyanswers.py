@@ -12,6 +12,7 @@ from harp.bridge import model, naming, proxyview
 from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import ExApp
+from harp.proxy.policy.compile import read_record
 from harp.proxy.settings import ProxySettings
 
 if TYPE_CHECKING:
@@ -103,23 +104,21 @@ def read_app(
     line: str, known: Mapping[str, ExApp], figures: Mapping[str, proxyview.AppFigures]
 ) -> proxyview.AppView | None:
     """One line of HAProxy's map of apps; None for one that is not understood."""
-    _, _, entry = line.partition(" ")
-    name, _, record = entry.partition(" ")
-    parts = record.split("|")
-    if len(parts) < 4 or not parts[0].isdecimal():
+    record = read_record(line)
+    if record is None:
         return None
-    app = known.get(name)
+    app = known.get(record.id)
     routes = () if app is None else app.routes
     return proxyview.AppView(
-        id=naming.printable(name),
-        version=naming.printable(parts[3]),
-        upstream=naming.printable(f"{parts[1]}:{parts[2]}"),
+        id=naming.printable(record.id),
+        version=naming.printable(record.version),
+        upstream=naming.printable(f"{record.upstream.address}:{record.upstream.port}"),
         routes=[
             proxyview.RouteFact(pattern=naming.printable(route.pattern), level=route.level.name.lower())
             for route in routes[:MOST_ROUTES]
         ],
         route_count=len(routes),
-        figures=figures.get(f"slot{parts[0]}", proxyview.AppFigures()),
+        figures=figures.get(f"slot{record.slot}", proxyview.AppFigures()),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Literal, NewType, Protocol
 AppId = NewType("AppId", str)
 """An ExApp's id in lower case; the spelling of the URL is a plain ``str``."""
 
-CredentialKey = NewType("CredentialKey", bytes)
-"""SHA-256 over what identifies a person to Nextcloud, and the app; HAProxy makes it."""
+CredentialKey = NewType("CredentialKey", str)
+"""An app's id, and SHA-256 over what identifies a person to Nextcloud; HAProxy makes it."""
 
 CONTROL_ID = "app_api"
 """The first part of a path that is meant for the control API; it is compared as it is written."""

@@ -133,7 +133,7 @@ def question_from(arguments: Mapping[str, spop.Value]) -> Question:
         target=text("target"),
         has_key=arguments.get("key") is True,
         is_signed=arguments.get("signed") is True,
-        key=CredentialKey(key) if isinstance(key, bytes) else None,
+        key=CredentialKey(key) if isinstance(key, str) else None,
         has_passphrase=arguments.get("passphrase") is True,
         credentials=Credentials(text("cookie"), text("auth"), text("agent"), text("lang"), client),
         host=text("host"),

@@ -4,10 +4,13 @@
 from collections.abc import Iterable
 
 from harp.proxy.model import Refusal
+from harp.proxy.policy.frontend import network, withheld
 from harp.proxy.policy.shape import (
+    AS_ASKED,
     ASK,
     ASKED_AGAIN,
     CONTROL_MS,
+    INTERNAL,
     NOW,
     RING_MOST,
     TEXTS,
@@ -24,24 +27,25 @@ _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 def slot(shape: Shape, number: int) -> list[str]:
     routes = quoted(map_file(shape, f"slot{number}"))
     pending, signed = "{ var(txn.pending) -m found }", "{ var(txn.signed) -m found }"
-    nobody = "!{ var(txn.route) -m found }"
+    nobody, refused = "!{ var(txn.route) -m found }", "{ var(txn.why) -m found }"
     return [
         f"backend slot{number}",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_retries(shape, number),
-        *_bare(),
-        f"    http-request allow if {signed}",
         f"    http-request set-var(txn.route) path,map_reg({routes})",
         f"    http-request allow if {{ var(txn.route) -m beg 0 }} !{pending}",
-        "    http-request set-var(txn.lack) var(txn.route),field(1,:),sub(txn.ul) if { var(txn.ul) -m found }",
-        "    http-request allow if { var(txn.lack) -m int le 0 }",
+        "    http-request allow if { var(txn.route) -m beg 1 } { var(txn.uid),mod(4) ge 1 }",
+        "    http-request allow if { var(txn.route) -m beg 2 } { var(txn.uid),mod(4) ge 2 }",
+        f"    http-request allow if {signed}",
         f"    http-request set-var(txn.why) str(no-route) if {nobody}",
         f"    http-request set-var(txn.st) int(404) if {nobody}",
-        f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }}",
+        f"    http-request set-var(txn.why) str({Refusal.INTERNAL.reason}) if {{ var(txn.route) -m beg {INTERNAL} }}",
+        f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }} !{refused}",
         f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",
-        "    http-request set-var(txn.why) str(forbidden) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
-        "    http-request set-var(txn.st) int(403) if { var(txn.route) -m found } !{ var(txn.ask) -m found }",
-        "    http-request set-var(txn.count) bool(true) if { var(txn.st) -m found }",
+        f"    http-request set-var(txn.why) str(forbidden) if !{refused} !{{ var(txn.ask) -m found }}",
+        f"    http-request set-var(txn.st) int(403) if {refused} !{{ var(txn.st) -m found }}",
+        f"    http-request set-var(txn.count) bool(true) if {refused}",
+        *_as_noted(),
         *_ask("{ var(txn.ask) -m found }"),
         *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number)),
     ]
@@ -101,10 +105,16 @@ def _as_answered(shape: Shape, is_public: str, servers: Iterable[str]) -> list[s
     ]
 
 
-def _bare() -> list[str]:
-    """What no app ever sees."""
-    names = ("harp-shared-key", "ex-app-host", "ex-app-port")
-    return [f"    http-request del-header {name}" for name in names]
+def _as_noted() -> list[str]:
+    """The agent is asked about a person of whom the connection remembers the credentials: they are what it sent."""
+    asked = "if { var(txn.ask) -m found } { var(txn.same) -m bool }"
+    return [
+        f"    http-request set-var(txn.cookie) var(sess.cookie) {asked}",
+        f"    http-request set-var(txn.auth) var(sess.auth) {asked}",
+        f"    http-request set-var(txn.passphrase) var(sess.passphrase) {asked}",
+        f"    http-request set-var(txn.cred) req.fhdr(ex-app-id),lower,concat(:,sess.who) {asked}"
+        " { var(sess.who) -m found }",
+    ]
 
 
 def _ask(condition: str) -> list[str]:
@@ -139,9 +149,9 @@ def _answered(shape: Shape) -> list[str]:
     return [
         f"    http-request set-map({users}) %[var(txn.harp.uid)] %[var(txn.harp.text)] if {lasts}"
         f" !{{ var(txn.harp.uid),map_str({users}) -m found }}",
-        f"    http-request track-sc1 var(txn.cred) table sessions if {lasts}",
-        f"    http-request sc-set-gpt(0,1) var(txn.harp.uid) if {lasts}",
-        f"    http-request sc-set-gpt(1,1) var(txn.harp.until) if {lasts}",
+        f"    http-request track-sc1 var(txn.cred) table sessions if {lasts} {{ var(txn.rec) -m found }}",
+        f"    http-request sc-set-gpt(0,1) var(txn.harp.uid) if {lasts} {{ var(txn.rec) -m found }}",
+        f"    http-request sc-set-gpt(1,1) var(txn.harp.until) if {lasts} {{ var(txn.rec) -m found }}",
         f"    http-request set-header AUTHORIZATION-APP-API %[var(txn.harp.text)] if {allowed}"
         " { var(txn.harp.text) -m found }",
         f"    http-request set-header EX-APP-VERSION %[var(txn.harp.version)] if {allowed}",
@@ -178,7 +188,7 @@ def _counted(shape: Shape, rule: str, condition: str) -> list[str]:
     ring = ring_of(shape)
     # With the right key nothing counts (98, 99).
     condition += " !{ var(txn.key) -m found }"
-    lines = [f"    {rule} track-sc0 var(txn.net) table bans if {condition}"]
+    lines = [f"    {rule} track-sc0 {network(shape)} table bans if {condition}"]
     if shape.ban_count > RING_MOST:
         return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
     lines += [
@@ -206,8 +216,13 @@ def unknown(shape: Shape) -> list[str]:
     return [
         "backend unknown",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
+        "    http-request set-header EX-APP-ID %[var(txn.app)]",
+        "    http-request set-header AA-VERSION 32",
+        f"    {AS_ASKED}",
         *_ask("TRUE"),
-        *_bare(),
+        "    http-request del-header ex-app-host",
+        "    http-request del-header ex-app-port",
+        *withheld(shape),
         *_as_answered(shape, "FALSE", ["    server app 0.0.0.0"]),
     ]
 
@@ -215,10 +230,13 @@ def unknown(shape: Shape) -> list[str]:
 def refuse(shape: Shape) -> list[str]:
     return [
         "backend refuse",
+        "    http-request return status 429 content-type text/plain string"
+        f' "{TEXTS[429]}" hdr retry-after "%[int({shape.ban_window_s * 1000}),sub(txn.age),div(1000),add(1)]"'
+        f" if {{ var(txn.why) -m str {Refusal.BANNED.reason} }}",
         "    http-request set-var(txn.count) bool(true)",
         *(
             f"    http-request set-var(txn.st) int({refusal.status}) if {{ var(txn.why) -m str {refusal.reason} }}"
-            for refusal in (Refusal.CLIMBS, Refusal.NO_APP_ID, Refusal.WRONG_KEY, Refusal.INTERNAL)
+            for refusal in (Refusal.CLIMBS, Refusal.NO_APP_ID, Refusal.WRONG_KEY)
         ),
         *_refusal(shape),
         "",
@@ -229,6 +247,7 @@ def control(shape: Shape) -> list[str]:
     server = f"    server control {quoted('unix@' + shape.control)}"
     lines = [
         "backend control",
+        f"    {AS_ASKED}",
         # What deploys may take minutes; whatever else is not answered soon finds the agent hung or gone.
         f"    http-request set-timeout server {CONTROL_MS}ms if !{{ path_beg /docker/ /k8s/ }}",
         *(f'    http-error status {status} content-type text/plain string "{TEXTS[503]}"' for status in (502, 504)),

@@ -9,15 +9,18 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from harp.proxy.model import NOBODY, AppId, ExApp, Identity, Route, Upstream
+from harp.proxy.model import INTERNAL_PATHS, NOBODY, AppId, ExApp, Identity, Route, Upstream
 from harp.proxy.policy import patterns
 from harp.proxy.policy.configuration import haproxy_cfg, spoe_conf
-from harp.proxy.policy.shape import ASK, Shape, map_file, pool_slots
+from harp.proxy.policy.decide import PREFIX
+from harp.proxy.policy.shape import ASK, INTERNAL, Shape, map_file, pool_slots
 
 _PUBLISHABLE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}")
 SLOTS_LEAST = 16
+OWN_ROUTES = 1
+"""Lines of every slot that are no route of the app's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def route_text(route: Route) -> str:
 
 def routes_of(app: ExApp) -> tuple[str, ...]:
     """The lines of an app's map. From the first route that HAProxy may not decide, the agent does."""
-    lines: list[str] = []
+    lines = [f"^(?:{'|'.join(INTERNAL_PATHS)})\\z {INTERNAL}"]
     for route in app.routes:
         pattern = patterns.for_haproxy(route.pattern)
         if pattern is None:
@@ -114,7 +117,34 @@ def record_text(known: Known, slot: int) -> str:
     """What ``apps.map`` says of an app; the version may hold anything printable."""
     app, upstream = known.app, known.upstream
     nobody = header_for(NOBODY, app)
-    return f"{slot}|{upstream.address}|{upstream.port}|{quote(app.version, safe='')}|{nobody}"
+    return f"{slot}|{quote(app.version, safe='')}|{nobody}|{upstream.address}|{upstream.port}"
+
+
+def record_key(name: AppId) -> str:
+    """What ``apps.map`` has an app under: where the paths to it begin."""
+    return f"{PREFIX}{name}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What HAProxy itself says of an app that it knows."""
+
+    id: AppId
+    slot: int
+    version: str
+    upstream: Upstream
+
+
+def read_record(line: str) -> Record | None:
+    """One line of ``show map ./apps.map``; None for one that is not understood."""
+    _where, _, entry = line.partition(" ")
+    key, _, text = entry.partition(" ")
+    parts = text.split("|")
+    if not (key.startswith(PREFIX) and len(parts) == 5 and parts[0].isdecimal() and parts[4].isdecimal()):
+        return None
+    slot, version, _nobody, address, port = parts
+    name = AppId(key.removeprefix(PREFIX).removesuffix("/"))
+    return Record(name, int(slot), unquote(version), Upstream(address, int(port)))
 
 
 def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> State:
@@ -169,7 +199,7 @@ def files(state: State) -> dict[str, str]:
         "haproxy.cfg": haproxy_cfg(shape),
         "spoe.conf": spoe_conf(shape),
         "users.map": "",
-        "apps.map": _lines(f"{name} {record_text(known, state.slots[name])}" for name, known in state.apps.items()),
+        "apps.map": _lines(_records(state)),
     }
     if shape.trusted:
         found["trusted.lst"] = _lines(shape.trusted)
@@ -178,6 +208,10 @@ def files(state: State) -> dict[str, str]:
     for name, slot in state.slots.items():
         found[f"slot{slot}.map"] = _lines(routes_of(state.apps[name].app))
     return found
+
+
+def _records(state: State) -> Iterable[str]:
+    return (f"{record_key(name)} {record_text(known, state.slots[name])}" for name, known in state.apps.items())
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -191,7 +225,7 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
             return Reload(f"{len(new.apps)} apps need {new.shape.slots} slots")
         return Reload("the configuration changed")
     apps = map_file(new.shape, "apps")
-    dropped = [DropEntry(apps, name) for name in old.apps if name not in new.apps]
+    dropped = [DropEntry(apps, record_key(name)) for name in old.apps if name not in new.apps]
     switched: list[Command] = []
     put: list[Command] = []
     for name, known in new.apps.items():
@@ -200,7 +234,7 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
             switched.append(SwitchMap(map_file(new.shape, f"slot{slot}"), routes_of(known.app)))
         text = record_text(known, slot)
         if name not in old.apps or record_text(old.apps[name], old.slots[name]) != text:
-            put.append(PutEntry(apps, name, text))
+            put.append(PutEntry(apps, record_key(name), text))
     # The header that stands behind a known person holds the app's token.
     tokens = {name: known.app.token for name, known in old.apps.items()}
     is_renewed = any(tokens.get(name, known.app.token) != known.app.token for name, known in new.apps.items())
@@ -210,7 +244,7 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
 def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
     """The apps of whom the old state says what is no longer so."""
     apps = map_file(old.shape, "apps")
-    return tuple(DropEntry(apps, name) for name, known in old.apps.items() if new.apps.get(name) != known)
+    return tuple(DropEntry(apps, record_key(name)) for name, known in old.apps.items() if new.apps.get(name) != known)
 
 
 def seeding(state: State) -> RuntimeCommands:
@@ -220,5 +254,4 @@ def seeding(state: State) -> RuntimeCommands:
     routes = (
         SwitchMap(map_file(shape, f"slot{slot}"), routes_of(state.apps[name].app)) for name, slot in state.slots.items()
     )
-    records = tuple(f"{name} {record_text(known, state.slots[name])}" for name, known in state.apps.items())
-    return RuntimeCommands((*routes, SwitchMap(apps, records)))
+    return RuntimeCommands((*routes, SwitchMap(apps, tuple(_records(state)))))

@@ -2,14 +2,20 @@
 """The text of ``haproxy.cfg`` and of its SPOE file, for HAProxy 2.6 to 3.2. Same shape, same bytes.
 
 A request passes the frontend, where it is told whose it is and what for, then the backend of its app's slot, where its
-route is looked up. What is known ends there with ``allow``; only the rest asks the agent. Variables of one request:
+route is looked up. What is known ends there with ``allow``; only the rest asks the agent. Each instruction is paid by
+every request, so the order is: what is usual first, and out. Variables of one request:
 
-    ip, net    the client's address, and what bans count (an IPv6 network of 64 bits)
+    ip         the client's address, where there are trusted proxies
     key        there if the shared key was right
-    rec        the app's record: slot|address|port|version|token's header for nobody
-    cred       the credential's key; pending, if nobody knows yet whom it is
-    ul         what the person may use (Level)
-    route      level:status:status… of the first route that matched; 3 where the agent has to match
+    rec        the app's record: slot|version|token's header for nobody|address|port
+    aside      there if it is for no app that HAProxy knows: refused, for the control API, or for the agent to look up
+    same       true if the connection remembers these credentials, false if they had to be read
+    cookie, auth, passphrase, who, rest
+               what identifies a person: the headers, whether there is a session, the key of both (SHA-256), and the
+               cookies that are left for an app. A connection of HTTP/1 remembers them of its last person, in sess.*
+    cred       the key of a credential at an app: id:who; pending, if nobody knows yet whom it is
+    uid        the number of the person (callers.Numbers)
+    route      level:status:status… of the first route that matched, or ASK, or INTERNAL
     why, st    the reason and the status of a refusal; count, if it counts
     harp.*     what the agent answered
 """
@@ -40,7 +46,7 @@ def haproxy_cfg(shape: Shape) -> str:
 def spoe_conf(shape: Shape) -> str:
     """The question to the agent, and how long it may take."""
     arguments = (
-        f"app=var(txn.app) target=path ip={client(shape)} key=var(txn.key) signed=var(txn.signed) "
+        f"app=req.fhdr(ex-app-id) target=path ip={client(shape)} key=var(txn.key) signed=var(txn.signed) "
         "cred=var(txn.cred) cookie=var(txn.cookie) auth=var(txn.auth) passphrase=var(txn.passphrase) "
         "agent=req.fhdr(user-agent) lang=req.fhdr(accept-language) "
         "host=req.fhdr(ex-app-host) port=req.fhdr(ex-app-port) version=req.fhdr(ex-app-version)"
@@ -107,7 +113,7 @@ def _tables(shape: Shape) -> list[str]:
         f"    stick-table type ipv6 size 100k expire {shape.ban_window_s}s store {store}",
         "",
         "backend sessions",
-        "    stick-table type binary len 32 size 100k expire 15s store gpt(2)",
+        "    stick-table type string len 150 size 100k expire 15s store gpt(2)",
         "",
         "backend reasons",
         "    stick-table type string len 32 size 64 expire 20d store gpc(1)",

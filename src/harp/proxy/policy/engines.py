@@ -8,7 +8,7 @@ the same key.
 """
 
 from harp.proxy.model import ENGINE_PORTS, EngineAddress
-from harp.proxy.policy.shape import TEXTS, Shape, quoted
+from harp.proxy.policy.shape import AS_ASKED, TEXTS, Shape, quoted
 
 _VERSION = r"^(/v[0-9.]+)?"
 _IMAGE = "[a-z0-9][a-z0-9_.:/@-]*"
@@ -25,7 +25,7 @@ _CONNECT = "4s"
 
 def choice(shape: Shape) -> list[str]:
     """Which backend has an engine's call; ``control`` is the frontend's own condition."""
-    call = "{ req.hdr(docker-engine-port) -m len gt 0 } !{ path_beg /docker/ }"
+    call = "{ req.hdr(docker-engine-port) -m len gt 0 } !{ path_beg /exapps/app_api/docker/ }"
     return [
         *(
             f"    use_backend {_name(engine)} if control {call} {{ {_PORT} -m str {engine.port} }}"
@@ -77,6 +77,7 @@ def _tunnelled() -> list[str]:
 def _allowed() -> list[str]:
     raw = "path,url_dec -m reg -i"
     return [
+        f"    {AS_ASKED}",
         *(
             f"    http-request set-var(txn.engine) bool(true) if {{ {raw} {quoted(pattern)} }} {method}"
             for pattern, method in _ALLOWED.items()

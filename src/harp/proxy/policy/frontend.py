@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The frontend: whose request it is, and what for. Nothing here depends on an app's routes."""
+"""The frontend: whose request it is, and what for. Nothing here depends on an app's routes.
 
-from harp.proxy.model import CONTROL_ID, INTERNAL_PATHS
+Most requests are for an app that HAProxy knows, and come from nobody, or from somebody who asked on the same connection
+a moment ago. They leave the first rules with ``accept``; all others pass every rule, in the contract's order.
+"""
+
+from harp.proxy.model import CONTROL_ID
 from harp.proxy.policy import engines
-from harp.proxy.policy.decide import CLIMBS
+from harp.proxy.policy.decide import CLIMBS, PREFIX, TWO_DOTS
 from harp.proxy.policy.shape import (
+    AS_ASKED,
     LIFETIME_MOST_MS,
     MODULUS,
     NOW,
     RING_MOST,
-    TEXTS,
     Shape,
     map_file,
     quoted,
@@ -22,7 +26,12 @@ OTHER_COOKIES = f"(?:^|;) *+(?!(?:{_NAMES})=)[^;]+"
 NEXTCLOUD_COOKIES = f"(?:^|;) *+(?:{_NAMES})=[^;]*"
 HOPS_MOST = 8
 """How many proxies in a row are looked behind."""
+REMEMBERED_MOST = 4096
+"""The longest header that a connection is remembered by."""
 _SIGNED = ("ex-app-id", "ex-app-version", "ex-app-host", "ex-app-port", "authorization-app-api")
+_SPELLED = "path,field(3,/)"
+_IDENTIFIED = "var(txn.uid),div(4),mod(2) eq 1"
+"""Whether ``Authorization`` was what identified the person (:class:`harp.proxy.callers.Numbers`)."""
 
 
 def frontend(shape: Shape) -> list[str]:
@@ -30,19 +39,27 @@ def frontend(shape: Shape) -> list[str]:
         f"    bind {quoted(bind)} ssl crt {quoted(shape.certificate)} alpn h2,http/1.1"
         for bind in (shape.tls_binds if shape.certificate else ())
     ]
+    facts = [
+        *_client(shape),
+        *_usual(shape),
+        # From here on: who is not let through below is refused, or meant for somebody else.
+        "set-var(txn.aside) bool(true)",
+        *_banned(shape),
+        *_path(shape),
+        *_signed(),
+        *_credentials(shape),
+        "unset-var(txn.aside) if known",
+    ]
     return [
         "frontend exapps",
         *(f"    bind {quoted(bind)}" for bind in shape.binds),
         *tls,
         *_log(shape),
-        *_client(shape),
-        *_banned(shape),
-        *_path(shape),
-        *_signed(),
+        *_named(shape),
+        *(f"    tcp-request content {fact}" for fact in facts),
         *_to_app(shape),
-        *_credentials(shape),
+        "    use_backend slot%[var(txn.rec),field(1,|)] if !{ var(txn.aside) -m found }",
         "    use_backend refuse if { var(txn.why) -m found }",
-        "    use_backend slot%[var(txn.rec),field(1,|)] if { var(txn.rec) -m found }",
         *_to_control(shape),
         "    default_backend unknown",
         "",
@@ -64,7 +81,12 @@ def _log(shape: Shape) -> list[str]:
     fields = [f'"{name}":"%[{fetch}]"' for name, fetch in texts.items() if name not in ("method", "backend")]
     fields += ['"method":"%HM"', '"backend":"%b"', '"status":%ST', '"bytes":%B', '"ms":%Ta', '"ended":"%ts"']
     written = "{" + ",".join(fields) + "}"
-    return ["    log stdout format raw local0 info", f"    log-format {quoted(written)}"]
+    return [
+        "    log stdout format raw local0 info",
+        f"    log-format {quoted(written)}",
+        "    tcp-request content set-var(txn.path) path",
+        f"    tcp-request content set-var(txn.app) {_SPELLED} if {{ path_beg {PREFIX} }}",
+    ]
 
 
 def client(shape: Shape) -> str:
@@ -72,134 +94,204 @@ def client(shape: Shape) -> str:
     return "var(txn.ip)" if shape.trusted else "src"
 
 
+def network(shape: Shape) -> str:
+    """What fetches what bans count."""
+    return f"{client(shape)},ipmask(32,64)"
+
+
+def _trusted(shape: Shape) -> str:
+    return f"-f {quoted(shape.run + '/trusted.lst')}"
+
+
 def _client(shape: Shape) -> list[str]:
     """The right-most address that is no trusted proxy's; else ``X-Real-IP``, else the peer (105–108)."""
     if not shape.trusted:
-        return ["    http-request set-var(txn.net) src,ipmask(32,64)"]
-    trusted = f"-f {quoted(shape.run + '/trusted.lst')}"
+        return []
+    trusted = _trusted(shape)
     hops = range(1, HOPS_MOST + 1)
     return [
-        f"    acl from_proxy src {trusted}",
-        "    http-request set-var(txn.ip) src",
-        "    http-request set-var(txn.ip) req.hdr_ip(x-real-ip) if from_proxy",
-        "    http-request set-var(txn.hop1) req.hdr_ip(x-forwarded-for,-1) if from_proxy",
+        "set-var(txn.ip) src",
+        "set-var(txn.ip) req.hdr_ip(x-real-ip) if from_proxy",
+        "set-var(txn.hop1) req.hdr_ip(x-forwarded-for,-1) if from_proxy",
         # The next one counts only while this one is a proxy's; one that is no address ends it.
         *(
-            f"    http-request set-var(txn.hop{hop + 1}) req.hdr_ip(x-forwarded-for,-{hop + 1})"
+            f"set-var(txn.hop{hop + 1}) req.hdr_ip(x-forwarded-for,-{hop + 1})"
             f" if {{ var(txn.hop{hop}) -m ip {trusted} }}"
             for hop in hops[:-1]
         ),
-        *(f"    http-request set-var(txn.ip) var(txn.hop{hop}) if {{ var(txn.hop{hop}) -m found }}" for hop in hops),
-        "    http-request set-var(txn.net) var(txn.ip),ipmask(32,64)",
+        *(f"set-var(txn.ip) var(txn.hop{hop}) if {{ var(txn.hop{hop}) -m found }}" for hop in hops),
     ]
+
+
+def _named(shape: Shape) -> list[str]:
+    """What several rules ask."""
+    window = f"{network(shape)},table_gpt({ring_of(shape) - 1},bans) gt 0"
+    if shape.ban_count > RING_MOST:
+        window = f"{network(shape)},table_gpc_rate(0,bans) ge {shape.ban_count}"
+    named = {
+        "known": "var(txn.rec) -m found",
+        "keyed": "req.fhdr(harp-shared-key) -m found",
+        "cookie": "req.fhdr(cookie) -m found",
+        "authorization": "req.fhdr(authorization) -m found",
+        "failing": window,
+        "dotted": f"path -m reg {quoted(TWO_DOTS)}",
+        "same_cookie": "req.fhdr(cookie),secure_memcmp(sess.cookie)",
+        "same_authorization": "req.fhdr(authorization),secure_memcmp(sess.auth)",
+        "control": f"var(txn.app) -m str {CONTROL_ID}",
+        "signed": "var(txn.signed) -m found",
+        "refused": "var(txn.why) -m found",
+        "person": "var(txn.uid) -m found",
+        **({"from_proxy": f"src {_trusted(shape)}"} if shape.trusted else {}),
+    }
+    return [f"    acl {name} {test}" for name, test in named.items()]
+
+
+def _usual(shape: Shape) -> list[str]:
+    """Requests for a known app from nobody, or from the person of the request before on the same connection.
+
+    Whom the table knows is looked up each time: a connection remembers only what follows from the headers alone.
+    """
+    usual = "known !keyed !dotted !failing"
+    same = (
+        f"same_cookie !authorization !{{ var(sess.auth) -m found }} {usual}",
+        f"same_authorization !cookie !{{ var(sess.cookie) -m found }} {usual}",
+        f"same_cookie same_authorization {usual}",
+    )
+    return [
+        f"set-var(txn.rec) path,map_beg({quoted(map_file(shape, 'apps'))})",
+        f"accept if !cookie !authorization {usual}",
+        f"set-var(txn.same) bool(true) if {' or '.join(same)}",
+        f"set-var(txn.until) {_SPELLED},concat(:,sess.who),table_gpt(1,sessions) if {{ var(txn.same) -m found }}",
+        f"set-var(txn.uid) {_SPELLED},concat(:,sess.who),table_gpt(0,sessions) if {{ {_LEFT} }}",
+        f"accept if person {{ {_text(shape)} -m found }}",
+        "accept if { var(txn.same) -m found } !{ var(sess.who) -m found }",
+        "set-var(txn.same) bool(false)",
+        "unset-var(txn.uid)",
+    ]
+
+
+_LEFT = f"{NOW},sub(txn.until),neg -m int 1:{LIFETIME_MOST_MS}"
+"""Whether the deadline is still to come; one that is further away than any is that of another turn of the clock."""
+
+
+def _text(shape: Shape) -> str:
+    return f"var(txn.uid),map_str({quoted(map_file(shape, 'users'))})"
 
 
 def _banned(shape: Shape) -> list[str]:
-    has_key = "{ req.fhdr(harp-shared-key) -m found }"
     right = "{ req.fhdr(harp-shared-key),sha2(256),hex,secure_memcmp(proc.harp_key) }"
-    window = shape.ban_window_s * 1000
-    lines = [f"    http-request set-var(txn.key) bool(true) if {has_key} {right}"]
+    lines = [f"set-var(txn.key) bool(true) if keyed {right}"]
     if shape.ban_count <= RING_MOST:
-        failed = f"var(txn.net),table_gpt({ring_of(shape) - 1},bans)"
+        window = shape.ban_window_s * 1000
         lines += [
-            f"    http-request set-var(txn.oldest) {failed} if {{ {failed} gt 0 }}",
-            f"    http-request set-var(txn.age) {NOW},sub(txn.oldest),add({MODULUS}),mod({MODULUS})"
-            " if { var(txn.oldest) -m found }",
-            "    http-request set-var(txn.why) str(banned) if"
-            f" {{ var(txn.age) -m int lt {window} }} !{{ var(txn.key) -m found }}",
+            f"set-var(txn.oldest) {network(shape)},table_gpt({ring_of(shape) - 1},bans) if failing",
+            f"set-var(txn.age) {NOW},sub(txn.oldest),add({MODULUS}),mod({MODULUS}) if {{ var(txn.oldest) -m found }}",
+            f"set-var(txn.why) str(banned) if {{ var(txn.age) -m int lt {window} }} !{{ var(txn.key) -m found }}",
         ]
     else:
         lines += [
-            "    http-request set-var(txn.age) int(0)",
-            "    http-request set-var(txn.why) str(banned) if"
-            f" {{ var(txn.net),table_gpc_rate(0,bans) ge {shape.ban_count} }} !{{ var(txn.key) -m found }}",
+            "set-var(txn.age) int(0)",
+            "set-var(txn.why) str(banned) if failing !{ var(txn.key) -m found }",
         ]
-    return [
-        *lines,
-        "    http-request return status 429 content-type text/plain string"
-        f' "{TEXTS[429]}" hdr retry-after "%[int({window}),sub(txn.age),div(1000),add(1)]"'
-        " if { var(txn.why) -m found }",
-    ]
+    return [*lines, "accept if refused"]
 
 
 def _path(shape: Shape) -> list[str]:
-    """From here on ``path`` is what the app is asked for; who is refused here is looked at no further."""
-    as_it_came = ["    http-request set-var(txn.path) path"] if shape.access_log else []
+    """Who is refused here is looked at no further."""
+    apps = map_file(shape, "apps")
     return [
-        *as_it_came,
-        "    http-request set-var(txn.app) path,field(3,/) if { path_beg /exapps/ }",
-        # The search for two texts spares most requests the expression.
-        f"    http-request set-var(txn.why) str(parent-directory) if {{ path -m sub -i .. %2e }}"
-        f" {{ path -m reg {quoted(CLIMBS)} }}",
-        "    http-request set-var(txn.why) str(no-app-id) if !{ var(txn.app) -m len gt 0 } !{ var(txn.why) -m found }",
-        "    http-request allow if { var(txn.why) -m found }",
-        '    http-request set-path "/%[path,field(4,/,0)]"',
-        f"    acl control var(txn.app) -m str {CONTROL_ID}",
-        "    http-request set-var(txn.why) str(wrong-key) if control !{ var(txn.key) -m found }",
-        "    http-request allow if control",
+        f"set-var(txn.app) {_SPELLED} if {{ path_beg {PREFIX} }}",
+        f"set-var(txn.why) str(parent-directory) if dotted {{ path -m reg {quoted(CLIMBS)} }}",
+        "set-var(txn.why) str(no-app-id) if !{ var(txn.app) -m len gt 0 } !refused",
+        "accept if refused",
+        "set-var(txn.why) str(wrong-key) if control !{ var(txn.key) -m found }",
+        "accept if control",
+        # Above, the id was found only where it is in lower case and a path follows.
+        f'set-var-fmt(txn.prefix) "{PREFIX}%[var(txn.app),lower]/"',
+        f"set-var(txn.rec) var(txn.prefix),map_beg({quoted(apps)})",
     ]
 
 
 def _signed() -> list[str]:
     headers = " ".join(f"{{ req.fhdr({name}) -m found }}" for name in _SIGNED)
     return [
-        f"    http-request set-var(txn.signed) bool(true) if {{ req.fhdr(harp-shared-key) -m found }} {headers}",
-        "    http-request set-var(txn.why) str(wrong-key) if { var(txn.signed) -m found } !{ var(txn.key) -m found }",
+        f"set-var(txn.signed) bool(true) if keyed {headers}",
+        "set-var(txn.why) str(wrong-key) if signed !{ var(txn.key) -m found }",
+        "accept if refused",
     ]
 
 
 def _credentials(shape: Shape) -> list[str]:
+    """Who is asking, as far as that is known, and what the connection remembers of it."""
     others, own = quoted_argument(OTHER_COOKIES), quoted_argument(NEXTCLOUD_COOKIES)
-    cookie, authorization = "{ var(txn.cookie) -m found }", "{ var(txn.auth) -m found }"
-    unsigned, asked = "!{ var(txn.signed) -m found }", "{ var(txn.cred) -m found }"
-    creds = "%[var(txn.mine),length]:%[var(txn.mine)]%[var(txn.auth),length]:%[var(txn.auth)]%[var(txn.app),lower]"
-    users = map_file(shape, "users")
-    lines = [
-        "    http-request set-var(txn.cookie) req.fhdr(cookie)",
-        "    http-request set-var(txn.auth) req.fhdr(authorization)",
-        "    http-request set-var(txn.passphrase) bool(true) if "
-        f"{cookie} {{ var(txn.cookie) -m reg {quoted('(?:^|;) *oc_sessionPassphrase=[^; ]')} }}",
-        f"    http-request set-var(txn.mine) \"var(txn.cookie),regsub('{others}','',g)\" if {cookie}",
-        f'    http-request set-var-fmt(txn.creds) "{creds}" if {unsigned} {{ var(txn.passphrase) -m found }}',
-        f'    http-request set-var-fmt(txn.creds) "{creds}" if {unsigned} {authorization}',
-        "    http-request set-var(txn.cred) var(txn.creds),sha2(256) if { var(txn.creds) -m found }",
-        f"    http-request set-var(txn.now) {NOW} if {asked}",
-        f"    http-request set-var(txn.left) var(txn.cred),table_gpt(1,sessions),sub(txn.now) if {asked}",
-        "    http-request set-var(txn.uid) var(txn.cred),table_gpt(0,sessions) if"
-        f" {asked} {{ var(txn.left) -m int 1:{LIFETIME_MOST_MS} }}",
-        f"    http-request set-var(txn.text) var(txn.uid),map_str({quoted(users)}) if {{ var(txn.uid) -m found }}",
-        f"    http-request set-var(txn.pending) bool(true) if {asked} !{{ var(txn.text) -m found }}",
-        "    http-request set-var(txn.ul) var(txn.uid),mod(4) if { var(txn.text) -m found }",
-        "    http-request set-header AUTHORIZATION-APP-API %[var(txn.text)] if { var(txn.text) -m found }",
+    asked = "{ var(txn.cred) -m found }"
+    mine = "%[var(txn.mine),length]:%[var(txn.mine)]%[var(txn.auth),length]:%[var(txn.auth)]"
+    short = " ".join(f"!{{ var(txn.{name}),length gt {REMEMBERED_MOST} }}" for name in ("cookie", "auth"))
+    return [
+        "set-var(txn.cookie) req.fhdr(cookie)",
+        "set-var(txn.auth) req.fhdr(authorization)",
+        "set-var(txn.passphrase) bool(true) if "
+        f"{{ var(txn.cookie) -m reg {quoted('(?:^|;) *oc_sessionPassphrase=[^; ]')} }}",
+        f"set-var(txn.mine) \"var(txn.cookie),regsub('{others}','',g)\" if cookie",
+        f"set-var(txn.rest) \"var(txn.cookie),regsub('{own}','',g),ltrim('; ')\" if cookie",
+        "unset-var(txn.rest) if !{ var(txn.rest) -m len gt 0 }",
+        f'set-var-fmt(txn.mine) "{mine}" if !signed',
+        "set-var(txn.who) var(txn.mine),sha2(256),base64 if !signed { var(txn.passphrase) -m found }",
+        "set-var(txn.who) var(txn.mine),sha2(256),base64 if !signed authorization",
+        "set-var(txn.cred) var(txn.app),lower,concat(:,txn.who) if { var(txn.who) -m found }",
+        f"set-var(txn.until) var(txn.cred),table_gpt(1,sessions) if known {asked}",
+        f"set-var(txn.uid) var(txn.cred),table_gpt(0,sessions) if known {asked} {{ {_LEFT} }}",
+        f"unset-var(txn.uid) if !{{ {_text(shape)} -m found }}",
+        f"set-var(txn.pending) bool(true) if {asked} !person",
+        # Requests of HTTP/2 mingle, those of HTTP/1 come one by one: what is remembered belongs together.
+        f"set-var(txn.note) bool(true) if {{ req.ver -m beg 1. }} !signed {short}",
+        *(
+            f"{change} if {{ var(txn.note) -m found }}"
+            for name in ("cookie", "auth", "who", "rest", "passphrase")
+            for change in (f"unset-var(sess.{name})", f"set-var(sess.{name}) var(txn.{name})")
+        ),
     ]
-    if not shape.forward_credentials:
-        lines += [
-            f"    http-request set-var(txn.rest) \"var(txn.cookie),regsub('{own}','',g),ltrim('; ')\" if {cookie}",
-            f'    http-request set-header cookie "%[var(txn.rest)]" if {cookie} {{ var(txn.rest) -m len gt 0 }}',
-            f"    http-request del-header cookie if {cookie} !{{ var(txn.rest) -m len gt 0 }}",
-            f"    http-request del-header authorization if {authorization} {{ var(txn.text) -m found }}"
-            " { var(txn.uid),div(4),mod(2) eq 1 }",
-            f"    http-request del-header authorization if {authorization} {{ var(txn.signed) -m found }}"
-            ' { var(txn.auth) -m beg -i "basic " }',
-        ]
-    return lines
 
 
 def _to_app(shape: Shape) -> list[str]:
-    apps = map_file(shape, "apps")
-    known, signed = "{ var(txn.rec) -m found }", "{ var(txn.signed) -m found }"
-    return [
-        f"    http-request set-var(txn.rec) var(txn.app),lower,map_str({quoted(apps)})",
-        f"    http-request set-var(txn.why) str(internal-path) if {{ path -m str {' '.join(INTERNAL_PATHS)} }}"
-        f" {known} !{signed}",
-        "    http-request set-header EX-APP-ID %[var(txn.app)]",
-        "    http-request set-header AA-VERSION 32",
-        f"    http-request set-header EX-APP-VERSION %[var(txn.rec),field(4,|),url_dec] if {known}",
-        f"    http-request set-header AUTHORIZATION-APP-API %[var(txn.rec),field(5,|)] if {known} !{signed}",
-        f"    http-request set-dst var(txn.rec),field(2,|) if {known}",
-        f"    http-request set-dst-port var(txn.rec),field(3,|) if {known}",
-        "    http-request allow if !{ req.fhdr(cookie) -m found } !{ req.fhdr(authorization) -m found }",
+    """What a known app is told, and what it is not; ``path`` is then what it is asked for."""
+    same = "{ var(txn.same) -m bool }"
+    lines = [
+        "http-request allow if { var(txn.aside) -m found }",
+        f"http-request set-header EX-APP-ID %[{_SPELLED}]",
+        "http-request set-header AA-VERSION 32",
+        "http-request set-header EX-APP-VERSION %[var(txn.rec),field(2,|),url_dec]",
+        "http-request set-header AUTHORIZATION-APP-API %[var(txn.rec),field(3,|)] if !person !signed",
+        "http-request set-dst var(txn.rec),field(4,|)",
+        "http-request set-dst-port var(txn.rec),field(5,|)",
+        AS_ASKED,
+        "http-request del-header ex-app-host",
+        "http-request del-header ex-app-port",
+        "http-request allow if !{ var(txn.same) -m found }",
+        f"http-request set-header AUTHORIZATION-APP-API %[{_text(shape)}] if person",
     ]
+    if not shape.forward_credentials:
+        lines += [
+            f"http-request set-header cookie %[var(sess.rest)] if {same} {{ var(sess.rest) -m found }}",
+            f"http-request del-header cookie if {same} !{{ var(sess.rest) -m found }}",
+            f"http-request del-header authorization if {same} authorization {{ {_IDENTIFIED} }}",
+        ]
+    return [*(f"    {line}" for line in [*lines, f"http-request allow if {same}"]), *withheld(shape)]
+
+
+def withheld(shape: Shape) -> list[str]:
+    """What no app ever sees, where nothing is remembered of it."""
+    lines = ["http-request del-header harp-shared-key"]
+    if not shape.forward_credentials:
+        authorization = "{ var(txn.auth) -m found }"
+        lines += [
+            'http-request set-header cookie "%[var(txn.rest)]" if { var(txn.rest) -m found }',
+            "http-request del-header cookie if !{ var(txn.rest) -m found }",
+            f"http-request del-header authorization if {authorization} {{ {_IDENTIFIED} }}",
+            f"http-request del-header authorization if {authorization} {{ var(txn.signed) -m found }}"
+            ' { var(txn.auth) -m beg -i "basic " }',
+        ]
+    return [f"    {line}" for line in lines]
 
 
 def _to_control(shape: Shape) -> list[str]:

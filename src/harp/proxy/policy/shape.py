@@ -9,6 +9,8 @@ from harp.proxy.model import EngineAddress
 
 ASK = 3
 """In the place of a route's level: the agent has to match this one and all behind it."""
+INTERNAL = 4
+"""In the place of a route's level: only Nextcloud may."""
 RING_MOST = 100
 """The most failures that a table remembers one by one."""
 MODULUS = 2_000_000_000
@@ -28,6 +30,8 @@ TEXTS = {
     429: "429 Too Many Requests",
     503: "503 Service Unavailable (Harp)",
 }
+AS_ASKED = r"http-request replace-path ^/exapps/[^/]*+/?+(.*+)$ /\1"
+"""From here on ``path`` is what the app, or the control API, is asked for."""
 NOW = f"date(0,ms),mod({MODULUS})"
 
 
