@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import signal
@@ -132,10 +133,15 @@ def test_who_asked_before_on_the_same_connection_changes_nothing(
         [("harp-shared-key", "wrong"), alice],
         [("Cookie", f"{alice[1]}; theme=light")], [("Cookie", alice[1].upper())], [(root[0], root[1][:-1])],
     ]  # fmt: skip
-    paths = ["/public", "/user", "/admin", "/a-b/asked", "/nowhere", "/init", "/..", "/public%2e%2e", "", "//user"]
+    usual = [f"/exapps/{app}/{path}" for app in apps for path in ("public", "user", "admin")]
+    odd = ["/a-b/asked", "/nowhere", "/init", "/..", "/public%2e%2e", "", "//user"]
+    targets = [f"/exapps/{app}{path}" for app in (apps[0], apps[0].upper(), "unknown-app") for path in odd]
     rng = random.Random(4)
-    targets = [f"/exapps/{app}{path}" for app in (*apps, apps[0].upper(), "unknown-app") for path in paths]
-    asked = [(rng.choice(targets), rng.choice(askers)) for _ in range(400)]
+    asked = [
+        (rng.choice(of), asker)
+        for pair in itertools.product(askers, repeat=2)
+        for asker, of in zip((*pair, pair[0]), (usual, usual, targets), strict=True)
+    ]
 
     statuses = set()
     with launch(HP_BLACKLIST_COUNT="100000") as own, contextlib.closing(own.caller().connect()) as kept:
