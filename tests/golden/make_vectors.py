@@ -39,6 +39,8 @@ from harp.sync.protocol import batchform, messages
 from harp.sync.protocol.frames import Status, answer_frame
 from harp.sync.protocol.messages import CloseCode, Message, Wanted, What
 from harp.sync.transport import beaconform, knock
+from harp.sync.transport.records import EXPORTED_BYTES, Sealer, directions
+from harp.sync.transport.suites import AEADS
 
 FILE = FilePath(__file__).with_name("protocol-vectors.json")
 
@@ -418,6 +420,19 @@ def beacons() -> list[dict[str, Any]]:
     ]
 
 
+def record_streams() -> list[dict[str, Any]]:
+    """What both ends seal, one record after the other, under what the exporter may give."""
+    exported, said = stream("exported", EXPORTED_BYTES), [b"hello", stream("content", 300), b""]
+    rows = []
+    for suite, aead in AEADS.items():
+        row: dict[str, Any] = {"suite": suite, "exported": exported, "plaintexts": said}
+        for end, secret in zip(("client", "server"), directions(exported), strict=True):
+            sealer, target = Sealer(aead, secret), memoryview(bytearray(1000))
+            row[end] = [bytes(target[: sealer.seal_into(target, plaintext)]) for plaintext in said]
+        rows.append(row)
+    return rows
+
+
 def vectors() -> dict[str, Any]:
     """All of them, as JSON has them; docs/protocol.md says what each is."""
     keys = manifest.keys(SECRET)
@@ -439,6 +454,7 @@ def vectors() -> dict[str, Any]:
         "refused_messages": refused_messages(),
         "knocks": knocks(),
         "beacons": beacons(),
+        "records": record_streams(),
     }
     return {name: plain(section) for name, section in made.items()}
 

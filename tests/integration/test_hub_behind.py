@@ -22,6 +22,7 @@ from benchmarks.lab.site import CLOUD_ADDRESS, built
 from harp.base.webaddress import web_address
 from harp.bridge.exapp import ExApp
 from harp.sync.transport.knock import KNOCK_BYTES
+from harp.sync.transport.records import HEADER, MAX_PLAINTEXT, TAG_BYTES
 from harp.sync.transport.tls import Identity
 from harp.sync.transport.webdoor import WebDoor
 from harp.sync.transport.websocket import dial
@@ -109,7 +110,7 @@ def test_two_devices_meet_through_nginx_which_may_restart_and_reads_nothing(away
             for told in (secret, b"from hub", b"from laptop", b"meanwhile", b"desk", b"board"):
                 assert told not in payload
                 assert told not in kept
-            assert_only_tls(payload[KNOCK_BYTES if side is Side.SERVER else 0 :])
+            assert_only_sealed(payload[KNOCK_BYTES if side is Side.SERVER else 0 :])
 
 
 def payload_of(kept: bytes, side: Side) -> bytes:
@@ -120,15 +121,18 @@ def payload_of(kept: bytes, side: Side) -> bytes:
     return b"".join(frame.data for frame in frames)  # type: ignore[union-attr]
 
 
-def assert_only_tls(stream: bytes) -> None:
-    """Whole records of TLS 1.3 (RFC 8446, 5.1), the last of which may be cut off."""
+def assert_only_sealed(stream: bytes) -> None:
+    """Records of TLS 1.3 (RFC 8446, 5.1) and then records of docs/protocol.md, 12.1; the last one may be cut off."""
     assert stream[:1] == b"\x16", "it begins with a handshake"
-    while len(stream) >= 5:
-        assert stream[0] in (20, 21, 22, 23)
+    while len(stream) >= 5 and stream[0] in (20, 21, 22, 23):
         assert stream[1:3] in (b"\x03\x01", b"\x03\x03")
         length = int.from_bytes(stream[3:5], "big")
         assert length <= (1 << 14) + 256
         stream = stream[5 + length :]
+    while len(stream) >= HEADER.size:
+        (length,) = HEADER.unpack_from(stream)
+        assert TAG_BYTES <= length <= MAX_PLAINTEXT + TAG_BYTES
+        stream = stream[HEADER.size + length :]
 
 
 # --- harp proxy -------------------------------------------------------------------------------------------------------

@@ -307,12 +307,12 @@ def test_a_hostile_frame_ends_the_link(house: House, said: bytes, why: str) -> N
     carrier.close()
 
 
-def test_garbage_beneath_tls_ends_the_link(house: House) -> None:
+def test_garbage_in_place_of_records_ends_the_link(house: House) -> None:
     carrier, _ = raw_session(house)
     until(lambda: len(house.links) == 1)
     ear = Ear()
     house.links[0].start(ear)
-    carrier.sendall(os.urandom(5000))
+    carrier.sendall(b"\xff" + os.urandom(5000))
     until(lambda: len(ear.closed) == 1)
     assert ear.closed == ["the secured session broke"]
     carrier.close()
@@ -352,7 +352,7 @@ def test_a_link_whose_key_is_used_up_says_so(
     ends: tuple[Link, Ear, Link, Ear], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, alice_ear, _, bob_ear = ends
-    monkeypatch.setattr("harp.sync.transport.tls._MAX_RECORDS", 1)
+    monkeypatch.setattr("harp.sync.transport.records.MAX_BLOCKS", 1)
     alice.send(frame(TEXT, b"last"))
     until(lambda: bool(alice_ear.closed and bob_ear.closed))
     assert "used up" in alice_ear.closed[0]

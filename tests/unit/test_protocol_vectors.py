@@ -30,6 +30,8 @@ from harp.sync.protocol.frames import ANSWER_TYPE, FrameSplitter, Status, answer
 from harp.sync.protocol.messages import MESSAGES
 from harp.sync.transport import beaconform, knock
 from harp.sync.transport.freshness import SLOT_SECONDS, ReplayMemory
+from harp.sync.transport.records import MAX_PLAINTEXT, Opener
+from harp.sync.transport.suites import AEADS
 from tests.golden import make_vectors
 
 
@@ -262,3 +264,21 @@ def test_a_beacon(row: dict[str, Any]) -> None:
     assert (datagram.kind, datagram.port, datagram.slot, datagram.nonce) == (kind, 8783, row["slot"], row["nonce"])
     assert all(datagram.is_under(secret) for secret in row["secrets"])
     assert not datagram.is_under(bytes(32))
+
+
+@pytest.mark.parametrize("row", each("records", "suite"))
+def test_records_open_from_the_text_alone(row: dict[str, Any]) -> None:
+    """By the arithmetic of section 12.1, without any of ours; and ours opens them too."""
+    aead, exported = AEADS[row["suite"]], row["exported"]
+    for end, secret in (("client", exported[:44]), ("server", exported[44:])):
+        cipher, first = aead(secret[:32]), int.from_bytes(secret[32:], "big")
+        for number, (record, plaintext) in enumerate(zip(row[end], row["plaintexts"], strict=True)):
+            nonce = (first ^ number).to_bytes(12, "big")
+            assert record == record[:4] + cipher.encrypt(nonce, plaintext, record[:4])
+            assert int.from_bytes(record[:4], "big") == len(plaintext) + 16
+        opener, buffer = Opener(aead, secret), memoryview(bytearray(MAX_PLAINTEXT))
+        whole = b"".join(row[end])
+        opener.space()[: len(whole)] = whole
+        opener.filled(len(whole))
+        assert buffer[: opener.open_into(buffer)] == b"".join(row["plaintexts"])
+        assert opener.has_ended

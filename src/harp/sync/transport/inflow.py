@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from harp.base.errors import RemoteProtocolError
 from harp.sync.protocol.frames import HEADER, LENGTH, MAX_FRAME
-from harp.sync.transport.records import reserved
+from harp.sync.transport.records import MAX_PLAINTEXT, reserved
 
-READ_BYTES = 256 * 1024
-"""The least room there is for decrypting, once all whole frames were taken."""
+READ_BYTES = MAX_PLAINTEXT
+"""The least room there is for decrypting, once all whole frames were taken: that of a record."""
 
 MAX_ROOMS = 4
 """How many buffers there are at most while what lies in them is still in use elsewhere."""

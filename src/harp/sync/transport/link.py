@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One secured session with one device: a thread that reads, one that writes, one for large answers that came.
 
-The TLS machine is used under a lock that is never held while a socket is waited for. Only the writer takes ciphertext
-out of it, so that the records leave in the order they were made; what the machine has to say on its own (an alert, an
-answer to a key update) leaves with the writer's next piece.
+The two directions of a session share nothing, so the reader and the writer never wait for each other.
 """
 
 import contextlib
@@ -18,10 +16,10 @@ from harp.base.errors import HarpError, RemoteProtocolError
 from harp.identity.device import DeviceId, short
 from harp.sync.protocol.frames import ANSWER_HEADER, ANSWER_TYPE, HEADER, MAX_PAYLOAD
 from harp.sync.transport.carrier import Carrier, Flow
-from harp.sync.transport.inflow import READ_BYTES, Inflow
+from harp.sync.transport.inflow import Inflow
 from harp.sync.transport.outflow import Bulk, Outflow, ReadInto
 from harp.sync.transport.pacer import Pacer
-from harp.sync.transport.records import reserved
+from harp.sync.transport.records import MAX_PLAINTEXT, reserved
 from harp.sync.transport.tls import TlsMachine
 from harp.sync.transport.unloading import Unloading
 
@@ -30,8 +28,6 @@ log = logging.getLogger(__name__)
 FLUSH_S = 1.0
 """How long a link that is closed may take to send what control still waits."""
 
-_WRITE_BYTES = 256 * 1024
-"""How much is encrypted and sent at once: small enough for the processor's cache and for a short hold of the lock."""
 _UNLOAD_BYTES = 64 * 1024
 """From here on an answer is handed on by another thread; a smaller one costs less than the change of threads, and goes
 there only to stay behind one that went before it."""
@@ -74,7 +70,6 @@ class Link:
         """Keeps the limits of the line that the link goes over."""
         self._carrier = carrier
         self._machine = machine
-        self._machine_lock = threading.Lock()
         self._outflow = Outflow()
         self._state_lock = threading.Lock()
         self._why: str | None = None
@@ -173,25 +168,19 @@ class Link:
     def _received(self, receiver: Receiver, unloading: Unloading) -> str:
         """Read until the end and say what ended it."""
         inflow = Inflow()
-        ciphertext = reserved(READ_BYTES)
         while True:
             # First what came in one piece with the end of the handshake.
-            while length := self._decrypted(inflow):
+            while length := self._machine.read_into(inflow.space()):
                 inflow.filled(length)
                 self._deliver(inflow, receiver, unloading)
             if self._machine.has_ended:
                 return "the peer closed the link"
-            length = self._carrier.recv_into(ciphertext)
+            length = self._carrier.recv_into(self._machine.space())
             if not length:
                 return "the connection broke off"
             self.bytes_in += length
             self.heard_at = time.monotonic()
-            with self._machine_lock:
-                self._machine.receive(ciphertext[:length])
-
-    def _decrypted(self, inflow: Inflow) -> int:
-        with self._machine_lock:
-            return self._machine.read_into(inflow.space())
+            self._machine.filled(length)
 
     def _deliver(self, inflow: Inflow, receiver: Receiver, unloading: Unloading) -> None:
         """Hand on each whole frame; those behind a close are read, since the peer may still be writing, and dropped."""
@@ -231,19 +220,16 @@ class Link:
                 self._encrypt_and_send(answer[: _ANSWER_START + length])
             if self._machine.is_spent:
                 self.close("the session's key is used up: connect again")
-        with self._machine_lock:
-            self._machine.close()
-            data = self._machine.data_to_send()
-        self._carrier.sendall(data)
+        self._machine.close()
+        self._carrier.sendall(self._machine.data_to_send())
         self._carrier.end_writing()
 
     def _encrypt_and_send(self, plaintext: memoryview) -> None:
         record_bytes = None if self.pacer is None else self.pacer.record_bytes
-        step = record_bytes or _WRITE_BYTES
+        step = record_bytes or MAX_PLAINTEXT
         for start in range(0, len(plaintext), step):
-            with self._machine_lock:
-                self._machine.write(plaintext[start : start + step])
-                data = self._machine.data_to_send()
+            self._machine.write(plaintext[start : start + step])
+            data = self._machine.data_to_send()
             if self.pacer is not None and record_bytes:
                 self.pacer.wait(len(data))
             self._carrier.sendall(data)

@@ -3,12 +3,16 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 AES = "TLS_AES_256_GCM_SHA384"
 CHACHA = "TLS_CHACHA20_POLY1305_SHA256"
+
+AEADS: Final[Mapping[str, type[AESGCM] | type[ChaCha20Poly1305]]] = {AES: AESGCM, CHACHA: ChaCha20Poly1305}
+"""What a suite encrypts by; both take a key of 32 bytes."""
 
 _RECORD = bytes(16 * 1024)
 _NONCE = bytes(12)

@@ -6,6 +6,7 @@ no dates. Python's ``ssl`` has no verify callback and so cannot accept a client 
 the machine touches no socket, the same session can travel in anything that carries bytes both ways.
 """
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,20 +18,23 @@ from OpenSSL import SSL, crypto
 
 from harp.base.errors import LinkError, LocalProtocolError, TrustError
 from harp.identity.device import DeviceId, DeviceKey
-from harp.sync.transport.records import Bytes, Records, reserved
-from harp.sync.transport.suites import prefers_aes, suites
+from harp.sync.transport.records import (
+    EXPORTED_BYTES,
+    EXPORTER_LABEL,
+    MAX_PLAINTEXT,
+    OVERHEAD,
+    Bytes,
+    Opener,
+    Sealer,
+    directions,
+    reserved,
+)
+from harp.sync.transport.suites import AEADS, prefers_aes, suites
 
 ALPN = b"harp/1"
 
-_RECORD_BYTES = 16 * 1024
-_RECORD_OVERHEAD = 5 + 1 + 16
-"""Header, inner type and tag of one record (RFC 8446, 5.2)."""
-_SLACK_BYTES = 8 * 1024
-"""Room for a handshake flight, an alert or a key update beside the records that were counted."""
-_MAX_RECORDS = 2**24
-"""AES-GCM may protect 2^24.5 full records under one key (RFC 8446, 5.5); pyOpenSSL cannot ask for a new one."""
-_PARTIAL_WRITE = 0x1
-"""SSL_MODE_ENABLE_PARTIAL_WRITE: pyOpenSSL sets it, and a write would then end after each record."""
+_TLS_HEADER_BYTES = 5
+_FLIGHT_BYTES = 16 * 1024
 
 _NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "harp")])
 _NOT_BEFORE = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -70,23 +74,26 @@ class Identity:
 
 
 class TlsMachine:
-    """One session: ciphertext in by :meth:`receive`, out by :meth:`data_to_send`; plaintext by read and write.
+    """One session: a handshake of TLS, then sealed records under keys of its exporter.
 
-    Not thread-safe: an OpenSSL session is to be used by one thread at a time. ``accepts`` says of a public key whether
-    the other end may have it; it is asked during the handshake, before anything of ours is sent to a server, and before
-    a client's finish is believed.
+    Before :meth:`handshake` is done: ciphertext in by :meth:`receive`, by one thread. After that one thread may put it
+    into :meth:`space` and read, and another one write; what is to be sent is :meth:`data_to_send` all along.
+    ``accepts`` says of a public key whether the other end may have it; it is asked during the handshake, before
+    anything of ours is sent to a server, and before a client's finish is believed.
     """
 
     def __init__(self, identity: Identity, *, is_client: bool, accepts: Callable[[DeviceId], bool]) -> None:
         self._connection = identity.connection(is_client=is_client)
         self._connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._is_accepted)
         self._accepts = accepts
+        self._is_client = is_client
         self._refused = ""
         self._peer: DeviceId | None = None
-        self._flow = Records(self._connection)
-        self._ciphertext = memoryview(b"")
+        self._received = bytearray()
+        self._awaited_bytes = _TLS_HEADER_BYTES
+        self._is_in_header = True
+        self._unsent = memoryview(b"")
         self._unsent_bytes = 0
-        self._records = 0
 
     @property
     def peer(self) -> DeviceId:
@@ -95,15 +102,11 @@ class TlsMachine:
             raise LocalProtocolError("the peer is not known before the handshake is done")
         return self._peer
 
-    @property
-    def has_ended(self) -> bool:
-        """The peer has said that nothing more will come (close_notify)."""
-        return self._flow.has_ended
+    # --- the handshake ------------------------------------------------------------------------------------------------
 
-    @property
-    def is_spent(self) -> bool:
-        """Whether so much was sent under this session's key that a new session has to take over."""
-        return self._records >= _MAX_RECORDS
+    def receive(self, data: Bytes) -> None:
+        """Take what came from the peer, all of it, while the handshake goes on."""
+        self._received += data
 
     def handshake(self) -> bool:
         """Go as far as what was received allows; True once both ends are known. Send what is to be sent in any case.
@@ -114,67 +117,114 @@ class TlsMachine:
         if self._peer is not None:
             return True
         try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            return False
+            while not self._has_shaken():
+                if not self._feed():
+                    return False
         except SSL.Error as error:
             if self._refused:
                 raise TrustError(self._refused) from error
             raise LinkError("the secured session could not be made") from error
-        self._peer = self._proven_peer()
+        peer = self._proven_peer()
+        self._make_records()
+        self._peer = peer
         return True
 
-    def receive(self, data: Bytes) -> None:
-        """Take ciphertext that came from the peer, all of it."""
-        self._flow.receive(data)
+    def _has_shaken(self) -> bool:
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._take_flight()
+            return False
+        except SSL.Error:
+            self._take_flight()  # an alert
+            raise
+        if self._is_client:
+            self._take_flight()
+        # All that a server has to say behind a handshake is tickets, whatever the options: they stay here.
+        return True
+
+    def _take_flight(self) -> None:
+        """What OpenSSL wants to be sent."""
+        with contextlib.suppress(SSL.WantReadError):
+            while flight := self._connection.bio_read(_FLIGHT_BYTES):
+                self._room_for(len(flight))[: len(flight)] = flight
+                self._unsent_bytes += len(flight)
+
+    def _feed(self) -> bool:
+        """Gives OpenSSL one header or one body of TLS: what follows the handshake is none of its business."""
+        if len(self._received) < self._awaited_bytes:
+            return False
+        piece = bytes(self._received[: self._awaited_bytes])
+        del self._received[: self._awaited_bytes]
+        self._connection.bio_write(piece)
+        self._is_in_header = not self._is_in_header
+        self._awaited_bytes = _TLS_HEADER_BYTES if self._is_in_header else int.from_bytes(piece[3:5], "big")
+        return True
+
+    def _make_records(self) -> None:
+        aead = AEADS[self._connection.get_cipher_name() or ""]
+        of_client, of_server = directions(self._connection.export_keying_material(EXPORTER_LABEL, EXPORTED_BYTES))
+        ours, theirs = (of_client, of_server) if self._is_client else (of_server, of_client)
+        self._sealer, self._opener = Sealer(aead, ours), Opener(aead, theirs)
+        self._opener.space()[: len(self._received)] = self._received
+        self._opener.filled(len(self._received))
+        self._received.clear()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """The peer has said that nothing more will come."""
+        return self._opener.has_ended
+
+    def space(self) -> memoryview:
+        """Where to put ciphertext that comes, once :meth:`read_into` gave 0."""
+        return self._opener.space()
+
+    def filled(self, length: int) -> None:
+        """So much ciphertext was put into :meth:`space`."""
+        self._opener.filled(length)
 
     def read_into(self, buffer: memoryview) -> int:
-        """Decrypt what was received into ``buffer`` until it is full or nothing is left; the number of bytes.
+        """As :meth:`harp.sync.transport.records.Opener.open_into`."""
+        return self._opener.open_into(buffer)
 
-        0 for a non-empty buffer means: receive more, unless :attr:`has_ended`. Raises :class:`LinkError` for what was
-        altered on the way.
-        """
-        try:
-            return self._flow.read_into(buffer)
-        except SSL.Error as error:
-            raise LinkError("the secured session broke") from error
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_spent(self) -> bool:
+        """As :attr:`harp.sync.transport.records.Sealer.is_spent`."""
+        return self._sealer.is_spent
 
     def write(self, plaintext: Bytes) -> None:
-        """Encrypt all of ``plaintext``. Raises :class:`LinkError` where the session has ended."""
-        size = len(plaintext)
-        if not size:
-            return
-        try:
-            self._flow.write(plaintext)
-        except SSL.Error as error:
-            raise LinkError("the secured session broke") from error
-        records = -(-size // _RECORD_BYTES)
-        self._records += records
-        self._unsent_bytes += size + records * _RECORD_OVERHEAD
-
-    def data_to_send(self) -> memoryview:
-        """All ciphertext that is to go to the peer now, empty if there is none; valid until this is called again."""
-        self._make_room(self._unsent_bytes + _SLACK_BYTES)
-        self._unsent_bytes = filled = 0
-        while drained := self._flow.drain_into(self._ciphertext[filled:]):
-            filled += drained
-            self._make_room(filled + 1)
-        return self._ciphertext[:filled]
-
-    def _make_room(self, size: int) -> None:
-        """What is in the buffer stays; a session that once sent much keeps the room for it."""
-        if size > len(self._ciphertext):
-            room = reserved(max(size, 2 * len(self._ciphertext)))
-            room[: len(self._ciphertext)] = self._ciphertext
-            self._ciphertext = room
+        """Encrypt all of ``plaintext``."""
+        view = memoryview(plaintext)
+        for start in range(0, len(view), MAX_PLAINTEXT):
+            self._seal(view[start : start + MAX_PLAINTEXT])
 
     def close(self) -> None:
-        """Say to the peer that nothing more will come; the alert is then among the data to send."""
-        try:
-            self._connection.shutdown()
-        except SSL.Error:
-            # Before the end of a handshake, or after a fatal alert, there is nobody to say it to.
-            return
+        """Say to the peer that nothing more will come, as the last thing; nothing where no session was made."""
+        if self._peer is not None:
+            self._seal(b"")
+
+    def data_to_send(self) -> memoryview:
+        """All that is to go to the peer now, empty if there is nothing; valid until something is written again."""
+        unsent, self._unsent_bytes = self._unsent_bytes, 0
+        return self._unsent[:unsent]
+
+    def _seal(self, plaintext: Bytes) -> None:
+        self._unsent_bytes += self._sealer.seal_into(self._room_for(len(plaintext) + OVERHEAD), plaintext)
+
+    def _room_for(self, size: int) -> memoryview:
+        """Behind what is unsent; a session that once sent much keeps the room for it."""
+        needed = self._unsent_bytes + size
+        if needed > len(self._unsent):
+            room = reserved(max(needed, 2 * len(self._unsent)))
+            room[: self._unsent_bytes] = self._unsent[: self._unsent_bytes]
+            self._unsent = room
+        return self._unsent[self._unsent_bytes :]
+
+    # --- whom it is with ----------------------------------------------------------------------------------------------
 
     def _is_accepted(self, _: SSL.Connection, certificate: crypto.X509, __: int, depth: int, ___: int) -> bool:
         """OpenSSL's verify callback: whatever it finds wrong with the certificate, only the key counts."""
@@ -214,7 +264,6 @@ def _context(private: Ed25519PrivateKey, certificate: x509.Certificate, *, aes_f
     # A resumed session would skip the verify callback: no tickets, no cache.
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.clear_mode(_PARTIAL_WRITE)
     context.use_certificate(certificate)
     context.use_privatekey(private)
     return context
