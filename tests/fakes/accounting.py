@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the daemon in memory answers about Nextcloud accounts: it has one, of alice."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harp.bridge import accountview, model
@@ -22,6 +23,12 @@ class FakeAccounting:
     async def add_account(self: "FakeDaemon", asked: accountview.AccountAsked) -> accountview.AccountStatus:
         self._called("add_account", asked.name, asked.url, asked.user, asked.password, asked.is_own)
         return accountview.AccountStatus(name=asked.name, url=asked.url, user=asked.user)
+
+    async def share_account(
+        self: "FakeDaemon", account: str, path: str, name: str | None, place: Path | None, merge: bool
+    ) -> model.FolderStatus:
+        self._called("share_account", account, path, name, place, merge)
+        return self._folder(next(iter(self.names)), "/home/alice/x")
 
     async def remove_account(self: "FakeDaemon", account: str) -> model.Done:
         self._called("remove_account", account)

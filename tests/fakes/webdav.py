@@ -26,6 +26,7 @@ class Account:
         self.fails: int = 0
         self.passwords = {PASSWORD}
         self.is_in_maintenance = False
+        self.is_full = False
         self.agrees_to: str | None = None
         """The app password that a browser's login yields, once somebody has agreed."""
         self.bulk_refuses: set[str] | None = set()
@@ -166,6 +167,8 @@ class Account:
 
     async def _put(self, request: web.Request, path: str) -> web.Response:
         content = await request.read()
+        if self.is_full:
+            return web.Response(status=507)
         if path.rpartition("/")[0] not in self.folders:
             return web.Response(status=409)
         self.write(path, content, int(request.headers.get("X-OC-Mtime", 1)))

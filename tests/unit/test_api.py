@@ -301,6 +301,18 @@ async def test_a_nextcloud_user_works_with_a_folder_and_manages_none(house: Hous
     assert house.daemon.calls == [("rescan", PHOTOS)]
 
 
+async def test_a_folder_of_an_account_is_shared_by_the_same_route(house: House) -> None:
+    status, _ = await house.ask("POST", "/v1/folders", {"account": "work", "path": "/Documents"})
+    assert status == 200
+    asked = {"account": "work", "path": "/Documents", "name": "Papers", "place": "/srv/papers", "merge": True}
+    assert (await house.ask("POST", "/v1/folders", asked))[0] == 200
+    assert house.daemon.calls == [
+        ("share_account", "work", "/Documents", None, None, False),
+        ("share_account", "work", "/Documents", "Papers", Path("/srv/papers"), True),
+    ]
+    assert (await house.ask("POST", "/v1/folders", asked | {"place": "papers"}))[0] == 400
+
+
 async def test_a_nextcloud_user_is_told_of_changes_in_their_folders_only(house: House) -> None:
     house.caller = CAROL
     async with house.client.get("/v1/events") as response:

@@ -65,6 +65,7 @@ class Config:
     receive_limit: Timetable
     send_limit: Timetable
     scan_interval_s: float
+    account_poll_s: float
     trash_days: float
     trash_share: float
     guard_files: int
@@ -278,6 +279,11 @@ SETTINGS: Mapping[str, Setting] = {
     "receive_limit": Setting("the most that the line takes in: 8 Mbit/s, 18:00-07:00 none", timetable, _always("none")),
     "send_limit": Setting("the most that is sent over the line, written alike", timetable, _always("none")),
     "scan_interval_s": Setting("seconds between two full scans", _number(10, 604_800), _always("3600")),
+    "account_poll_s": Setting(
+        "seconds between two looks at a Nextcloud account that tells of no change by itself",
+        _number(1, 86_400),
+        _always("15"),
+    ),
     "trash_days": Setting("days for which what was replaced or deleted is kept", _number(0, 3650), _always("30")),
     "trash_share": Setting("the most that the trash takes of the disk, as a share", _number(0, 0.9), _always("0.10")),
     "guard_files": Setting("deletions within ten minutes that need approval", _whole(1, 1_000_000_000), _always("100")),

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Nextcloud accounts as ``/v1`` knows them: what is asked and answered, and the port that answers it."""
 
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from harp.bridge.model import Done, Noun
+from harp.bridge.model import Done, FolderStatus, Noun
 
 
 class AccountStatus(Noun, frozen=True, kw_only=True):
@@ -54,6 +55,12 @@ class Accounting(Protocol):
 
     async def add_account(self, asked: AccountAsked) -> AccountStatus:
         """Log in, and keep the account. Raises :class:`harp.base.errors.CloudError` where that does not work."""
+        ...
+
+    async def share_account(
+        self, account: str, path: str, name: str | None, place: Path | None, merge: bool
+    ) -> FolderStatus:
+        """Make a folder that mirrors ``path`` of the account; one that does already is answered as it is."""
         ...
 
     async def remove_account(self, account: str) -> Done:

@@ -12,6 +12,9 @@ from enum import Enum
 
 import msgspec
 
+MOST_PROBLEMS = 100
+"""Of one folder, in one answer."""
+
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True):
     """What the API says or is told; unknown fields are ignored, so that a newer side may add some."""
@@ -78,6 +81,29 @@ class CarriedDay(Carried, frozen=True, kw_only=True):
     """As in 2026-11-25, by this device's clock."""
 
 
+class MirrorState(Enum):
+    SAME = "same"
+    WORKING = "working"
+    WAITING = "waiting"
+    ASKING = "asking"
+    STOPPED = "stopped"
+
+
+class MirrorStatus(Noun, frozen=True, kw_only=True):
+    """What a folder mirrors: ``path`` of a Nextcloud account, and how that is going."""
+
+    account: str
+    path: str
+    state: MirrorState
+    error: str = ""
+    """Why it stands still, in one line; ``remedy`` says what to do."""
+    remedy: str = ""
+    settled_at: float | None = None
+    """When both sides were the same last."""
+    changes: int = 0
+    """Carried from one side to the other since the daemon started."""
+
+
 class FolderStatus(Noun, frozen=True, kw_only=True):
     """One folder on this device. ``location`` is where it lies; ``needed_*`` is what this device still lacks."""
 
@@ -101,7 +127,8 @@ class FolderStatus(Noun, frozen=True, kw_only=True):
     """The first hundred; ``problem_count`` counts all."""
     problem_count: int = 0
     error: str = ""
-    """Why the folder is stopped, in one line."""
+    """Why the folder is stopped, or its mirror stands still, in one line."""
+    mirror: MirrorStatus | None = None
     content: Carried = Carried()
     """Since the daemon started."""
     content_days: list[CarriedDay] = []
@@ -267,7 +294,7 @@ class HeldSet(Noun, frozen=True, kw_only=True):
 
     id: str
     kind: str
-    """``deletions``, ``marker``, ``mount``, ``fork``, ``rate`` …"""
+    """``deletions``, ``marker``, ``mount``, ``fork``, ``rate``, ``account`` …"""
     what: str
     """In one line, what would happen."""
     author: str = ""

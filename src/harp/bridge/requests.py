@@ -18,10 +18,18 @@ class FolderAsked(Noun, frozen=True, kw_only=True):
 
 
 class ShareAsked(PathForm, frozen=True, kw_only=True):
-    """``path`` is absolute, on this device; ``make``: it is made where it is not there yet."""
+    """``path`` is absolute, on this device; ``make``: it is made where it is not there yet.
+
+    With ``account``, ``path`` is a folder of that account, such as ``/Documents``, and the new folder mirrors it.
+    """
 
     name: str | None = None
     make: bool = False
+    account: str | None = None
+    place: str | None = None
+    """Where a folder of an account comes to lie, an absolute path on this device; else the daemon chooses."""
+    merge: bool = False
+    """It may lie where something is already; both are put together."""
 
 
 class JoinAsked(PathForm, frozen=True, kw_only=True):

@@ -64,6 +64,9 @@ def _folders_seen(folders: list[model.FolderStatus], caller: Caller) -> list[mod
 
 
 async def _share(daemon: Daemon, _: Caller, asked: requests.ShareAsked) -> model.FolderStatus:
+    if asked.account is not None:
+        place = None if asked.place is None else _absolute(asked.place.encode("utf-8", "surrogateescape"))
+        return await daemon.share_account(asked.account, asked.path, asked.name, place, asked.merge)
     return await daemon.share(_local_path(asked), asked.name, asked.make)
 
 
@@ -106,7 +109,10 @@ async def _backup(daemon: Daemon, _: Caller, asked: requests.BackupAsked) -> mod
 
 
 def _local_path(asked: model.PathForm) -> Path:
-    raw = raw_path(asked.path, asked.path_b64)
+    return _absolute(raw_path(asked.path, asked.path_b64))
+
+
+def _absolute(raw: bytes) -> Path:
     if not raw.startswith(b"/") or b"\0" in raw:
         raise UsageError("the path must be absolute", hint="the daemon does not know in which folder you are")
     return Path(raw.decode("utf-8", "surrogateescape"))
@@ -144,7 +150,7 @@ ROUTES: tuple[Route, ...] = (
         requests.ShareAsked,
         model.FolderStatus,
         Verb.MANAGE,
-        "Share an existing folder",
+        "Share an existing folder, or one of a Nextcloud account",
         _one(_share),
     ),
     Route(

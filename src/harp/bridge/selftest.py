@@ -79,6 +79,16 @@ class BridgeFacts:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorFacts:
+    """A mirror of ``account:/path``: when both sides were the same last, and what is wrong."""
+
+    name: str
+    settled_s: float | None = None
+    error: str = ""
+    remedy: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFacts:
     """What can be found out with or without a daemon. ``multicast_fault`` is None where discovery is turned off."""
@@ -101,6 +111,7 @@ class DaemonFacts:
     peers: Sequence[PeerFacts] = ()
     harpbridge: BridgeFacts | None = None
     """None where nothing of Nextcloud's is listened to."""
+    mirrors: Sequence[MirrorFacts] = ()
 
 
 def report(local: LocalFacts, daemon: DaemonFacts | None) -> Report:
@@ -119,6 +130,8 @@ def _checks(local: LocalFacts, daemon: DaemonFacts | None) -> Iterator[Check]:
     yield disk(local.home)
     if daemon is not None and daemon.harpbridge is not None:
         yield harpbridge(daemon.harpbridge)
+    for mirrored in daemon.mirrors if daemon else ():
+        yield mirror(mirrored, local.now)
     for folder in daemon.folders if daemon else ():
         yield disk(folder)
     for one in daemon.peers if daemon else ():
@@ -180,6 +193,15 @@ def harpbridge(facts: BridgeFacts) -> Check:
         return _bad("harpbridge", facts.trouble, facts.remedy)
     strange = f", and {facts.ignored:,} that were no message of its" if facts.ignored else ""
     return _good("harpbridge", f"{facts.heard:,} messages heard on {facts.location}{strange}")
+
+
+def mirror(facts: MirrorFacts, now: float) -> Check:
+    name = f"account {printable(facts.name)}"
+    if facts.error:
+        return _bad(name, printable(facts.error), printable(facts.remedy) or "see `harp status`")
+    if facts.settled_s is None:
+        return _good(name, "is being looked at for the first time")
+    return _good(name, f"was the same as here {max(0.0, now - facts.settled_s):.0f} s ago")
 
 
 def clock(now: float) -> Check:

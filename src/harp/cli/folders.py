@@ -1,22 +1,43 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """``harp share | folders | pause | resume | leave``: which folders are kept, and whether."""
 
+import os
+import re
+
 import click
 
+from harp.base.errors import UsageError
 from harp.bridge import model
 from harp.cli import options, show
 from harp.cli.client import Client, at
+
+# An account's name has no slash; a folder on the disk that looks like this is named ./NAME:/… or by its whole path.
+_ACCOUNT_PATH = re.compile(r"(?P<name>[^/:]+):(?P<path>/.*)")
 
 
 @click.command("share")
 @click.argument("path")
 @click.option("--name", help="What the folder is called, here and for those invited; else the last part of PATH.")
 @click.option("--make", is_flag=True, help="Make the folder where it is not there yet.")
+@click.option("--at", "place", metavar="DIR", help="Where a folder of an account comes to lie; else in Harp's home.")
+@click.option("--merge", is_flag=True, help="Although DIR is not empty: put both contents together.")
 @options.as_json
 @options.with_daemon
-def share_command(client: Client, path: str, name: str | None, make: bool, as_json: bool) -> None:
-    """Share an existing folder; prints its id."""
-    asked = {**options.local_path(path), "name": name, "make": make}
+def share_command(
+    client: Client, path: str, name: str | None, make: bool, place: str | None, merge: bool, as_json: bool
+) -> None:
+    """Share an existing folder; prints its id.
+
+    PATH is a folder on this device, or one of a Nextcloud account: NAME:/Documents, NAME:/ for all of it.
+    """
+    account = _ACCOUNT_PATH.fullmatch(path)
+    if account is None and (place is not None or merge):
+        raise UsageError("--at and --merge are for folders of an account", hint="harp share NAME:/Documents --at DIR")
+    if account is None:
+        asked: dict[str, object] = {**options.local_path(path), "name": name, "make": make}
+    else:
+        asked = {"account": account["name"], "path": account["path"], "name": name, "merge": merge}
+        asked["place"] = None if place is None else os.path.abspath(os.path.expanduser(place))
     folder = client.post(at("folders"), model.FolderStatus, asked)
     if as_json:
         show.json(folder)

@@ -58,6 +58,8 @@ def _folder(folder: model.FolderStatus) -> Iterator[str]:
     yield f"  {folder.role}, {show.count(folder.files, 'file')}, {show.size(folder.bytes)}; {others}"
     if folder.needed_files:
         yield f"  lacks {show.count(folder.needed_files, 'file')}, {show.size(folder.needed_bytes)}"
+    if folder.mirror is not None:
+        yield from _mirror(folder.mirror)
     yield from _content(folder.content, folder.content_days)
     if folder.error:
         yield f"  ! {folder.error}"
@@ -68,6 +70,13 @@ def _folder(folder: model.FolderStatus) -> Iterator[str]:
     if folder.local_only:
         yield f"  {show.count(folder.local_only, 'file')} changed here only (this device is read-only)"
     yield from _problems(folder)
+
+
+def _mirror(mirror: model.MirrorStatus) -> Iterator[str]:
+    since = f", the same at {show.moment(mirror.settled_at)}" if mirror.settled_at else ""
+    yield f"  mirrors {mirror.account}:{mirror.path}  [{mirror.state.value}]{since}"
+    if mirror.remedy:
+        yield f"    {mirror.remedy}"
 
 
 def _content(started: model.Carried, days: list[model.CarriedDay]) -> Iterator[str]:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from harp.base.errors import UsageError
 from harp.bridge import accountview, model
+from harp.daemon import mirrorportraits
 from harp.sync.cloud import dav, server
 from harp.sync.cloud.dav import Login
+from harp.sync.model import FolderId
 from harp.sync.store import accounts as store
 from harp.sync.store.accounts import Account
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 class AccountAnswers:
     """Implements :class:`harp.bridge.accountview.Accounting`; on the daemon's event loop."""
 
-    _daemon: "Daemon"
+    def __init__(self, daemon: "Daemon") -> None:
+        self._daemon = daemon
 
     async def accounts(self) -> list[accountview.AccountStatus]:
         return [self._account(account) for account in self._daemon.accounts.all()]
@@ -35,6 +38,7 @@ class AccountAnswers:
             before = await asyncio.to_thread(self._daemon.accounts.add, account)
             if before is not None and before.is_own and before.password != account.password:
                 await server.take_back(session, Login(before.url, before.user, before.password))
+        self._daemon.mirrors.renewed(account.name)
         return self._account(account)
 
     async def remove_account(self, account: str) -> model.Done:
@@ -48,11 +52,34 @@ class AccountAnswers:
         return model.Done(message=f"{account} is forgotten; take its app password back on Nextcloud's page Security")
 
     def _account(self, account: Account) -> accountview.AccountStatus:
-        names = {folder.id.hex(): folder.name for folder in self._daemon.registry.folders()}
-        mirrors = [one for one in self._daemon.accounts.mirrored() if one.account == account.name]
+        daemon = self._daemon
+        names = {folder.id.hex(): folder.name for folder in daemon.registry.folders()}
+        mirrored = [one for one in daemon.accounts.mirrored() if one.account == account.name and one.folder in names]
+        errors = [error for one in mirrored if (error := daemon.mirrors.status(one).error)]
         return accountview.AccountStatus(
             name=account.name,
             url=account.url,
             user=account.user,
-            folders=sorted(names[one.folder] for one in mirrors if one.folder in names),
+            folders=sorted(names[one.folder] for one in mirrored),
+            error=errors[0] if errors else "",
         )
+
+    # --- what a mirror asks -------------------------------------------------------------------------------------------
+
+    def _asked(self, folder: str) -> list[model.HeldSet]:
+        """What a person has to decide about the folder's mirror."""
+        found = self._daemon.mirrors.of(FolderId(bytes.fromhex(folder)))
+        if found is None or (loop := found[1]) is None or not loop.question:
+            return []
+        return [mirrorportraits.held(found[0], loop)]
+
+    async def _answered(self, folder: str, held: str, how: str) -> model.Done | None:
+        """None where ``held`` is nothing that the folder's mirror asks."""
+        found = self._daemon.mirrors.of(FolderId(bytes.fromhex(folder)))
+        if found is None or (loop := found[1]) is None or held != mirrorportraits.held_id(loop):
+            return None
+        await loop.answer(how)
+        done = (
+            "both sides are put together; nothing is removed" if how == "merge" else "what happened there is done here"
+        )
+        return model.Done(message=f"{found[0].account}:{found[0].path}: {done}")

@@ -16,7 +16,7 @@ from harp.base import config as settings
 from harp.base.config import Address
 from harp.base.errors import FolderError, HarpError, TrustError, UsageError
 from harp.bridge import facts, model, naming, selftest
-from harp.daemon import portraits
+from harp.daemon import mirrorportraits, mirrors, portraits
 from harp.daemon.accountanswers import AccountAnswers
 from harp.daemon.looking import Looking
 from harp.daemon.proxyanswers import ProxyAnswers
@@ -32,6 +32,7 @@ from harp.sync.service.explanation import explained
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.inquiry import Checked, Finding, Inquiry
 from harp.sync.store import backup
+from harp.sync.store.accounts import Mirrored
 from harp.sync.store.registry import OpenTicket, SharedFolder
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
     """Implements :class:`harp.bridge.daemonport.Daemon`; on the daemon's event loop."""
 
     def __init__(self, daemon: "Daemon") -> None:
+        AccountAnswers.__init__(self, daemon)
         Looking.__init__(self, daemon)
         ProxyAnswers.__init__(self, lambda: daemon.app_plane)
+        self._one_share = asyncio.Lock()
 
     # --- the device ---------------------------------------------------------------------------------------------------
 
@@ -84,6 +87,15 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
         return [await self._portrait(folder) for folder in self._daemon.registry.folders()]
 
     async def _portrait(self, folder: SharedFolder) -> model.FolderStatus:
+        portrait = await self._own_portrait(folder)
+        found = self._daemon.mirrors.of(folder.id)
+        if found is None:
+            return portrait
+        mirrored, loop = found
+        problems = [] if loop is None else sorted(loop.problems.items())
+        return mirrorportraits.with_mirror(portrait, self._daemon.mirrors.status(mirrored), problems)
+
+    async def _own_portrait(self, folder: SharedFolder) -> model.FolderStatus:
         loop = self._daemon.hub.loop(folder.id)
         if loop is None:
             return portraits.closed_folder(self._daemon, folder)
@@ -126,6 +138,26 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
 
     async def share(self, path: Path, name: str | None, make: bool) -> model.FolderStatus:
         shared = await asyncio.to_thread(self._daemon.share_made if make else self._daemon.share, path, name)
+        return await self._portrait(shared)
+
+    async def share_account(
+        self, account: str, path: str, name: str | None, place: Path | None, merge: bool
+    ) -> model.FolderStatus:
+        daemon, wanted = self._daemon, mirrors.cloud_path(path)
+        found = daemon.accounts.named(account)
+        async with self._one_share:
+            folders = {shared.id.hex(): shared for shared in daemon.registry.folders()}
+            for known in daemon.accounts.mirrored():
+                if (known.account, known.path) == (account, wanted) and known.folder in folders:
+                    return await self._portrait(folders[known.folder])
+            await daemon.mirrors.demand(found, wanted)
+            chosen = name or daemon.free_name(wanted.rpartition("/")[2] or account)
+            where = place if place is not None else await asyncio.to_thread(daemon.mirrors.place, account, chosen)
+            shared = await asyncio.to_thread(
+                daemon.share, await asyncio.to_thread(self._prepared, where, merge), chosen
+            )
+            await asyncio.to_thread(daemon.accounts.mirror, Mirrored(shared.id.hex(), account, wanted))
+        daemon.mirrors.look()
         return await self._portrait(shared)
 
     async def invite(self, folder: str, read_only: bool, expires_s: float) -> model.Invitation:
@@ -174,7 +206,7 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
         return msgspec.structs.replace(await self._portrait(shared), role=portraits.role(welcome.role))
 
     def _prepared(self, path: Path, merge: bool) -> Path:
-        """The folder to join into, which is there then. Raises :class:`UsageError`."""
+        """The folder to receive another's content, which is there then. Raises :class:`UsageError`."""
         opening.demand_apart(path, self._daemon.registry.folders())
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -188,9 +220,7 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
         except OSError as error:
             raise UsageError(f"{path} cannot be used: {error.strerror}", hint="name another folder") from error
         if not is_empty and not merge:
-            raise UsageError(
-                f"{path} is not empty", hint="join with --merge to put both contents together, or name another folder"
-            )
+            raise UsageError(f"{path} is not empty", hint="--merge puts both contents together; or name another folder")
         return place
 
     def _entered(self, place: Path, welcome: Welcome) -> SharedFolder:
@@ -227,6 +257,7 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
                 with contextlib.suppress(HarpError):
                     await self._on(loop, lambda: loop.published(loop.governor.leave()))
             await asyncio.to_thread(self._daemon.close_folder, id_)
+        await self._daemon.mirrors.forget(id_)
         await asyncio.to_thread(self._daemon.give_up, shared)
         return model.Done(message=f"left {shared.name}; its files stay at {shared.path}")
 
@@ -331,13 +362,17 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
 
     async def held(self, folder: str) -> list[model.HeldSet]:
         loop = self._loop(folder)
-        return await self._on(loop, lambda: portraits.held(loop))
+        return self._asked(folder) + await self._on(loop, lambda: portraits.held(loop))
 
     async def approve(self, folder: str, held: str) -> model.Done:
+        if done := await self._answered(folder, held, "follow"):
+            return done
         loop = self._loop(folder)
         return model.Done(message=await self._on(loop, lambda: Decisions(loop).approve(held)))
 
     async def reject(self, folder: str, held: str) -> model.Done:
+        if done := await self._answered(folder, held, "merge"):
+            return done
         loop = self._loop(folder)
         return model.Done(message=await self._on(loop, lambda: Decisions(loop).reject(held)))
 

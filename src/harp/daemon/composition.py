@@ -30,6 +30,7 @@ from harp.console.guests import Guests
 from harp.console.server import Console, ConsoleSettings, inside_nextcloud
 from harp.daemon.answers import Answers
 from harp.daemon.appplane import AppPlane, environment, load_settings
+from harp.daemon.mirrors import Mirrors
 from harp.daemon.survey import Survey
 from harp.identity import device as device_id
 from harp.identity import keyring
@@ -109,11 +110,14 @@ class Daemon:
         self.hub = Hub(self.key, self.registry, self.survey, self._wake, Sites(self.survey.limits), content)
         self.doors = Doors(self.key, self.registry, self.hub.loops)
         self.tasks = Tasks("harp")
+        self.mirrors = Mirrors(
+            config.home, self.accounts, self.hub.loop, self.tasks, poll_s=config.account_poll_s, clock=self.clock
+        )
         self.dialler: Dialler | None = None
         self.listener: Listener | None = None
         self.web_listener: Listener | None = None
         self.wakeup: Wakeup | None = None
-        self.journal_readers: list[Callable[[int], None]] = []
+        self.journal_readers: list[Callable[[int], None]] = [self.mirrors.journal_grew]
         """Who is told that harpbridge's journal has grown, and up to which row; on the event loop."""
         self.beacon: Beacon[FolderId] | None = None
         self.control: ControlServer | None = None
@@ -149,6 +153,7 @@ class Daemon:
             await asyncio.to_thread(self.share_made, shared, None)
         self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks)
         await self.control.start()
+        self.mirrors.look()
         self._supervise()
         self._listen_to_harpbridge()
         await self._start_console()
@@ -326,6 +331,7 @@ class Daemon:
                 if folder.id in self.troubles and self.troubles[folder.id].retryable:
                     with contextlib.suppress(HarpError):
                         await asyncio.to_thread(self.open, folder)
+            self.mirrors.look()
 
     def _link_made(self, link: Link) -> None:
         self.hub.link_made(link)

@@ -8,6 +8,7 @@ from harp import __version__
 from harp.bridge import facts, model, naming, selftest
 from harp.bridge.selftest import BridgeFacts, DaemonFacts, PeerFacts
 from harp.bridge.wakeup import Wakeup
+from harp.daemon import mirrorportraits
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
@@ -26,7 +27,6 @@ from harp.sync.transport.addresses import address_text
 if TYPE_CHECKING:
     from harp.daemon.composition import Daemon
 
-MOST_PROBLEMS = 100
 MOST_SAMPLES = 20
 SHOWN_DAYS = 7
 _ROLES = {Role.SEALED: "sealed", Role.READ_ONLY: "read-only", Role.READ_WRITE: "read-write", Role.OWNER: "owner"}
@@ -71,7 +71,7 @@ def folder(shared: SharedFolder, loop: FolderLoop, content: Traffic) -> model.Fo
         held=loop.held,
         conflicts=len(Inquiry(replica).conflicts()),
         local_only=sum("here only" in note for note in loop.observer.notes.values()),
-        problems=problems[:MOST_PROBLEMS],
+        problems=problems[: model.MOST_PROBLEMS],
         problem_count=len(problems),
         error=loop.trouble,
         content=model.Carried(**content.since_start(folder=shared.id)._asdict()),
@@ -284,7 +284,7 @@ def why(daemon: "Daemon", path: Path, found: Explanation) -> model.Why:
         size=found.size,
         missing_pieces=len(found.pieces),
         missing_bytes=sum(piece.size for piece in found.pieces),
-        pieces=[shown(piece) for piece in found.pieces[:MOST_PROBLEMS]],
+        pieces=[shown(piece) for piece in found.pieces[: model.MOST_PROBLEMS]],
     )
 
 
@@ -366,7 +366,8 @@ def facts_of(daemon: "Daemon") -> DaemonFacts:
     """What the self-test wants to know of the running daemon."""
     disks = [facts.disk(shared.name, shared.path) for shared in daemon.registry.folders()]
     others = [_peer_facts(one) for one in peers(daemon)]
-    return selftest.DaemonFacts(folders=disks, peers=others, harpbridge=_bridge_facts(daemon.wakeup))
+    mirrors = [mirrorportraits.facts(daemon.mirrors.status(one)) for one in daemon.accounts.mirrored()]
+    return selftest.DaemonFacts(folders=disks, peers=others, harpbridge=_bridge_facts(daemon.wakeup), mirrors=mirrors)
 
 
 def _bridge_facts(wakeup: Wakeup | None) -> BridgeFacts | None:
@@ -392,6 +393,18 @@ def count(daemon: "Daemon") -> None:
     counters.gauge("harp_bytes_sent", "Bytes sent on links.", lambda: float(daemon.hub.traffic()[1]))
     counters.gauge("harp_peers_connected", "Devices linked just now.", lambda: float(len(daemon.hub.peers())))
     counters.gauge("harp_folders_open", "Folders open.", lambda: float(len(daemon.hub.loops())))
+    mirrors = daemon.mirrors
+    counters.gauge("harp_mirrors", "Folders that mirror one of an account.", lambda: float(len(mirrors.loops())))
+    counters.gauge(
+        "harp_mirrors_in_trouble",
+        "Those of them that stand still or ask something.",
+        lambda: float(sum(loop.trouble is not None or bool(loop.question) for loop in mirrors.loops())),
+    )
+    counters.gauge(
+        "harp_mirror_problems",
+        "Files that a mirror cannot carry just now.",
+        lambda: float(sum(len(loop.problems) for loop in mirrors.loops())),
+    )
 
 
 def wall_s(entry: Entry) -> float:

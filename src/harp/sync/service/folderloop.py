@@ -52,6 +52,7 @@ from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
 from harp.sync.service.settings import FolderSettings
+from harp.sync.service.stillness import Stillness
 from harp.sync.service.surroundings import Surroundings
 from harp.sync.store.places import JOURNALLED
 
@@ -111,6 +112,7 @@ class FolderLoop:
         self._scans_awaited: list[Future[None]] = []
         self._started_s = time.monotonic()
         self.census = Census(replica.places)
+        self.stillness = Stillness()
         self._is_new = replica.ledger.fact("is_new") is not None
         """Joined, and not yet agreed with a peer on the history: what lies here is not looked at before that."""
 
@@ -309,11 +311,9 @@ class FolderLoop:
             try:
                 more = self._step(now)
                 self.disk_problem = "" if not more else self.disk_problem
-            except StoreError as error:
+            except (StoreError, FolderError) as error:
                 if not error.retryable:
                     raise
-                self._begin_again(error)
-            except FolderError as error:
                 self._begin_again(error)
         more = self.exchange.pump() or more
         state_at = self._say_state(now)
@@ -321,6 +321,7 @@ class FolderLoop:
             self._tell_scanned()
         if more:
             return 0.0
+        self.stillness.look(self.replica.ledger.db.changes)
         return self._pause(now, state_at)
 
     def _tell_scanned(self) -> None:

@@ -38,7 +38,7 @@ from harp.sync.cloud.plan import (
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorpost import BULK_WRITERS, Post, seconds
-from harp.sync.service.mirrorwalk import Walk, Walked
+from harp.sync.service.mirrorwalk import TOP, Walk, Walked
 from harp.sync.store.agreements import Agreements
 
 _T = TypeVar("_T")
@@ -64,6 +64,8 @@ class Mirror:
         """What a person has to decide before anything goes on; see :meth:`answer`."""
         self._may_follow = False
         self._is_stale = False
+        self._seen = Etag("")
+        """The etag that the account's folder had at the last walk."""
         self._made: set[CloudPath] = set()
         self._steps = 0
 
@@ -88,6 +90,18 @@ class Mirror:
                 break
         return steps
 
+    async def has_news(self) -> bool:
+        """Whether the account's folder has another etag than at the last walk: one small request."""
+        try:
+            top, *_ = await self._dav.listing(TOP, 0)
+        except StaleError:
+            return True
+        return top.remote.etag != self._seen
+
+    async def make_top(self) -> None:
+        """Makes the account's folder where it is gone. Raises :class:`CloudError`."""
+        await self._dav.make_folder(TOP)
+
     async def answer(self, how: str, *, now: datetime) -> None:
         """``merge``: put both sides together, nothing is removed; ``follow``: do here what happened there."""
         if how == "merge":
@@ -105,6 +119,7 @@ class Mirror:
         if not await asyncio.to_thread(self._disk.is_there):
             raise FolderError("the folder's marker is gone from the disk", hint="is its disk mounted?")
         walked = await Walk(self._dav, self.agreed, self._marks).walk()
+        self._seen = walked.folders[TOP]
         local = await asyncio.to_thread(self._disk.scan)
         self.problems |= walked.refused | self._disk.refused
         agreed = self._notes.agreed

@@ -16,6 +16,10 @@ TOP = CloudPath("")
 READERS = 4
 
 
+class GoneError(CloudError):
+    """The folder that is mirrored is not in the account any more."""
+
+
 class Lister(Protocol):
     async def listing(self, path: CloudPath, depth: int) -> list[Found]: ...
 
@@ -47,7 +51,7 @@ class Walk:
         try:
             top, *below = await self._listed(TOP)
         except StaleError as error:
-            raise CloudError(
+            raise GoneError(
                 "the folder is not in the account any more", hint="was it renamed, or no longer shared with you?"
             ) from error
         self._walked.root_id, self._walked.fingerprint = top.whole_id, top.fingerprint

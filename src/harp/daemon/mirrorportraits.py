@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The state of a mirror as the API's nouns."""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from harp.bridge import model, naming
+from harp.bridge.model import FolderState, FolderStatus, HeldSet, MirrorState, MirrorStatus
+from harp.bridge.selftest import MirrorFacts
+from harp.sync.cloud.dav import LoginError
+from harp.sync.service.mirrorloop import MirrorLoop
+from harp.sync.store.accounts import Account, Mirrored
+
+
+def status(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None) -> MirrorStatus:
+    """``account`` is None where it is gone, ``loop`` where the folder is not open."""
+    error, remedy = _wrong(mirrored, account, loop)
+    return MirrorStatus(
+        account=mirrored.account,
+        path=mirrored.path,
+        state=MirrorState.WAITING if loop is None else _state(loop),
+        error=naming.printable(error),
+        remedy=naming.printable(remedy),
+        settled_at=None if loop is None else loop.settled_s,
+        changes=0 if loop is None else loop.steps,
+    )
+
+
+def _state(loop: MirrorLoop) -> MirrorState:
+    if loop.question:
+        return MirrorState.ASKING
+    if isinstance(loop.trouble, LoginError):
+        return MirrorState.STOPPED
+    if loop.is_working:
+        return MirrorState.WORKING
+    return MirrorState.WAITING if loop.trouble or loop.standing or loop.settled_s is None else MirrorState.SAME
+
+
+def _wrong(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None) -> tuple[str, str]:
+    """What a person has to know, and what to do about it."""
+    if account is None:
+        return f"there is no account {mirrored.account} any more", f"harp account add {mirrored.account} URL"
+    if loop is None or (loop.trouble is None and not loop.question):
+        return "", ""
+    if loop.question:
+        return f"{mirrored.account}: {loop.question}", "harp held NAME says more; then harp approve or harp reject"
+    assert loop.trouble is not None
+    if isinstance(loop.trouble, LoginError):
+        return (
+            f"{account.name}: the app password of {account.user} was revoked, or is wrong",
+            f"harp account add {account.name} {account.url}",
+        )
+    return f"{account.name}: {loop.trouble.message}", loop.trouble.hint
+
+
+def with_mirror(folder: FolderStatus, mirror: MirrorStatus, problems: Iterable[tuple[str, str]]) -> FolderStatus:
+    """A folder's status with what concerns its mirror."""
+    told = [model.Problem(path=naming.printable(path), why=naming.printable(why)) for path, why in problems]
+    is_asked = mirror.state is MirrorState.ASKING
+    may_be_called_held = is_asked and folder.state in (FolderState.IDLE, FolderState.SYNCING)
+    return msgspec.structs.replace(
+        folder,
+        mirror=mirror,
+        state=FolderState.HELD if may_be_called_held else folder.state,
+        held=folder.held + is_asked,
+        error=folder.error or mirror.error,
+        problems=(folder.problems + told)[: model.MOST_PROBLEMS],
+        problem_count=folder.problem_count + len(told),
+    )
+
+
+def held(mirrored: Mirrored, loop: MirrorLoop) -> HeldSet:
+    """What a person decides about a mirror that asks."""
+    where = f"{mirrored.account}:{mirrored.path}"
+    return HeldSet(
+        id=held_id(loop),
+        kind="account",
+        what=naming.printable(f"{where}: {loop.question}"),
+        can_be_approved=loop.can_follow,
+        remedy=(
+            "harp approve: do here what happened there; harp reject: put both sides together, nothing is removed"
+            if loop.can_follow
+            else "bring it back in Nextcloud, and it goes on; harp reject makes it there anew; or harp leave"
+        ),
+    )
+
+
+def held_id(loop: MirrorLoop) -> str:
+    """Bound to what is asked: another question has another."""
+    return f"account-{hashlib.sha256(loop.question.encode()).hexdigest()[:8]}"
+
+
+def facts(mirror: MirrorStatus) -> MirrorFacts:
+    """For the self-test."""
+    return MirrorFacts(f"{mirror.account}:{mirror.path}", mirror.settled_at, mirror.error, mirror.remedy)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The mirrors of this device: each folder that is kept the same as one of an account has a loop of its own."""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harp.base.errors import StaleError, UsageError
+from harp.base.runtime import Clock, Tasks
+from harp.bridge.model import MirrorStatus
+from harp.daemon import mirrorportraits
+from harp.sync.cloud import server
+from harp.sync.cloud.dav import Dav, Login
+from harp.sync.cloud.nodes import CloudPath
+from harp.sync.model import FolderId
+from harp.sync.service.folderloop import FolderLoop
+from harp.sync.service.mirror import Mirror
+from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.service.mirrorloop import MirrorLoop
+from harp.sync.store.accounts import Account, Accounts, Mirrored
+from harp.sync.store.agreements import Agreements
+
+FOLDER = "mirrors"
+"""In the home: where each mirror keeps what both sides last agreed on."""
+PLACES = "cloud"
+"""In the home: where folders lie for which nobody named a place."""
+
+
+@dataclass(slots=True)
+class _Running:
+    mirrored: Mirrored
+    folder_loop: FolderLoop
+    loop: MirrorLoop
+    task: "asyncio.Task[None]"
+    listener: Callable[[], None]
+
+
+class Mirrors:
+    """On the daemon's event loop. :meth:`look` brings what runs in line with accounts and open folders."""
+
+    def __init__(
+        self,
+        home: Path,
+        accounts: Accounts,
+        loop_of: Callable[[FolderId], FolderLoop | None],
+        tasks: Tasks,
+        *,
+        poll_s: float,
+        clock: Clock,
+    ) -> None:
+        self._home = home
+        self._accounts = accounts
+        self._loop_of = loop_of
+        self._tasks = tasks
+        self._poll_s = poll_s
+        self._clock = clock
+        self._running: dict[str, _Running] = {}
+
+    def look(self) -> None:
+        """Starts a loop for each open folder that mirrors something, and ends those whose folder is closed or gone."""
+        wanted = {one.folder: (one, self._loop_of(FolderId(bytes.fromhex(one.folder)))) for one in self._mirrored()}
+        for folder, running in list(self._running.items()):
+            if wanted.get(folder) != (running.mirrored, running.folder_loop):
+                self._end(folder)
+        for folder, (mirrored, folder_loop) in wanted.items():
+            if folder_loop is not None and folder not in self._running:
+                self._start(mirrored, folder_loop)
+
+    def _mirrored(self) -> list[Mirrored]:
+        return list(self._accounts.mirrored())
+
+    def of(self, folder: FolderId) -> tuple[Mirrored, MirrorLoop | None] | None:
+        """What a folder mirrors, and the loop, if it runs; None for a folder that mirrors nothing."""
+        mirrored = next((one for one in self._mirrored() if one.folder == folder.hex()), None)
+        running = self._running.get(folder.hex())
+        return None if mirrored is None else (mirrored, None if running is None else running.loop)
+
+    def loops(self) -> list[MirrorLoop]:
+        return [running.loop for running in self._running.values()]
+
+    def mark(self, folder: FolderId) -> object:
+        """What is another one whenever the mirror's status is."""
+        running = self._running.get(folder.hex())
+        if running is None:
+            return None
+        loop = running.loop
+        return loop.is_working, loop.question, str(loop.trouble), loop.standing, len(loop.problems), loop.steps
+
+    def status(self, mirrored: Mirrored) -> MirrorStatus:
+        running = self._running.get(mirrored.folder)
+        account = next((one for one in self._accounts.all() if one.name == mirrored.account), None)
+        return mirrorportraits.status(mirrored, account, None if running is None else running.loop)
+
+    def journal_grew(self, _: int) -> None:
+        """Nextcloud's app says that files have changed: whose, a walk finds out."""
+        for running in self._running.values():
+            running.loop.called()
+
+    def renewed(self, account: str) -> None:
+        """The account has another password: what stood still because of the old one begins anew."""
+        for folder, running in list(self._running.items()):
+            if running.mirrored.account == account:
+                self._end(folder)
+        self.look()
+
+    async def forget(self, folder: FolderId) -> None:
+        """The folder mirrors nothing any more; its files stay on both sides. Blocks while a file is being written."""
+        task = self._end(folder.hex())
+        if task is not None:
+            await asyncio.wait([task])
+        await asyncio.to_thread(self._accounts.unmirror, folder.hex())
+        for path in self._home.joinpath(FOLDER).glob(f"{self._agreements(folder.hex()).name}*"):
+            path.unlink(missing_ok=True)
+
+    async def demand(self, account: Account, path: str) -> None:
+        """Raises :class:`UsageError` where an account has no folder at ``path`` that can be mirrored."""
+        async with server.session(account.ca_file) as session:
+            dav = Dav(session, _login(account), account.user_id, path)
+            try:
+                top, *_ = await dav.listing(CloudPath(""), 0)
+            except StaleError as error:
+                raise UsageError(
+                    f"the account {account.name} has no folder {path}", hint="make it in Nextcloud first"
+                ) from error
+        if not top.remote.is_directory:
+            raise UsageError(f"{path} is a file; Harp shares folders", hint="name the folder that it is in")
+        if top.remote.refusal:
+            raise UsageError(f"{path} cannot be mirrored: {top.remote.refusal}", hint="name another folder")
+
+    def place(self, account: str, name: str) -> Path:
+        """Where a folder comes to lie for which nobody named a place: never on what lay there before."""
+        above = self._home / PLACES / account
+        names = (name if number == 1 else f"{name} {number}" for number in range(1, 10_000))
+        return next(above / one for one in names if not _is_used(above / one))
+
+    # --- one loop -----------------------------------------------------------------------------------------------------
+
+    def _start(self, mirrored: Mirrored, folder_loop: FolderLoop) -> None:
+        @contextlib.asynccontextmanager
+        async def opened() -> AsyncIterator[Mirror]:
+            account = self._accounts.named(mirrored.account)
+            store = await asyncio.to_thread(Agreements, self._agreements(mirrored.folder))
+            try:
+                disk = MirrorDisk(Path(os.fsdecode(folder_loop.replica.root.path)), folder_loop.replica.ignore.ignores)
+                async with server.session(account.ca_file) as session:
+                    dav = Dav(session, _login(account), account.user_id, mirrored.path)
+                    yield await asyncio.to_thread(Mirror, dav, disk, store)
+            finally:
+                store.close()
+
+        def stands() -> str:
+            if folder_loop.is_paused:
+                return "the folder is paused"
+            return "something in the folder is held: harp held NAME" if folder_loop.held else folder_loop.trouble
+
+        loop = MirrorLoop(opened, stands, poll_s=self._poll_s, clock=self._clock, jitter=random.random)
+        main = asyncio.get_running_loop()
+
+        def at_rest() -> None:
+            # The daemon's loop may be gone by the time that the folder's thread ends.
+            with contextlib.suppress(RuntimeError):
+                main.call_soon_threadsafe(loop.disk_changed)
+
+        folder_loop.stillness.listeners.append(at_rest)
+        task = self._tasks.task(f"mirror of {mirrored.account}:{mirrored.path}", loop.run())
+        self._running[mirrored.folder] = _Running(mirrored, folder_loop, loop, task, at_rest)
+
+    def _end(self, folder: str) -> "asyncio.Task[None] | None":
+        running = self._running.pop(folder, None)
+        if running is None:
+            return None
+        running.folder_loop.stillness.listeners.remove(running.listener)
+        running.task.cancel()
+        return running.task
+
+    def _agreements(self, folder: str) -> Path:
+        return self._home / FOLDER / f"{folder[:32]}.db"
+
+
+def _login(account: Account) -> Login:
+    return Login(account.url, account.user, account.password)
+
+
+def cloud_path(text: str) -> str:
+    """``/``, ``/Documents``: a folder of an account as it is kept. Raises :class:`UsageError`."""
+    parts = text.strip("/").split("/")
+    if any(part in (".", "..") or (not part and len(parts) > 1) or not part.isprintable() for part in parts):
+        raise UsageError(f"{text!r} is no folder of an account", hint="such as /Documents")
+    return "/" + "/".join(parts)
+
+
+def _is_used(path: Path) -> bool:
+    try:
+        return any(path.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

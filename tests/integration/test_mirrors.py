@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""``harp share NAME:/Documents`` with real daemons: the account's files reach a device, and its files the account.
+
+Names harp.daemon.mirrors, harp.daemon.mirrorportraits, harp.sync.service.mirrorloop and harp.sync.service.stillness.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harp.bridge import model
+from harp.cli.client import at
+from tests.fakes.cloudserver import standing
+from tests.fakes.webdav import Account
+from tests.integration.office import Desk, Office, until
+
+
+@pytest.fixture
+def account() -> Account:
+    made = Account()
+    made.write("Documents/plan.txt", b"from the cloud")
+    made.write("Private/diary.txt", b"not shared")
+    return made
+
+
+@pytest.fixture
+def url(account: Account) -> Iterator[str]:
+    with standing(account) as address:
+        yield address
+
+
+class Hub:
+    """A daemon with one account, whose Documents it mirrors."""
+
+    def __init__(self, desk: Desk, account: Account, url: str) -> None:
+        self.desk, self.account, self.url = desk, account, url
+        self.log_in()
+        self.id = desk.do("share", "work:/Documents").strip()
+
+    def log_in(self) -> None:
+        self.desk.do("account", "add", "work", self.url, "--user", "alice", typed=self.password + "\n")
+
+    @property
+    def password(self) -> str:
+        return max(self.account.passwords)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.status.location)
+
+    @property
+    def status(self) -> model.FolderStatus:
+        return self.desk.client.get(at("status"), model.Status).folders[0]
+
+    @property
+    def mirror(self) -> model.MirrorStatus:
+        found = self.status.mirror
+        assert found is not None
+        return found
+
+    def same(self) -> "Hub":
+        """Waits until both sides are the same."""
+        until(lambda: self.mirror.state is model.MirrorState.SAME and self.here() == self.there(), "both are the same")
+        return self
+
+    def here(self) -> dict[str, bytes]:
+        found = {}
+        for path in self.folder.rglob("*"):
+            name = str(path.relative_to(self.folder))
+            # What is renamed while we look is found the next time.
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                if not name.startswith(".harp"):
+                    found[name] = path.read_bytes()
+        return found
+
+    def there(self) -> dict[str, bytes]:
+        whole = {path: content for path, (content, _) in self.account.files.items()}
+        return {path.removeprefix("Documents/"): content for path, content in whole.items() if "Documents/" in path}
+
+    def held(self) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = self.desk.ask("held", "Documents")["held"]
+        return found
+
+
+@pytest.fixture
+def hub(office: Office, account: Account, url: str) -> Hub:
+    return Hub(office.desk("ada", account_poll_s="1").start(), account, url)
+
+
+def test_an_account_reaches_a_device_and_a_device_the_account(hub: Hub, office: Office, account: Account) -> None:
+    hub.same()
+    assert hub.here() == {"plan.txt": b"from the cloud"}
+    assert hub.folder == hub.desk.home / "cloud" / "work" / "Documents"
+    ben = office.desk("ben").start()
+    ticket = hub.desk.ask("invite", "Documents")["ticket"]
+    ben.do("join", ticket, ben.folder)
+    until((ben.folder / "plan.txt").exists, "ben has the account's file")
+    (ben.folder / "reply.txt").write_bytes(b"from ben")
+    until(lambda: "Documents/reply.txt" in account.files, "the account has ben's file")
+    account.write("Documents/plan.txt", b"changed in the browser")
+    until(lambda: (ben.folder / "plan.txt").read_bytes() == b"changed in the browser", "ben has the change")
+    account.remove("Documents/reply.txt")
+    until(lambda: not (ben.folder / "reply.txt").exists(), "it is gone from ben's disk")
+    (ben.folder / "plan.txt").rename(ben.folder / "plan-2.txt")
+    until(lambda: "Documents/plan-2.txt" in account.files, "the account has the new name")
+    hub.same()
+    assert account.files["Private/diary.txt"][0] == b"not shared"
+
+
+def test_the_same_share_twice_is_one_and_an_account_in_use_stays(hub: Hub) -> None:
+    hub.same()
+    assert hub.desk.do("share", "work:/Documents/").strip() == hub.id
+    assert len(hub.desk.ask("folders")["folders"]) == 1
+    assert hub.desk.ask("account", "list")["accounts"][0]["folders"] == ["Documents"]
+    assert "a folder mirrors the account" in hub.desk.refuses("account", "remove", "work").err
+    hub.desk.do("leave", "Documents")
+    assert list((hub.desk.home / "mirrors").iterdir()) == []
+    hub.desk.do("account", "remove", "work")
+
+
+def test_what_cannot_be_shared_is_said_in_one_line(hub: Hub, tmp_path: Path) -> None:
+    hub.same()
+    assert "no account 'home'" in hub.desk.refuses("share", "home:/Documents").err
+    assert "has no folder /Nothing" in hub.desk.refuses("share", "work:/Nothing").err
+    assert "is a file" in hub.desk.refuses("share", "work:/Private/diary.txt").err
+    assert "is no folder of an account" in hub.desk.refuses("share", "work:/Documents/../Private").err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_bytes(b"x")
+    assert "is not empty" in hub.desk.refuses("share", "work:/Private", "--at", tmp_path / "full").err
+    assert "--at and --merge are for" in hub.desk.refuses("share", str(tmp_path / "full"), "--merge").err
+    hub.desk.do("share", "work:/Private", "--at", tmp_path / "full", "--merge")
+    until(lambda: "Private/mine.txt" in hub.account.files, "both contents are put together")
+    until((tmp_path / "full" / "diary.txt").exists, "on this side too")
+
+
+def test_a_daemon_that_was_killed_goes_on_where_it_was(hub: Hub, account: Account) -> None:
+    hub.same()
+    hub.desk.kill()
+    account.write("Documents/meanwhile.txt", b"in the cloud")
+    place = hub.desk.home / "cloud" / "work" / "Documents"
+    (place / "here.txt").write_bytes(b"on the disk")
+    hub.desk.start()
+    hub.same()
+    assert set(hub.here()) == {"plan.txt", "meanwhile.txt", "here.txt"}
+
+
+def test_a_revoked_password_is_said_and_a_new_one_takes_the_mirror_up_again(hub: Hub, account: Account) -> None:
+    hub.same()
+    account.passwords = {"renewed"}
+    account.write("Documents/later.txt", b"x")
+    until(lambda: hub.mirror.state is model.MirrorState.STOPPED, "the mirror stands still")
+    assert "the app password of alice was revoked" in hub.status.error
+    assert f"harp account add work {hub.url}" in hub.desk.do("status")
+    asked = len(account.log)
+    report = json.loads(hub.desk.run("doctor", "--json").out)
+    [check] = [one for one in report["checks"] if one["name"] == "account work:/Documents"]
+    assert (check["ok"], check["remedy"]) == (False, f"harp account add work {hub.url}")
+    assert "revoked" in hub.desk.ask("account", "list")["accounts"][0]["error"]
+    assert len(account.log) == asked, "a refused password is not tried again and again"
+    hub.log_in()
+    hub.same()
+    assert "later.txt" in hub.here()
+
+
+@pytest.mark.parametrize("status", [503, 429, 423, 500])
+def test_bad_weather_passes(hub: Hub, account: Account, status: int) -> None:
+    hub.same()
+    account.fails = status
+    (hub.folder / "kept.txt").write_bytes(b"x")
+    until(lambda: hub.mirror.error != "", "the trouble is said")
+    account.fails = 0
+    hub.same()
+    assert hub.mirror.error == ""
+
+
+def test_a_server_that_is_away_is_found_again(office: Office, account: Account) -> None:
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(standing(account))
+        hub = Hub(office.desk("ada", account_poll_s="1").start(), account, url)
+        hub.same()
+        stack.close()
+        until(lambda: "cannot be reached" in hub.mirror.error, "it is said")
+        account.write("Documents/back.txt", b"x")
+        stack.enter_context(standing(account, port=int(url.rpartition(":")[2])))
+        hub.same()
+
+
+def test_a_full_quota_is_said_file_by_file_and_the_rest_goes_on(hub: Hub, account: Account) -> None:
+    hub.same()
+    account.is_full = True
+    (hub.folder / "big.bin").write_bytes(b"x" * 1000)
+    until(lambda: any(one.path == "big.bin" for one in hub.status.problems), "it is said")
+    assert "quota" in hub.desk.do("status")
+    account.write("Documents/down.txt", b"x")
+    until((hub.folder / "down.txt").exists, "what needs no room goes on")
+    account.is_full = False
+    hub.desk.do("pause", "Documents")
+    hub.desk.do("resume", "Documents")
+    hub.same()
+
+
+def test_a_folder_that_is_gone_from_the_account_is_asked_about_and_deletes_nothing(hub: Hub, account: Account) -> None:
+    hub.same()
+    account.move("Documents", "Papers")
+    until(lambda: hub.mirror.state is model.MirrorState.ASKING, "it is asked about")
+    assert hub.status.state is model.FolderState.HELD
+    [held] = hub.held()
+    assert (held["kind"], held["can_be_approved"]) == ("account", False)
+    assert "not in the account any more" in held["what"]
+    assert "cannot be followed" in hub.desk.refuses("approve", "Documents", held["id"]).err
+    assert hub.here() == {"plan.txt": b"from the cloud"}
+    assert "nothing is removed" in hub.desk.do("reject", "Documents", held["id"])
+    hub.same()
+    assert account.files["Documents/plan.txt"][0] == account.files["Papers/plan.txt"][0]
+    assert hub.held() == []
+
+
+def test_an_account_that_was_emptied_is_asked_about_and_followed_on_approval(hub: Hub, account: Account) -> None:
+    for number in range(30):
+        account.write(f"Documents/{number}.txt", b"x")
+    hub.same()
+    for number in range(30):
+        account.remove(f"Documents/{number}.txt")
+    until(lambda: hub.mirror.state is model.MirrorState.ASKING, "it is asked about")
+    assert len(hub.here()) == 31
+    [held] = hub.held()
+    assert "are gone from the account at once" in held["what"]
+    hub.desk.do("approve", "Documents", held["id"])
+    hub.same()
+    assert hub.here() == {"plan.txt": b"from the cloud"}
+
+
+def test_a_paused_folder_leaves_its_account_alone(hub: Hub, account: Account) -> None:
+    hub.same()
+    hub.desk.do("pause", "Documents")
+    until(lambda: hub.mirror.state is model.MirrorState.WAITING, "the mirror waits")
+    account.write("Documents/later.txt", b"x")
+    (hub.folder / "mine.txt").write_bytes(b"x")
+    asked = len(account.log)
+    until(lambda: hub.mirror.state is model.MirrorState.WAITING, "it still does")
+    assert len(account.log) == asked
+    hub.desk.do("resume", "Documents")
+    hub.same()
+    assert set(hub.here()) == {"plan.txt", "later.txt", "mine.txt"}

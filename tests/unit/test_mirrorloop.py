@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A mirror's crank with a mirror that does as it is told: what wakes it, how long it waits, what it says."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import pytest
+
+from harp.base.errors import CloudError, HarpError, UsageError
+from harp.base.runtime import SystemClock
+from harp.sync.cloud.dav import BusyError, LoginError
+from harp.sync.cloud.nodes import CloudPath
+from harp.sync.service.mirrorloop import MirrorLoop
+from harp.sync.service.mirrorwalk import GoneError
+from harp.sync.service.stillness import Stillness
+
+
+class Told:
+    """A mirror; ``news`` and ``fails`` are for the next rounds, ``rounds`` counts them."""
+
+    def __init__(self) -> None:
+        self.problems: dict[CloudPath, str] = {}
+        self.question = ""
+        self.news = False
+        self.fails: HarpError | Exception | None = None
+        self.looks = self.rounds = 0
+        self.answers: list[str] = []
+        self.changed = asyncio.Event()
+
+    def _stir(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def has_news(self) -> bool:
+        self.looks += 1
+        self._stir()
+        return self.news
+
+    async def settle(self) -> int:
+        self.rounds += 1
+        self._stir()
+        if self.fails is not None:
+            raise self.fails
+        news, self.news = self.news, False
+        return int(news)
+
+    async def make_top(self) -> None:
+        self.answers.append("make")
+
+    async def answer(self, how: str, *, now: datetime) -> None:
+        self.answers.append(how)
+        self.question = ""
+
+
+class Desk:
+    def __init__(self, poll_s: float = 1000.0) -> None:
+        self.mirror = Told()
+        self.standing = ""
+        self.loop = MirrorLoop(
+            self._opened, lambda: self.standing, poll_s=poll_s, clock=SystemClock(), jitter=lambda: 0.0
+        )
+
+    @contextlib.asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Told]:
+        yield self.mirror
+
+    async def until(self, rounds: int) -> None:
+        async with asyncio.timeout(20):
+            while self.mirror.rounds < rounds:
+                await self.mirror.changed.wait()
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    made = Desk()
+    task = asyncio.create_task(made.loop.run())
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_change_on_the_disk_is_a_round_and_a_call_only_where_there_is_news(desk: Desk) -> None:
+    await desk.until(1)
+    desk.loop.disk_changed()
+    await desk.until(2)
+    assert desk.mirror.looks == 0
+    looked = desk.mirror.changed
+    desk.loop.called()
+    await asyncio.wait_for(looked.wait(), 20)
+    assert (desk.mirror.looks, desk.mirror.rounds) == (1, 2)
+    desk.mirror.news = True
+    desk.loop.called()
+    await desk.until(3)
+    assert desk.loop.steps == 1
+
+
+async def test_calls_in_vain_become_rarer_and_none_is_forgotten(desk: Desk) -> None:
+    await desk.until(1)
+    begun = asyncio.get_running_loop().time()
+    for _ in range(5):
+        looked = desk.mirror.changed
+        desk.loop.called()
+        await asyncio.wait_for(looked.wait(), 20)
+    # 0 + 0.05 + 0.1 + 0.2 + 0.4 s
+    assert asyncio.get_running_loop().time() - begun > 0.7
+    desk.loop.disk_changed()
+    await desk.until(2)
+
+
+async def test_without_a_call_the_clock_asks() -> None:
+    desk = Desk(poll_s=0.01)
+    task = asyncio.create_task(desk.loop.run())
+    await desk.until(1)
+    desk.mirror.news = True
+    await desk.until(2)
+    task.cancel()
+
+
+async def test_a_refusal_is_waited_for_whatever_happens_meanwhile(desk: Desk) -> None:
+    await desk.until(1)
+    busy = BusyError("maintenance")
+    busy.after_s = 0.5
+    desk.mirror.fails = busy
+    desk.loop.disk_changed()
+    await desk.until(2)
+    assert desk.loop.trouble is busy
+    desk.loop.disk_changed()
+    desk.loop.called()
+    await asyncio.sleep(0.1)
+    assert desk.mirror.rounds == 2, "the server said when to come again"
+    desk.mirror.fails = None
+    await desk.until(3)
+    assert desk.loop.trouble is None
+
+
+@pytest.mark.parametrize("error", [LoginError("refused"), CloudError("away"), ValueError("a defect")])
+async def test_whatever_goes_wrong_is_said_and_does_not_spin(desk: Desk, error: Exception) -> None:
+    await desk.until(1)
+    desk.mirror.fails = error
+    desk.loop.disk_changed()
+    await desk.until(2)
+    await asyncio.sleep(0.1)
+    assert desk.mirror.rounds == 2
+    assert desk.loop.trouble is not None
+    assert "defect" in desk.loop.trouble.message or desk.loop.trouble is error
+
+
+async def test_a_folder_that_is_gone_is_asked_about_and_made_anew_where_a_person_says_so(desk: Desk) -> None:
+    await desk.until(1)
+    with pytest.raises(UsageError, match="nothing is asked"):
+        await desk.loop.answer("merge")
+    desk.mirror.fails = GoneError("the folder is not in the account any more")
+    desk.loop.disk_changed()
+    await desk.until(2)
+    assert desk.loop.question
+    with pytest.raises(UsageError, match="cannot be followed"):
+        await desk.loop.answer("follow")
+    desk.mirror.fails = None
+    await desk.loop.answer("merge")
+    await desk.until(3)
+    assert desk.mirror.answers == ["make", "merge"]
+    assert (desk.loop.question, desk.loop.trouble) == ("", None)
+
+
+async def test_a_question_waits_for_its_answer(desk: Desk) -> None:
+    await desk.until(1)
+    desk.mirror.question = "30 of 30 files are gone"
+    desk.loop.disk_changed()
+    await desk.until(2)
+    desk.loop.disk_changed()
+    await asyncio.sleep(0.1)
+    assert (desk.mirror.rounds, desk.loop.question) == (2, "30 of 30 files are gone")
+    await desk.loop.answer("follow")
+    await desk.until(3)
+    assert desk.mirror.answers == ["follow"]
+    assert desk.loop.question == ""
+
+
+async def test_a_folder_that_stands_still_is_left_alone() -> None:
+    desk = Desk(poll_s=0.02)
+    desk.standing = "the folder is paused"
+    task = asyncio.create_task(desk.loop.run())
+    await asyncio.sleep(0.1)
+    assert (desk.mirror.rounds, desk.mirror.looks, desk.loop.standing) == (0, 0, "the folder is paused")
+    desk.standing = ""
+    await desk.until(1)
+    task.cancel()
+
+
+def test_whoever_listens_to_a_folder_is_told_once_a_change() -> None:
+    told: list[int] = []
+    stillness = Stillness()
+    stillness.listeners.append(lambda: told.append(1))
+    for changes in (0, 3, 3, 4):
+        stillness.look(changes)
+    assert len(told) == 2
