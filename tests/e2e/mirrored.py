@@ -3,16 +3,18 @@
 
 ::
 
-    async with mirrored.opened(nextcloud, alice, folder, "Documents") as mirror:
+    async with mirrored.opened(nextcloud.url, alice, folder, "Documents") as mirror:
         await mirror.settle()
     mirrored.nextcloudcmd(nextcloud, alice, elsewhere, "Documents")
 """
 
+import asyncio
 import contextlib
 import os
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,14 +38,14 @@ def why_no_client() -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(cloud: Cloud, person: Person, folder: Path, top: str) -> AsyncIterator[Mirror]:
+async def opened(url: str, person: Person, folder: Path, top: str) -> AsyncIterator[Mirror]:
     """``folder`` is made and marked where there is none; what is agreed is kept beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     root = Root.open(str(folder))
     if root.read_marker() is None:
         root.write_marker(Marker(FolderId(secrets.token_bytes(ID_BYTES)), secrets.token_bytes(16)))
     store = Agreements(folder.with_name(f"{folder.name}.agreements") / "agreements.db")
-    login = Login(cloud.url, person.name, person.app_password)
+    login = Login(url, person.name, person.app_password)
     try:
         async with aiohttp.ClientSession() as session:
             dav = Dav(session, login, await user_id(session, login), top)
@@ -87,3 +89,19 @@ def make_folder(cloud: Cloud, person: Person, path: str) -> None:
     """In the account, by a request of its own."""
     answer = cloud.browser().ask("MKCOL", f"/remote.php/dav/files/{person.name}/{path}", person.basic)
     assert answer.status == 201, f"{path}: {answer.status} {answer.text[:300]}"
+
+
+def process(cloud: Cloud, person: Person, folder: Path, top: str) -> subprocess.Popen[bytes]:
+    """The mirror in a process of its own, that can be killed; it ends when both sides are the same."""
+    given = {"NC_URL": cloud.url, "NC_NAME": person.name, "NC_PASSWORD": person.app_password}
+    return subprocess.Popen([sys.executable, "-m", "tests.e2e.mirrored", str(folder), top], env={**os.environ, **given})
+
+
+async def _settled(folder: Path, top: str) -> None:
+    person = Person(os.environ["NC_NAME"], "", os.environ["NC_PASSWORD"])
+    async with opened(os.environ["NC_URL"], person, folder, top) as mirror:
+        await mirror.settle()
+
+
+if __name__ == "__main__":
+    asyncio.run(_settled(Path(sys.argv[1]), sys.argv[2]))

@@ -37,7 +37,7 @@ def by_harp(on: Cloud, person: Person, folder: Path, top: str) -> float:
     files = len(mirrored.content(folder))
 
     async def settled() -> None:
-        async with mirrored.opened(on, person, folder, top) as mirror:
+        async with mirrored.opened(on.url, person, folder, top) as mirror:
             await mirror.settle()
             agreed = sum(not one.is_directory for one in mirror.agreed.values())
             if agreed != files or mirror.problems:

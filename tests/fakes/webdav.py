@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 
 PASSWORD = "app-password"
+FORBIDDEN_ENDS = [".filepart", ".part"]
 
 
 class Account:
@@ -21,6 +22,7 @@ class Account:
         self.folders: set[str] = {""}
         self.etags: dict[str, str] = {"": "root0"}
         self.numbers: dict[str, int] = {"": 1}
+        self.checksums: dict[str, str] = {}
         self.count = 1
         self.log: list[str] = []
         self.fails: int = 0
@@ -29,8 +31,14 @@ class Account:
         self.is_full = False
         self.agrees_to: str | None = None
         """The app password that a browser's login yields, once somebody has agreed."""
+        self.uploads: dict[str, dict[str, bytes]] = {}
+        self.loses_answers = False
+        """The connection breaks once chunks are put together."""
+        self.has_weak_etags = False
+        """A file's etag is made of its time in seconds and its size, as where it lies on the server's own disk."""
         self.bulk_refuses: set[str] | None = set()
-        """Paths that a bulk request answers with an error; None: an administrator has switched it off."""
+        """Paths that a bulk request answers with an error; None: an administrator has switched it off, and says so only
+        in the capabilities."""
         self.meddles = lambda method, path: None
 
     def touch(self, path: str, *, renew: bool = True) -> None:
@@ -38,6 +46,9 @@ class Account:
         if renew or path not in self.etags:
             self.etags[path] = f"etag{self.count}"
         self.numbers.setdefault(path, self.count)
+        if self.has_weak_etags and path in self.files:
+            content, mtime = self.files[path]
+            self.etags[path] = f"weak{mtime}-{len(content)}-{self.numbers[path]}"
         while path:
             path = path.rpartition("/")[0]
             self.etags[path] = f"etag{self.count}"
@@ -47,6 +58,7 @@ class Account:
         if above and above not in self.folders:
             self.make(above)
         self.files[path] = (content, mtime)
+        self.checksums.pop(path, None)
         self.touch(path)
 
     def make(self, path: str) -> None:
@@ -87,8 +99,10 @@ class Account:
         app.router.add_post("/index.php/login/v2/poll", self._poll)
         app.router.add_get("/ocs/v2.php/cloud/user", self._user)
         app.router.add_delete("/ocs/v2.php/core/apppassword", self._take_back)
+        app.router.add_get("/ocs/v2.php/cloud/capabilities", self._capabilities)
         app.router.add_route("*", "/remote.php/dav/files/alice{path:.*}", self._files)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
+        app.router.add_route("*", "/remote.php/dav/uploads/alice/{place}{number:.*}", self._uploads)
         return app
 
     def _password(self, request: web.Request) -> str:
@@ -126,22 +140,90 @@ class Account:
             return web.Response(status=401)
         return web.json_response({"ocs": {"data": {"id": "alice"}}})
 
+    async def _capabilities(self, request: web.Request) -> web.Response:
+        dav = {"chunking": "1.0"} if self.bulk_refuses is None else {"chunking": "1.0", "bulkupload": "1.0"}
+        files = {
+            "forbidden_filenames": [".htaccess"],
+            "forbidden_filename_basenames": [],
+            "forbidden_filename_characters": ["\\", "/"],
+            "forbidden_filename_extensions": FORBIDDEN_ENDS,
+        }
+        return web.json_response({"ocs": {"data": {"capabilities": {"dav": dav, "files": files}}}})
+
     async def _bulk(self, request: web.Request) -> web.Response:
-        if self.bulk_refuses is None:
-            return web.Response(status=404)
         told: dict[str, dict[str, object]] = {}
         async for part in await request.multipart():
             path = part.headers["X-File-Path"].strip().strip("/")
             content = bytes(await part.read())
             if part.headers["OC-Checksum"] != f"SHA256:{hashlib.sha256(content).hexdigest()}":
                 return web.json_response(told, status=400)
-            if path in self.bulk_refuses:
+            if path.endswith(tuple(FORBIDDEN_ENDS)):
+                return web.Response(status=500)
+            if path in (self.bulk_refuses or ()):
                 told["/" + path] = {"error": True, "message": "no"}
                 continue
             self.write(path, content, int(part.headers["X-OC-Mtime"]))
             told["/" + path] = {"error": False, "etag": self.etags[path], "fileid": self._whole_number(path)}
         self.log.append(f"BULK {len(told)}")
         return web.json_response(told)
+
+    async def _uploads(self, request: web.Request) -> web.StreamResponse:
+        place, number = request.match_info["place"], request.match_info["number"].strip("/")
+        self.log.append(f"{request.method} uploads {number}".strip())
+        if self.fails:
+            return web.Response(status=self.fails)
+        if request.method == "MKCOL":
+            return web.Response(status=201 if self.uploads.setdefault(place, {}) == {} else 405)
+        if place not in self.uploads:
+            return web.Response(status=404)
+        if request.method == "PUT":
+            self.meddles("PUT", f"uploads {number}")
+            content = await request.read()
+            is_new = number not in self.uploads[place]
+            self.uploads[place][number] = content
+            headers = {"X-Hash-SHA256": hashlib.sha256(content).hexdigest()}
+            return web.Response(status=201 if is_new else 204, headers=headers)
+        if request.method == "MOVE":
+            return self._join(request, place)
+        if request.method == "DELETE":
+            del self.uploads[place]
+            return web.Response(status=204)
+        body = "".join(
+            f"<d:response><d:href>/remote.php/dav/uploads/alice/{place}/{name}</d:href><d:propstat><d:prop>"
+            f"<d:getcontentlength>{len(content)}</d:getcontentlength></d:prop><d:status>HTTP/1.1 200 OK</d:status>"
+            "</d:propstat></d:response>"
+            for name, content in self.uploads[place].items()
+        )
+        return web.Response(
+            status=207,
+            text=f'<?xml version="1.0"?><d:multistatus xmlns:d="DAV:">{body}</d:multistatus>',
+            content_type="application/xml",
+        )
+
+    def _join(self, request: web.Request, place: str) -> web.Response:
+        target = self._target(request)
+        self.meddles("MOVE", target)
+        condition = request.headers.get("If")
+        if condition is not None and condition != f'<{request.headers["Destination"]}> (["{self.etags.get(target)}"])':
+            return web.Response(status=412)
+        is_there = self.has(target)
+        if is_there and request.headers.get("Overwrite") == "F":
+            return web.Response(status=412)
+        content = b"".join(chunk for _, chunk in sorted(self.uploads[place].items()))
+        if len(content) != int(request.headers["OC-Total-Length"]):
+            return web.Response(status=400)
+        # The answer has the etag from before it.
+        headers = {"OC-ETag": f'"{self.etags[target]}"'} if is_there else {}
+        self.write(target, content, int(request.headers["X-OC-Mtime"]))
+        self.checksums[target] = request.headers["OC-Checksum"]
+        del self.uploads[place]
+        if self.loses_answers and request.transport is not None:
+            request.transport.close()
+        return web.Response(status=204 if is_there else 201, headers=headers)
+
+    @staticmethod
+    def _target(request: web.Request) -> str:
+        return unquote(urlsplit(request.headers["Destination"]).path).removeprefix("/remote.php/dav/files/alice/")
 
     async def _files(self, request: web.Request) -> web.StreamResponse:
         path = unquote(request.match_info["path"]).strip("/")
@@ -169,8 +251,10 @@ class Account:
         content = await request.read()
         if self.is_full:
             return web.Response(status=507)
+        if path.endswith(tuple(FORBIDDEN_ENDS)):
+            return web.Response(status=400)
         if path.rpartition("/")[0] not in self.folders:
-            return web.Response(status=409)
+            return web.Response(status=404)
         self.write(path, content, int(request.headers.get("X-OC-Mtime", 1)))
         headers = {
             "OC-FileId": self._whole_number(path),
@@ -194,13 +278,19 @@ class Account:
         return web.Response(status=204)
 
     async def _move(self, request: web.Request, path: str) -> web.Response:
-        target = unquote(urlsplit(request.headers["Destination"]).path).removeprefix("/remote.php/dav/files/alice/")
+        target = self._target(request)
         if not self.has(path):
             return web.Response(status=404)
         if self.has(target) and request.headers.get("Overwrite") == "F":
             return web.Response(status=412)
         self.move(path, target)
         return web.Response(status=201)
+
+    async def _proppatch(self, request: web.Request, path: str) -> web.Response:
+        seconds = (await request.text()).partition("<d:lastmodified>")[2].partition("<")[0]
+        self.files[path] = (self.files[path][0], int(seconds))
+        self.touch(path)
+        return web.Response(status=207)
 
     async def _propfind(self, request: web.Request, path: str) -> web.Response:
         if not self.has(path):
@@ -219,12 +309,14 @@ class Account:
         content, mtime = self.files.get(path, (b"", 0))
         when = format_datetime(datetime.fromtimestamp(mtime, UTC), usegmt=True)
         kind = "<d:collection/>" if is_folder else ""
+        told = self.checksums.get(path)
+        checksum = f"<oc:checksums><oc:checksum>{told}</oc:checksum></oc:checksums>" if told else ""
         letters = "RGDNVCK" if is_folder else "RGDNVW"
         return (
             f"<d:response><d:href>{escape(quote('/remote.php/dav/files/alice/' + path))}</d:href><d:propstat><d:prop>"
             f'<d:getetag>"{self.etags[path]}"</d:getetag><d:resourcetype>{kind}</d:resourcetype>'
             f"<d:getcontentlength>{len(content)}</d:getcontentlength><d:getlastmodified>{when}</d:getlastmodified>"
             f"<oc:id>{self._whole_number(path)}</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
-            f"<oc:permissions>{letters}</oc:permissions></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat>"
-            "</d:response>"
+            f"<oc:permissions>{letters}</oc:permissions>{checksum}</d:prop>"
+            "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
         )

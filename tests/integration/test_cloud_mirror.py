@@ -14,9 +14,10 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from harp.base.errors import CloudError, FolderError
+from harp.sync.cloud import dav
 from harp.sync.cloud.dav import BusyError, Dav, Login, user_id
 from harp.sync.folder.fs import Root
-from harp.sync.service import mirrordisk, mirrorwalk
+from harp.sync.service import mirrorchunks, mirrordisk, mirrorpost, mirrorwalk
 from harp.sync.service.mirror import Mirror
 from harp.sync.store.agreements import Agreements
 from tests.fakes.webdav import PASSWORD, Account
@@ -25,15 +26,15 @@ from tests.fakes.webdav import PASSWORD, Account
 class Desk:
     """The folder, the account and the mirror between them."""
 
-    def __init__(self, place: Path, account: Account, dav: Dav) -> None:
+    def __init__(self, place: Path, account: Account, to_account: Dav) -> None:
         self.place = place
         self.account = account
         self.folder = place / "folder"
-        self.dav = dav
+        self.dav = to_account
         (self.folder / ".harp").mkdir(parents=True)
         self.disk = mirrordisk.MirrorDisk(self.folder, lambda path, is_directory: False)
         self.store = Agreements(place / "agreements.db")
-        self.mirror = Mirror(dav, self.disk, self.store)
+        self.mirror = Mirror(self.dav, self.disk, self.store)
 
     def here(self) -> dict[str, bytes]:
         files = (path for path in self.folder.rglob("*") if path.is_file())
@@ -165,14 +166,139 @@ async def test_what_a_bulk_request_does_not_take_goes_one_by_one(desk: Desk) -> 
         (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
     await desk.mirror.settle()
     assert [line for line in desk.account.log if line.startswith("PUT")] == ["PUT new/3"]
-    desk.account.bulk_refuses = None
-    (desk.folder / "newer").mkdir()
-    for number in range(6):
-        (desk.folder / "newer" / f"{number}").write_bytes(b"%d" % number)
-    await desk.mirror.settle()
-    assert sum(line.startswith("PUT newer/") for line in desk.account.log) == 6
     assert desk.here() == desk.there()
     assert not desk.mirror.problems
+
+
+async def test_where_bulk_requests_are_switched_off_all_go_one_by_one(desk: Desk) -> None:
+    desk.account.bulk_refuses = None
+    (desk.folder / "new").mkdir()
+    for number in range(6):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+    await desk.mirror.settle()
+    assert sum(line.startswith("PUT new/") for line in desk.account.log) == 6
+    assert desk.here() == desk.there()
+
+
+async def test_a_write_that_leaves_the_etag_as_it_was_gets_another_so_that_other_clients_see_it(desk: Desk) -> None:
+    desk.account.has_weak_etags = True
+    desk.account.write("clock", b"11:59", 1_700_000_000)
+    await desk.mirror.settle()
+    before = desk.account.etags["clock"]
+    (desk.folder / "clock").write_bytes(b"12:00")
+    os.utime(desk.folder / "clock", ns=(0, 1_700_000_000_500_000_000))
+    await desk.mirror.settle()
+    assert desk.there() == {"clock": b"12:00"}
+    assert desk.account.etags["clock"] != before
+    assert await desk.mirror.settle() == 0
+
+
+@pytest.fixture
+def in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of ten bytes, and files of twenty in chunks."""
+    monkeypatch.setattr(dav, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(mirrorchunks, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(mirrorpost, "CHUNKED_FROM", 20)
+
+
+def chunks_sent(desk: Desk) -> list[str]:
+    sent = [line.removeprefix("PUT uploads ") for line in desk.account.log if line.startswith("PUT uploads")]
+    desk.account.log.clear()
+    return sent
+
+
+@pytest.mark.usefixtures("in_chunks")
+async def test_a_large_file_goes_up_in_chunks_and_over_exactly_what_was_there(desk: Desk) -> None:
+    (desk.folder / "large").write_bytes(bytes(range(35)))
+    await desk.mirror.settle()
+    assert chunks_sent(desk) == ["00001", "00002", "00003", "00004"]
+    (desk.folder / "large").write_bytes(bytes(range(40)))
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"large": bytes(range(40))}
+    assert desk.account.uploads == {}
+    assert await desk.mirror.settle() == 0
+
+
+@pytest.mark.usefixtures("in_chunks")
+async def test_an_upload_that_was_cut_off_goes_on_after_a_restart(desk: Desk) -> None:
+    (desk.folder / "large").write_bytes(bytes(range(45)))
+
+    def meddle(method: str, path: str) -> None:
+        if path == "uploads 00003":
+            desk.account.fails = 503
+
+    desk.account.meddles = meddle
+    with pytest.raises(BusyError):
+        await desk.mirror.settle()
+    assert chunks_sent(desk) == ["00001", "00002", "00003", "00004"]
+    desk.account.meddles, desk.account.fails = (lambda method, path: None), 0
+    desk.again()
+    await desk.mirror.settle()
+    assert chunks_sent(desk) == ["00004", "00005"]
+    assert desk.here() == desk.there() == {"large": bytes(range(45))}
+
+
+@pytest.mark.usefixtures("in_chunks")
+async def test_an_upload_that_was_cut_off_begins_anew_where_the_file_changed_or_the_chunks_are_gone(desk: Desk) -> None:
+    async def cut_off() -> None:
+        def meddle(method: str, path: str) -> None:
+            desk.account.fails = 503 if path == "uploads 00002" else 0
+
+        desk.account.meddles = meddle
+        with pytest.raises(BusyError):
+            await desk.mirror.settle()
+        desk.account.meddles, desk.account.fails = (lambda method, path: None), 0
+        desk.account.log.clear()
+
+    (desk.folder / "large").write_bytes(bytes(range(30)))
+    await cut_off()
+    (desk.folder / "large").write_bytes(bytes(range(31)))
+    await desk.mirror.settle()
+    assert chunks_sent(desk) == ["00001", "00002", "00003", "00004"]
+    assert desk.account.uploads == {}
+    (desk.folder / "large").write_bytes(bytes(range(33)))
+    await cut_off()
+    desk.account.uploads.clear()
+    await desk.mirror.settle()
+    assert chunks_sent(desk) == ["00001", "00002", "00003", "00004"]
+    (desk.folder / "large").write_bytes(bytes(range(36)))
+    await cut_off()
+    (desk.folder / "large").unlink()
+    await desk.mirror.settle()
+    assert desk.account.uploads == {}
+    assert desk.here() == desk.there()
+
+
+@pytest.mark.usefixtures("in_chunks")
+async def test_who_writes_while_chunks_go_up_is_not_overwritten(desk: Desk) -> None:
+    desk.account.write("large", b"base")
+    await desk.mirror.settle()
+    (desk.folder / "large").write_bytes(bytes(range(30)))
+
+    def meddle(method: str, path: str) -> None:
+        if method == "MOVE":
+            desk.account.meddles = lambda method, path: None
+            desk.account.write("large", b"a moment earlier")
+
+    desk.account.meddles = meddle
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert desk.here()["large"] == b"a moment earlier"
+    assert sorted(desk.here().values()) == [bytes(range(30)), b"a moment earlier"]
+
+
+@pytest.mark.usefixtures("in_chunks")
+async def test_a_large_file_that_arrived_though_no_answer_came_is_recognised_and_not_read_back(desk: Desk) -> None:
+    (desk.folder / "large").write_bytes(bytes(range(30)))
+    desk.account.loses_answers = True
+    with pytest.raises(CloudError):
+        await desk.mirror.settle()
+    desk.account.loses_answers = False
+    desk.account.log.clear()
+    desk.again()
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"large": bytes(range(30))}
+    assert not any(line.startswith(("GET", "PUT", "MOVE")) for line in desk.account.log)
 
 
 async def test_a_server_that_went_back_in_time_is_asked_about_and_newer_files_stay(desk: Desk) -> None:
@@ -233,6 +359,23 @@ async def test_what_an_account_cannot_hold_is_said_file_by_file(desk: Desk) -> N
     await desk.mirror.settle()
     assert desk.there() == {"fine": b"x"}
     assert set(desk.mirror.problems) == {"link", "back\\slash"}
+
+
+async def test_a_file_that_is_renamed_to_what_an_account_cannot_hold_stays_there_as_it_was(desk: Desk) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        desk.account.write(name, b"%d" % number)
+    await desk.mirror.settle()
+    os.rename(desk.folder / "a", desk.folder / "a.part")
+    os.rename(desk.folder / "b", desk.folder / "e\u0301")
+    os.rename(desk.folder / "c", desk.folder / "d")
+    await desk.mirror.settle()
+    assert set(desk.there()) == {"a", "b", "d"}
+    assert set(desk.here()) == {"a.part", "e\u0301", "d"}
+    assert set(desk.mirror.problems) == {"a", "a.part", "b", "e\u0301"}
+    os.rename(desk.folder / "a.part", desk.folder / "e")
+    os.rename(desk.folder / "e\u0301", desk.folder / "f")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"e": b"0", "f": b"1", "d": b"2"}
 
 
 def test_the_walk_begins_at_the_top() -> None:

@@ -8,7 +8,7 @@ import json
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -16,12 +16,13 @@ from urllib.parse import quote, unquote, urlsplit
 import aiohttp
 
 from harp.base.errors import CloudError, StaleError
-from harp.sync.cloud import multistatus
+from harp.sync.cloud import capabilities, multistatus
+from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.multistatus import Found
 from harp.sync.cloud.nodes import CloudPath, Etag, FileId, Remote
 
 CHUNK_BYTES = 16 * 1024 * 1024
-CHUNKED_FROM = 32 * 1024 * 1024
+CAPABILITIES_S = 3600.0
 BLOCK_BYTES = 256 * 1024
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=300)
 _ANSWER_BYTES = 64 * 1024
@@ -93,6 +94,16 @@ class Dav:
         prefix = unquote(urlsplit(self._base).path)
         self._root = f"{prefix}/remote.php/dav/files/{user_id}" + (f"/{self._top}" if self._top else "")
         self._instance = ""
+        self._capabilities: tuple[float, Capabilities] | None = None
+
+    async def capabilities(self) -> Capabilities:
+        """What the server can, asked once an hour."""
+        now = asyncio.get_running_loop().time()
+        if self._capabilities is None or now - self._capabilities[0] > CAPABILITIES_S:
+            url = f"{self._base}/ocs/v2.php/cloud/capabilities?format=json"
+            async with self._asked("GET", url) as response:
+                self._capabilities = now, capabilities.read(await read_json(response))
+        return self._capabilities[1]
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -125,62 +136,103 @@ class Dav:
 
     async def put(self, path: CloudPath, source: BinaryIO, size: int, mtime_s: int, over: Remote | None) -> Written:
         """The content of ``source`` at ``path``, over exactly that version, or where nothing lies."""
-        if size >= CHUNKED_FROM:
-            return await self._put_in_chunks(path, source, size, mtime_s, over)
         digest = hashlib.sha256()
-        headers = {
-            **_condition(over),
-            "X-OC-Mtime": str(max(mtime_s, 1)),
-            "X-Hash": "sha256",
-            "Content-Length": str(size),
-        }
-        body = _blocks(source, size, digest.update)
-        async with self._asked("PUT", self._at(path), headers=headers, data=body if size else b"") as response:
+        headers = {**_condition(over), "X-OC-Mtime": str(max(mtime_s, 1))}
+        async with self._sent(self._at(path), source, size, headers, digest.update) as response:
+            written = self._written(response, digest.hexdigest(), is_proved="X-Hash-SHA256" in response.headers)
+        if not written.fileid or not written.etag:
+            written = await self._looked_up(path, written.sha256)
+        return await self._told_apart(path, written, mtime_s, over)
+
+    @asynccontextmanager
+    async def _sent(
+        self, url: str, source: BinaryIO, size: int, headers: Mapping[str, str], note: Callable[[bytes], None]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a PUT; an error where the server says that it received other bytes than were sent."""
+        digest = hashlib.sha256()
+
+        def took(block: bytes) -> None:
+            digest.update(block)
+            note(block)
+
+        headers = {**headers, "X-Hash": "sha256", "Content-Length": str(size)}
+        body = _blocks(source, size, took) if size else b""
+        async with self._asked("PUT", url, headers=headers, data=body) as response:
             told = response.headers.get("X-Hash-SHA256", "")
-            number = self._number(response.headers.get("OC-FileId", ""))
-            written = Written(number, _etag(response), digest.hexdigest(), bool(told))
-        if told and told.lower() != written.sha256:
-            raise CloudError(f"{path}: the server received other bytes than were sent", hint="is a proxy in between?")
-        return written if written.fileid and written.etag else await self._looked_up(path, written.sha256)
+            if told and told.lower() != digest.hexdigest():
+                raise CloudError("the server received other bytes than were sent", hint="is a proxy in between?")
+            yield response
 
-    async def _put_in_chunks(
-        self, path: CloudPath, source: BinaryIO, size: int, mtime_s: int, over: Remote | None
-    ) -> Written:
-        digest = hashlib.sha256()
-        place = f"{self._base}/remote.php/dav/uploads/{quote(self._user_id, safe='')}/harp-{secrets.token_hex(12)}"
-        target = self._at(path)
-        whole = {"Destination": target, "OC-Total-Length": str(size)}
-        async with self._asked("MKCOL", place, headers={"Destination": target}):
+    async def _told_apart(self, path: CloudPath, written: Written, mtime_s: int, over: Remote | None) -> Written:
+        """Where the server's etag is made of second, size and inode, other clients may not see that a file changed."""
+        if over is None or written.etag != over.etag:
+            return written
+        headers = {"If-Match": f'"{written.etag}"', "Content-Type": "application/xml"}
+        body = multistatus.TOUCH.format(seconds=max(mtime_s, 1) + 1).encode()
+        async with self._asked("PROPPATCH", self._at(path), headers=headers, data=body):
             pass
-        try:
-            sent, number = 0, 1
-            while sent < size:
-                length = min(CHUNK_BYTES, size - sent)
-                body = _blocks(source, length, digest.update)
-                headers = {**whole, "Content-Length": str(length)}
-                async with self._asked("PUT", f"{place}/{number:05}", headers=headers, data=body):
-                    pass
-                sent, number = sent + length, number + 1
-            headers = {**whole, "X-OC-Mtime": str(max(mtime_s, 1))}
-            if over is None:
-                headers["Overwrite"] = "F"
-            else:
-                # If-Match on a MOVE is about its source; the If header names the target (RFC 4918, 10.4).
-                headers["If"] = f'<{target}> (["{over.etag}"])'
-            async with self._asked("MOVE", f"{place}/.file", headers=headers):
-                pass
-        except BaseException:
-            await asyncio.shield(self._drop(place))
-            raise
-        return await self._looked_up(path, digest.hexdigest())
+        return await self._looked_up(path, written.sha256)
 
-    async def _drop(self, place: str) -> None:
-        try:
-            async with self._asked("DELETE", place):
+    # --- large files --------------------------------------------------------------------------------------------------
+
+    async def begin_chunks(self, path: CloudPath, size: int) -> str:
+        """The name of a new place for the chunks of ``path``; Nextcloud removes it a day after its last change."""
+        place = f"harp-{secrets.token_hex(12)}"
+        headers = {"Destination": self._at(path), "OC-Total-Length": str(size)}
+        async with self._asked("MKCOL", self._chunks_at(place), headers=headers):
+            return place
+
+    async def chunks(self, place: str) -> int:
+        """How many whole chunks lie there without a gap. Raises :class:`StaleError` where the place is gone."""
+        async with self._asked("PROPFIND", self._chunks_at(place), headers={"Depth": "1"}) as response:
+            raw = await response.read()
+        root = self._root.partition("/files/")[0] + f"/uploads/{self._user_id}/{place}"
+        sizes = {one.path: one.remote.size for one in multistatus.parsed(raw, root)}
+        count = 0
+        while sizes.get(CloudPath(_chunk_name(count))) == CHUNK_BYTES:
+            count += 1
+        return count
+
+    async def put_chunk(
+        self, path: CloudPath, place: str, number: int, source: BinaryIO, size: int, note: Callable[[bytes], None]
+    ) -> None:
+        """The chunk ``number`` (from 0) of a file of ``size`` bytes, from where ``source`` stands."""
+        length = min(CHUNK_BYTES, size - number * CHUNK_BYTES)
+        whole = {"Destination": self._at(path), "OC-Total-Length": str(size)}
+        async with self._sent(f"{self._chunks_at(place)}/{_chunk_name(number)}", source, length, whole, note):
+            pass
+
+    async def join_chunks(
+        self, path: CloudPath, place: str, size: int, sha256: str, mtime_s: int, over: Remote | None
+    ) -> Written:
+        """Puts the chunks together at ``path``, over exactly that version, or where nothing lies."""
+        target = self._at(path)
+        headers = {
+            "Destination": target,
+            "OC-Total-Length": str(size),
+            "OC-Checksum": f"SHA256:{sha256}",
+            "X-OC-Mtime": str(max(mtime_s, 1)),
+        }
+        if over is None:
+            headers["Overwrite"] = "F"
+        else:
+            # If-Match on a MOVE is about its source; the If header names the target (RFC 4918, 10.4).
+            headers["If"] = f'<{target}> (["{over.etag}"])'
+        async with self._asked("MOVE", f"{self._chunks_at(place)}/.file", headers=headers):
+            pass
+        # The answer to an overwrite has the etag from before it.
+        return await self._told_apart(path, await self._looked_up(path, sha256), mtime_s, over)
+
+    async def drop_chunks(self, place: str) -> None:
+        """Raises nothing: what stays there is removed by Nextcloud after a day."""
+        with suppress(CloudError):
+            async with self._asked("DELETE", self._chunks_at(place)):
                 pass
-        except CloudError:
-            # Nextcloud removes what was left there after a day.
-            return
+
+    def _chunks_at(self, place: str) -> str:
+        return f"{self._base}/remote.php/dav/uploads/{quote(self._user_id, safe='')}/{place}"
+
+    # --- many at once, and the rest -----------------------------------------------------------------------------------
 
     async def bulk(self, files: Sequence[BulkFile]) -> Mapping[CloudPath, Written]:
         """Puts small files into a folder that the caller has just made: this call overwrites without asking.
@@ -244,6 +296,9 @@ class Dav:
             headers["If-Match"] = f'"{expected.etag}"'
         async with self._asked("DELETE", self._at(path), headers=headers):
             pass
+
+    def _written(self, response: aiohttp.ClientResponse, sha256: str, *, is_proved: bool) -> Written:
+        return Written(self._number(response.headers.get("OC-FileId", "")), _etag(response), sha256, is_proved)
 
     def _number(self, whole: str) -> FileId:
         """The file's number in an ``OC-FileId``: at least eight digits, and the instance's id. Empty for none."""
@@ -367,6 +422,11 @@ def _message(raw: bytes) -> str:
 
 def _condition(over: Remote | None) -> dict[str, str]:
     return {"If-None-Match": "*"} if over is None else {"If-Match": f'"{over.etag}"'}
+
+
+def _chunk_name(number: int) -> str:
+    """Nextcloud takes 1 to 10000, and puts them together in the order of their names."""
+    return f"{number + 1:05}"
 
 
 def _etag(response: aiohttp.ClientResponse) -> Etag:

@@ -19,9 +19,16 @@ REQUEST = (
     b'<?xml version="1.0"?><d:propfind xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns" '
     b'xmlns:nc="http://nextcloud.org/ns"><d:prop><d:getetag/><d:resourcetype/><d:getcontentlength/>'
     b"<d:getlastmodified/><oc:id/><oc:fileid/><oc:permissions/><nc:is-encrypted/><nc:mount-type/><oc:data-fingerprint/>"
+    b"<oc:checksums/>"
     b"</d:prop></d:propfind>"
 )
 """The properties that a walk asks for."""
+
+TOUCH = (
+    '<?xml version="1.0"?><d:propertyupdate xmlns:d="DAV:"><d:set><d:prop>'
+    "<d:lastmodified>{seconds}</d:lastmodified></d:prop></d:set></d:propertyupdate>"
+)
+"""Gives a file another time, and with it another etag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ def _responses(raw: bytes) -> Iterable[_Response]:  # noqa: C901 - three callbac
                 current.properties.update(current.pending)
         elif name == f"{_DAV} collection":
             current.pending["collection"] = "1"
+        elif name == f"{_OC} checksum":
+            current.pending["checksum"] = said
         elif inside[-1:] == [f"{_DAV} prop"] and space in (_DAV, _OC, _NC):
             current.pending[word] = said
 
@@ -116,6 +125,7 @@ def _found(response: _Response, root: str) -> Found:
         0 if is_directory else _number(had.get("getcontentlength", "")),
         _seconds(had.get("getlastmodified", "")),
         had.get("permissions", ""),
+        had.get("checksum", ""),
         _refusal(had),
     )
     return Found(CloudPath(path), remote, had.get("data-fingerprint", ""), had.get("id", ""))

@@ -12,7 +12,8 @@ CloudPath = NewType("CloudPath", str)
 FileId = NewType("FileId", str)
 """Nextcloud's number of a file: one within an instance, the same for all who see the file, kept by a move."""
 Etag = NewType("Etag", str)
-"""Without the quotes. Of a file: another one for each content. Of a folder: another one after a change below it."""
+"""Without the quotes. Of a folder: another one after a change below it. Of a file: another one for each content, but on
+the server's own disk it is made of the time in seconds, the size and the inode, and so may come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class Local:
     inode: int
     size: int = 0
     mtime_ns: int = 0
+
+    @property
+    def mtime_s(self) -> int:
+        """As Nextcloud keeps it."""
+        return self.mtime_ns // 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Remote:
     size: int = 0
     mtime_s: int = 0
     permissions: str = "RGDNVWCK"
+    checksum: str = ""
+    """What whoever wrote it says that it is, e.g. ``SHA256:…``; the server has not looked."""
     refusal: str = ""
     """Why it cannot be mirrored; empty for all that can."""
 

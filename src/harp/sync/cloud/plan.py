@@ -7,7 +7,7 @@ directory lives while anything below it lives. Every action carries the state it
 refuses it where that state is no more, and plans anew.
 """
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -386,6 +386,32 @@ def _clashes(
     return True
 
 
+# --- what cannot be held there ----------------------------------------------------------------------------------------
+
+
+def unnameable(
+    local: Mapping[CloudPath, Local], remote: Mapping[CloudPath, Remote], refusal: Callable[[str], str]
+) -> dict[CloudPath, str]:
+    """What the server will not have by its name, and why; what it has all the same is none of that."""
+    found: dict[CloudPath, str] = {}
+    for path in sorted(local):
+        why = "" if path in remote else refusal(path.rpartition("/")[2])
+        if why and not any(above in found for above in ancestors(path)):
+            found[path] = why
+    return found
+
+
+def renamed_out(
+    agreed: Mapping[CloudPath, Agreed], local: Mapping[CloudPath, Local], left_out: Collection[int]
+) -> dict[CloudPath, str]:
+    """What lies on this disk under a name that the account cannot have: there it is not taken for removed."""
+    return {
+        path: "its new name on this disk is one that Nextcloud cannot have"
+        for path, known in agreed.items()
+        if path not in local and known.local.inode in left_out
+    }
+
+
 # --- a server that went back in time ----------------------------------------------------------------------------------
 
 FEWEST_GONE_BACK = 3
@@ -404,7 +430,7 @@ def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath
         for path, known in agreed.items()
         if path in remote and not known.is_directory and not _is_same(remote[path], known)
     ]
-    back = sum(there.mtime_s < known.local.mtime_ns // 1_000_000_000 for known, there in changed)
+    back = sum(there.mtime_s < known.local.mtime_s for known, there in changed)
     if back >= FEWEST_GONE_BACK and back * 2 > len(changed):
         return f"{back} files went back to older versions at once"
     return ""

@@ -37,7 +37,7 @@ from harp.sync.cloud.plan import (
 )
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornotes import Notes
-from harp.sync.service.mirrorpost import BULK_WRITERS, Post, seconds
+from harp.sync.service.mirrorpost import BULK_WRITERS, Post
 from harp.sync.service.mirrorwalk import TOP, Walk, Walked
 from harp.sync.store.agreements import Agreements
 
@@ -56,7 +56,7 @@ class Mirror:
         self._disk = disk
         self._store = agreements
         self._notes = Notes(agreements)
-        self._post = Post(dav, disk, self._notes)
+        self._post = Post(dav, disk, self._notes, agreements)
         self._marks = {CloudPath(path): Etag(etag) for path, etag in agreements.marks().items()}
         self.problems: dict[CloudPath, str] = {}
         """What could not be synced in the last round, file by file."""
@@ -121,7 +121,11 @@ class Mirror:
         walked = await Walk(self._dav, self.agreed, self._marks).walk()
         self._seen = walked.folders[TOP]
         local = await asyncio.to_thread(self._disk.scan)
+        rules = await self._dav.capabilities()
         self.problems |= walked.refused | self._disk.refused
+        self.problems |= planner.unnameable(local, walked.found, rules.refusal)
+        left_out = self._disk.left_out | {local[path].inode for path in self.problems if path in local}
+        self.problems |= planner.renamed_out(self.agreed, local, left_out)
         agreed = self._notes.agreed
         out = tuple(self.problems)
         remote = {path: one for path, one in walked.found.items() if not self._disk.ignores(path, one.is_directory)}
@@ -132,7 +136,7 @@ class Mirror:
         if self.question:
             return 0
         try:
-            await self._act(chosen)
+            await self._act(chosen, has_bulk=rules.has_bulk)
         finally:
             await self._notes.keep()
         self._may_follow = False
@@ -168,13 +172,15 @@ class Mirror:
 
     # --- acting -------------------------------------------------------------------------------------------------------
 
-    async def _act(self, chosen: Plan) -> None:
+    async def _act(self, chosen: Plan, *, has_bulk: bool) -> None:
         for move in chosen.moves:
             await self._tried(move)
         for _, level in groupby(chosen.makes, key=lambda make: make.path.count("/")):
             await self._all(deque[_Work](partial(self._tried, make) for make in level), deque())
         await self._notes.keep()
-        groups, rest = self._post.parted(chosen.files, self._made)
+        if not chosen.moves:
+            await self._post.chunked.sweep([one.path for one in chosen.files if isinstance(one, Upload | Reconcile)])
+        groups, rest = self._post.parted(chosen.files, self._made if has_bulk else ())
         many = deque[_Work](partial(self._bulk, group) for group in groups)
         await self._all(deque[_Work](partial(self._tried, one) for one in rest), many)
         removals = deque[_Work](partial(self._tried, one) for one in chosen.removals if not _is_directory(one))
@@ -283,6 +289,9 @@ class Mirror:
         self._notes.note(path, Agreed(local, remote.fileid, remote.etag, sha256))
 
     async def _reconcile(self, path: CloudPath, local: Local, remote: Remote) -> None:
+        if self._post.chunked.has_written(path, local, remote):
+            self._notes.note(path, Agreed(local, remote.fileid, remote.etag, self._post.chunked.sha256(path)))
+            return
         name, sha256 = await self._fetched(path, remote)
         try:
             is_same = local.size == remote.size and await asyncio.to_thread(self._disk.sha256, path, local) == sha256
@@ -298,7 +307,7 @@ class Mirror:
             await self._placed(name, path, remote, None, sha256)
 
     async def _set_aside(self, path: CloudPath, local: Local) -> None:
-        aside = _aside(path, seconds(local), await asyncio.to_thread(self._disk.sha256, path, local))
+        aside = _aside(path, local.mtime_s, await asyncio.to_thread(self._disk.sha256, path, local))
         await asyncio.to_thread(self._disk.move, path, aside, local)
         self._notes.note(path, None)
         self._is_stale |= not await self._post.upload(aside, local, None)

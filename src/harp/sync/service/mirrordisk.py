@@ -36,6 +36,8 @@ class MirrorDisk:
         self._ignored = ignored
         self.refused: dict[CloudPath, str] = {}
         """What a scan left out, and why."""
+        self.left_out: set[int] = set()
+        """The inodes of that."""
 
     def is_there(self) -> bool:
         """Whether the folder is the one that is shared, and not an empty mount point."""
@@ -49,7 +51,7 @@ class MirrorDisk:
         """Every file and directory that an account can hold."""
         self._root.forget()
         found: dict[CloudPath, Local] = {}
-        self.refused = {}
+        self.refused, self.left_out = {}, set()
         self._scan(Path(b""), found)
         return found
 
@@ -64,6 +66,7 @@ class MirrorDisk:
             why = _refusal(name, state)
             if why:
                 self.refused[CloudPath(path.decode("utf-8", "replace"))] = why
+                self.left_out.add(state.st_ino)
                 continue
             found[CloudPath(path.decode())] = local_of(state)
             if stat.S_ISDIR(state.st_mode):
@@ -217,6 +220,4 @@ def _refusal(name: bytes, state: os.stat_result) -> str:
         return "its name is not UTF-8, which Nextcloud needs"
     if unicodedata.normalize("NFC", text) != text:
         return "its name is not in Unicode's normal form C: Nextcloud would rename it"
-    if any(ord(character) < 32 for character in text) or "\\" in text:
-        return "its name has a character that Nextcloud forbids"
     return ""

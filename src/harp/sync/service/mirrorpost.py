@@ -4,12 +4,14 @@
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 
-from harp.base.errors import StaleError
-from harp.sync.cloud.dav import BulkFile, BusyError, Dav, FullError, RefusedError, Written, is_fit_for_bulk
+from harp.base.errors import CloudError, StaleError
+from harp.sync.cloud.dav import BulkFile, BusyError, Dav, LoginError, Written, is_fit_for_bulk
 from harp.sync.cloud.nodes import Agreed, CloudPath, Local, Remote, parent
 from harp.sync.cloud.plan import Action, Upload
+from harp.sync.service.mirrorchunks import CHUNKED_FROM, Chunked
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornotes import Notes
+from harp.sync.store.agreements import Agreements
 
 BULK_FILES = 100
 FEWEST_IN_BULK = 4
@@ -24,11 +26,12 @@ BULK_WRITERS = 2
 class Post:
     """Belongs to one event loop. Its methods raise as :class:`Dav` and :class:`MirrorDisk` do."""
 
-    def __init__(self, dav: Dav, disk: MirrorDisk, notes: Notes) -> None:
+    def __init__(self, dav: Dav, disk: MirrorDisk, notes: Notes, store: Agreements) -> None:
         self._dav = dav
         self._disk = disk
         self._notes = notes
         self._takes_bulk = True
+        self.chunked = Chunked(dav, store)
 
     async def upload(self, path: CloudPath, local: Local, over: Remote | None) -> bool:
         """Whether the disk still has what went up; else the next turn sees the difference."""
@@ -40,7 +43,10 @@ class Post:
             return True
         source = await asyncio.to_thread(self._disk.open, path, local)
         with source:
-            written = await self._dav.put(path, source, local.size, seconds(local), over)
+            if local.size < CHUNKED_FROM:
+                written = await self._dav.put(path, source, local.size, local.mtime_s, over)
+            else:
+                written = await self.chunked.upload(path, local, source, over)
         is_still = await asyncio.to_thread(self._disk.look, path) == local
         self._notes.note(path, _agreed(local, written, written.sha256 if is_still else ""))
         return is_still
@@ -70,13 +76,15 @@ class Post:
         read = await asyncio.to_thread(self._contents, group)
         try:
             taken = await self._dav.bulk(list(read.values())) if read else {}
-        except (FullError, RefusedError, StaleError) as error:
-            # Switched off, or one of the files is not to its liking: what it took all the same is found there.
-            self._takes_bulk, taken = isinstance(error, FullError), {}
+        except LoginError:
+            raise
         except BusyError as error:
             if not error.is_one_file:
                 raise
             taken = {}
+        except CloudError:
+            # One file that is not to the server's liking spoils the whole request: what it took is found there.
+            self._takes_bulk, taken = False, {}
         for one in group:
             if one.path in taken:
                 self._notes.note(one.path, _agreed(one.local, taken[one.path], read[one].sha256))
@@ -91,7 +99,7 @@ class Post:
                 content, sha256 = self._disk.read(one.path, one.local)
             except StaleError:
                 continue
-            found[one] = BulkFile(one.path, content, sha256, seconds(one.local))
+            found[one] = BulkFile(one.path, content, sha256, one.local.mtime_s)
         return found
 
 
@@ -107,11 +115,6 @@ def grouped(small: Sequence[Upload]) -> list[list[Upload]]:
         groups[-1].append(one)
         size += one.local.size
     return groups
-
-
-def seconds(local: Local) -> int:
-    """A file's time as Nextcloud keeps it."""
-    return local.mtime_ns // 1_000_000_000
 
 
 def _agreed(local: Local, written: Written, sha256: str) -> Agreed:

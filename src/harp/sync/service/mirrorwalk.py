@@ -102,7 +102,7 @@ class Walk:
                     one.fileid,
                     one.etag,
                     one.local.size,
-                    one.local.mtime_ns // 1_000_000_000,
+                    one.local.mtime_s,
                 )
                 if one.is_directory and inside in self._marks:
                     self._walked.folders[inside] = self._marks[inside]

@@ -21,6 +21,17 @@ class Row(NamedTuple):
     sha256: str
 
 
+class Begun(NamedTuple):
+    """An upload in chunks. The first three say of which version on this disk; ``sha256`` is empty until all is sent."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    place: str
+    sent: int
+    sha256: str
+
+
 class Agreements:
     """For any thread. Raises :class:`StoreError` as :class:`Database` does."""
 
@@ -57,6 +68,19 @@ class Agreements:
         with self._lock, self._db.transaction():
             self._db.execute("DELETE FROM mark")
             self._db.executemany("INSERT INTO mark VALUES (?, ?)", marks.items())
+
+    def uploads(self) -> dict[str, Begun]:
+        with self._lock:
+            found = self._db.execute("SELECT path, inode, size, mtime_ns, place, sent, sha256 FROM upload").fetchall()
+        return {row[0]: Begun(*row[1:]) for row in found}
+
+    def note_upload(self, path: str, begun: Begun | None) -> None:
+        """None: it is done, or given up."""
+        with self._lock, self._db.transaction():
+            if begun is None:
+                self._db.execute("DELETE FROM upload WHERE path = ?", (path,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?, ?, ?, ?)", (path, *begun))
 
     def fact(self, name: str) -> str:
         """Empty where there is none."""

@@ -19,6 +19,18 @@ CREATE TABLE mark (
     etag TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- Uploads in chunks that were begun: of which version on this disk, where its chunks lie in the account, how many of them
+-- are there, and the content's hash once they are put together.
+CREATE TABLE upload (
+    path     TEXT PRIMARY KEY,
+    inode    INTEGER NOT NULL,
+    size     INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    place    TEXT NOT NULL,
+    sent     INTEGER NOT NULL,
+    sha256   TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- The server's fingerprint and the like.
 CREATE TABLE fact (
     name  TEXT PRIMARY KEY,

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The engine between a folder and an account, on a real Nextcloud: what it sends, and that it may be killed."""
+
+import asyncio
+import os
+import subprocess
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from harp.sync.service.mirror import Mirror
+from tests.e2e import mirrored
+from tests.e2e.cloud import Cloud, Person
+
+MIB = 1 << 20
+
+
+class Desk:
+    """Alice's folder on the disk, and one of its name in her account."""
+
+    def __init__(self, cloud: Cloud, folder: Path, top: str) -> None:
+        self.cloud, self.folder, self.top = cloud, folder, top
+        self.alice = cloud.person("alice")
+        self.at = f"/remote.php/dav/files/alice/{top}"
+
+    def opened(self) -> AbstractAsyncContextManager[Mirror]:
+        return mirrored.opened(self.cloud.url, self.alice, self.folder, self.top)
+
+    def here(self) -> dict[str, bytes]:
+        return mirrored.content(self.folder)
+
+    def there(self) -> dict[str, bytes]:
+        """As it lies on the server's disk."""
+        return mirrored.content(self.cloud.data / "alice" / "files" / self.top)
+
+    def put(self, path: str, content: bytes, *, who: Person | None = None, **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        person = who or self.alice
+        answer = self.cloud.browser().ask("PUT", f"{self.at}/{quote(path)}", person.basic | named, content)
+        assert answer.status in (201, 204), answer.text[:300]
+
+    def asked(self, what: str) -> int:
+        """How often the web server was asked for that."""
+        return (self.cloud.scratch / "nginx-access.log").read_text().count(what)
+
+    def begun_chunks(self) -> list[Path]:
+        return sorted((self.cloud.data / "alice" / "uploads").glob("harp-*/0*"))
+
+
+@pytest.fixture
+def desk(nextcloud: Cloud, tmp_path: Path) -> Desk:
+    top = tmp_path.name
+    made = Desk(nextcloud, tmp_path / "folder", top)
+    mirrored.make_folder(nextcloud, made.alice, top)
+    made.folder.mkdir()
+    return made
+
+
+async def test_trees_of_both_sides_become_one_and_stay_as_they_are(desk: Desk) -> None:
+    for number in range(50):
+        path = desk.folder / f"d{number % 3}" / f"ä {number}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(os.urandom(number * 100))
+    desk.put("from the server", b"x")
+    async with desk.opened() as mirror:
+        assert await mirror.settle() == 54
+        assert len(desk.here()) == 51
+        assert desk.here() == desk.there()
+        assert not mirror.problems
+        assert await mirror.settle() == 0
+    async with desk.opened() as mirror:
+        assert await mirror.settle() == 0
+
+
+async def test_names_that_a_bulk_request_would_change_or_that_are_forbidden_do_no_harm_to_their_neighbours(
+    desk: Desk,
+) -> None:
+    (desk.folder / "new").mkdir()
+    names = ("a", "a ", "b.part", ".htaccess", "c", "d", "e", "f", "g")
+    for name in names:
+        (desk.folder / "new" / name).write_bytes(name.encode())
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        assert set(mirror.problems) == {"new/b.part", "new/.htaccess"}
+    assert desk.there() == {f"new/{name}": name.encode() for name in names if name not in ("b.part", ".htaccess")}
+
+
+async def test_a_write_that_leaves_the_etag_as_it_was_is_seen_by_others_all_the_same(
+    desk: Desk, tmp_path: Path
+) -> None:
+    if reason := mirrored.why_no_client():
+        pytest.skip(reason)
+    clock = desk.folder / "clock"
+    other = tmp_path / "other"
+    other.mkdir()
+    async with desk.opened() as mirror:
+        for minute in range(4):
+            clock.write_bytes(b"12:%02d" % minute)
+            os.utime(clock, ns=(0, 1_700_000_000_000_000_000 + minute))
+            await mirror.settle()
+            mirrored.nextcloudcmd(desk.cloud, desk.alice, other, desk.top)
+            assert mirrored.content(other) == {"clock": b"12:%02d" % minute}
+
+
+async def begun(desk: Desk, chunks: int) -> subprocess.Popen[bytes]:
+    """A process that mirrors, once so many chunks of a large file are there."""
+    process = mirrored.process(desk.cloud, desk.alice, desk.folder, desk.top)
+    async with asyncio.timeout(300):
+        while len(desk.begun_chunks()) < chunks:
+            assert process.poll() is None, "all was sent already, or it failed"
+            await asyncio.sleep(0.02)
+    return process
+
+
+async def test_a_large_file_goes_on_where_it_stopped_when_harp_was_killed(desk: Desk) -> None:
+    large = os.urandom(100 * MIB)
+    (desk.folder / "large").write_bytes(large)
+    process = await begun(desk, 3)
+    process.kill()
+    process.wait()
+    place = desk.begun_chunks()[0].parent.name
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        assert desk.there() == {"large": large}
+        assert await mirror.settle() == 0
+    assert not desk.begun_chunks()
+    assert desk.asked(f"PUT /remote.php/dav/uploads/alice/{place}/00001") == 1
+    assert desk.asked(f"MOVE /remote.php/dav/uploads/alice/{place}/.file") == 1
+
+
+async def test_a_large_file_goes_on_where_it_stopped_when_the_server_was_killed(desk: Desk) -> None:
+    large = os.urandom(80 * MIB)
+    (desk.folder / "large").write_bytes(large)
+    process = await begun(desk, 2)
+    desk.cloud.stop()
+    try:
+        assert process.wait(60) != 0
+    finally:
+        desk.cloud.start()
+    place = desk.begun_chunks()[0].parent.name
+    async with desk.opened() as mirror:
+        await mirror.settle()
+    assert desk.there() == {"large": large}
+    assert desk.asked(f'MOVE /remote.php/dav/uploads/alice/{place}/.file HTTP/1.1" 201') == 1
+
+
+async def test_a_large_file_does_not_overwrite_what_somebody_wrote_meanwhile(desk: Desk) -> None:
+    desk.put("large", b"base")
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        mine = os.urandom(40 * MIB)
+        (desk.folder / "large").write_bytes(mine)
+        join = mirror._dav.join_chunks
+
+        async def late(*given: object) -> object:
+            mirror._dav.join_chunks = join
+            desk.put("large", b"a moment earlier")
+            return await join(*given)
+
+        mirror._dav.join_chunks = late
+        await mirror.settle()
+        assert desk.here() == desk.there()
+        assert desk.there()["large"] == b"a moment earlier"
+        assert sorted(desk.there().values(), key=len) == [b"a moment earlier", mine]
+        (desk.folder / "large").write_bytes(mine)
+        await mirror.settle()
+        assert desk.here() == desk.there()
+        assert desk.there()["large"] == mine
