@@ -3,8 +3,10 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -168,3 +170,40 @@ async def test_a_large_file_does_not_overwrite_what_somebody_wrote_meanwhile(des
         await mirror.settle()
         assert desk.here() == desk.there()
         assert desk.there()["large"] == mine
+
+
+def replaced(cloud: Cloud, source: Path, target: Path) -> None:
+    """Copies a data folder, with the database and its owners, while the server is down."""
+    cloud.stop()
+    shutil.rmtree(target, ignore_errors=True)
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    cloud.start()
+
+
+async def test_a_nextcloud_brought_back_from_a_backup_does_not_take_what_came_since(desk: Desk, tmp_path: Path) -> None:
+    desk.put("changed", b"old", X_OC_Mtime="1700000000")
+    desk.put("kept", b"kept")
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        backup = tmp_path / "backup"
+        replaced(desk.cloud, desk.cloud.data, backup)
+        desk.put("changed", b"newer")
+        desk.put("came since", b"from the browser")
+        (desk.folder / "by a device").write_bytes(b"from a device")
+        await mirror.settle()
+        assert desk.here() == desk.there()
+        newest = desk.here()
+
+        replaced(desk.cloud, backup, desk.cloud.data)
+        assert set(desk.there()) == {"changed", "kept"}
+        await mirror.settle()
+        assert "went back in time" in mirror.question
+        assert desk.here() == newest
+
+        await mirror.answer("merge", now=datetime.now(UTC))
+        await mirror.settle()
+        assert not mirror.question
+        assert desk.here() == desk.there()
+        assert newest.keys() <= desk.here().keys()
+        assert set(newest.values()) <= set(desk.here().values())
+        assert await mirror.settle() == 0

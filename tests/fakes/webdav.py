@@ -87,6 +87,16 @@ class Account:
     def has(self, path: str) -> bool:
         return path in self.files or path in self.folders
 
+    def state(self) -> dict[str, object]:
+        """All that a backup holds."""
+        names = ("files", "folders", "etags", "numbers", "checksums")
+        return {name: getattr(self, name) for name in names}
+
+    def bring_back(self, state: dict[str, object]) -> None:
+        """As from a backup; numbers and etags that come from now on are none of those that were since."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def _whole_number(self, path: str) -> str:
         return f"{self.numbers[path]:08}ocabc"
 

@@ -4,6 +4,7 @@
 Holds harp.sync.service.mirror, mirrordisk and mirrorwalk, harp.sync.cloud.dav and harp.sync.store.agreements.
 """
 
+import copy
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -314,6 +315,45 @@ async def test_a_server_that_went_back_in_time_is_asked_about_and_newer_files_st
     await desk.mirror.settle()
     assert desk.here() == desk.there()
     assert sorted(desk.here().values()) == [b"new"] * 5 + [b"old"] * 5
+
+
+async def test_a_server_brought_back_from_a_backup_does_not_take_what_came_since(desk: Desk) -> None:
+    desk.account.write("d/kept", b"1")
+    await desk.mirror.settle()
+    backup = copy.deepcopy(desk.account.state())
+    desk.account.write("d/one more", b"2")
+    await desk.mirror.settle()
+    (desk.folder / "d" / "by the device").write_bytes(b"3")
+    await desk.mirror.settle()
+    desk.account.bring_back(backup)
+    desk.again()
+    await desk.mirror.settle()
+    assert "went back in time" in desk.mirror.question
+    assert set(desk.here()) == {"d/kept", "d/one more", "d/by the device"}
+    await desk.mirror.settle()
+    assert "went back in time" in desk.mirror.question
+    await desk.mirror.answer("merge", now=datetime.now(UTC))
+    await desk.mirror.settle()
+    assert set(desk.here()) == {"d/kept", "d/one more", "d/by the device"}
+    assert desk.here() == desk.there()
+    desk.account.remove("d/kept")
+    await desk.mirror.settle()
+    assert not desk.mirror.question
+    assert desk.here() == desk.there()
+
+
+async def test_a_server_that_was_brought_back_can_be_followed(desk: Desk) -> None:
+    desk.account.write("d/kept", b"1")
+    await desk.mirror.settle()
+    backup = copy.deepcopy(desk.account.state())
+    desk.account.write("d/one more", b"2")
+    await desk.mirror.settle()
+    desk.account.bring_back(backup)
+    await desk.mirror.settle()
+    await desk.mirror.answer("follow", now=datetime.now(UTC))
+    await desk.mirror.settle()
+    assert not desk.mirror.question
+    assert desk.here() == desk.there() == {"d/kept": b"1"}
 
 
 async def test_an_emptied_account_does_not_empty_the_disk_unasked(desk: Desk) -> None:

@@ -436,6 +436,13 @@ def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath
     return ""
 
 
+def takes_from_disk(chosen: Plan) -> bool:
+    """Whether any version of a file that lies on this disk would lie there no more."""
+    return any(isinstance(one, RemoveLocal) for one in chosen.removals) or any(
+        isinstance(one, Download) and one.over is not None for one in chosen.files
+    )
+
+
 def looks_emptied(agreed: Mapping[CloudPath, Agreed], removals: Iterable[Action]) -> str:
     """Why so many deletions on this disk are asked about first; empty for a few."""
     gone = sum(isinstance(one, RemoveLocal) and not one.local.is_directory for one in removals)

@@ -148,16 +148,20 @@ class Mirror:
         known_root, known_print = await asyncio.to_thread(
             lambda: (self._store.fact("root"), self._store.fact("fingerprint"))
         )
+        etags = walked.folder_etags()
         why = ""
         if not self._may_follow and self.agreed:
             if known_root and known_root != walked.root_id:
                 why = "the folder in the account is another one than before"
             elif known_print and known_print != (walked.fingerprint or "none"):
                 why = "its administrator brought Nextcloud back from a backup"
+            elif planner.takes_from_disk(chosen) and (again := await asyncio.to_thread(self._store.came_again, etags)):
+                why = f"Nextcloud went back in time: {len(again)} folders are as they were once before"
             else:
                 why = planner.looks_restored(self.agreed, remote) or planner.looks_emptied(self.agreed, chosen.removals)
         if why:
             return why
+        await asyncio.to_thread(self._store.saw, etags)
         facts = [("root", walked.root_id), ("fingerprint", walked.fingerprint or "none")]
         if (known_root, known_print) != (facts[0][1], facts[1][1]):
             await asyncio.to_thread(self._store.set_facts, facts)

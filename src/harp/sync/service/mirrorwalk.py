@@ -14,6 +14,7 @@ from harp.sync.model import Path
 
 TOP = CloudPath("")
 READERS = 4
+_DIGITS_OF_MOUNTS = 32
 
 
 class GoneError(CloudError):
@@ -34,6 +35,17 @@ class Walked:
     folders: dict[CloudPath, Etag] = field(default_factory=dict)
     """The etag of each folder, the top included, from before it was listed."""
     refused: dict[CloudPath, str] = field(default_factory=dict)
+
+    def folder_etags(self) -> dict[str, str]:
+        """Of each folder, by its number, but of those that have a share or a storage mounted below them.
+
+        Nextcloud makes the etag of these from those of its mounts (32 digits, not 13), and so it comes again when one
+        is taken away.
+        """
+        etags = {self.root_id: self.folders[TOP]} | {
+            self.found[path].fileid: etag for path, etag in self.folders.items() if path in self.found
+        }
+        return {fileid: etag for fileid, etag in etags.items() if len(etag) != _DIGITS_OF_MOUNTS}
 
 
 class Walk:

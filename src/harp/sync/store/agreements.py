@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from harp.sync.store.database import Database
 
+MOST_PAST = 200_000
+"""So many earlier etags of folders are kept."""
+
 
 class Row(NamedTuple):
     """One path. The first four are this disk's, then the account's."""
@@ -81,6 +84,33 @@ class Agreements:
                 self._db.execute("DELETE FROM upload WHERE path = ?", (path,))
             else:
                 self._db.execute("INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?, ?, ?, ?)", (path, *begun))
+
+    def came_again(self, folders: Mapping[str, str]) -> list[str]:
+        """The numbers of those folders that have another etag than last, and one that they had at an earlier time."""
+        with self._lock:
+            return [
+                fileid
+                for fileid, etag in self._changed(folders)
+                if self._db.execute("SELECT 1 FROM past WHERE fileid = ? AND etag = ?", (fileid, etag)).fetchone()
+            ]
+
+    def saw(self, folders: Mapping[str, str]) -> None:
+        """Keeps the etags of folders, by their numbers."""
+        with self._lock:
+            changed = self._changed(folders)
+            if not changed:
+                return
+            with self._db.transaction():
+                numbers = [(fileid,) for fileid, _ in changed]
+                self._db.executemany(
+                    "INSERT INTO past (fileid, etag) SELECT fileid, etag FROM folder WHERE fileid = ?", numbers
+                )
+                self._db.executemany("INSERT OR REPLACE INTO folder VALUES (?, ?)", changed)
+                self._db.execute("DELETE FROM past WHERE id <= (SELECT max(id) FROM past) - ?", (MOST_PAST,))
+
+    def _changed(self, folders: Mapping[str, str]) -> list[tuple[str, str]]:
+        last = dict(self._db.execute("SELECT fileid, etag FROM folder").fetchall())
+        return [(fileid, etag) for fileid, etag in folders.items() if last.get(fileid) != etag]
 
     def fact(self, name: str) -> str:
         """Empty where there is none."""

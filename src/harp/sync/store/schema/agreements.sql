@@ -31,6 +31,19 @@ CREATE TABLE upload (
     sha256   TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- The etag that each folder of the account had last, and those it had before: a server on which one of them comes again
+-- has gone back in time.
+CREATE TABLE folder (
+    fileid TEXT PRIMARY KEY,
+    etag   TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE past (
+    id     INTEGER PRIMARY KEY,
+    fileid TEXT NOT NULL,
+    etag   TEXT NOT NULL,
+    UNIQUE (fileid, etag) ON CONFLICT IGNORE
+);
+
 -- The server's fingerprint and the like.
 CREATE TABLE fact (
     name  TEXT PRIMARY KEY,
