@@ -2,13 +2,14 @@
 """The engine between a folder and an account, on a real Nextcloud: what it sends, and that it may be killed."""
 
 import asyncio
+import http.client
 import os
 import shutil
 import subprocess
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -207,3 +208,85 @@ async def test_a_nextcloud_brought_back_from_a_backup_does_not_take_what_came_si
         assert newest.keys() <= desk.here().keys()
         assert set(newest.values()) <= set(desk.here().values())
         assert await mirror.settle() == 0
+
+
+async def test_somebody_elses_folder_that_may_only_be_read_stays_as_it_is_and_is_left_not_deleted(desk: Desk) -> None:
+    bob, share = desk.cloud.person("bob"), f"{desk.top}-shared"
+    mirrored.make_folder(desk.cloud, bob, share)
+    given = desk.cloud.browser().ask("PUT", f"/remote.php/dav/files/bob/{share}/x", bob.basic, b"bob's")
+    assert given.status == 201
+    form = f"path=/{share}&shareType=0&shareWith=alice&permissions=1".encode()
+    shares = "/ocs/v2.php/apps/files_sharing/api/v1/shares"
+    headers = bob.basic | {"OCS-APIRequest": "true", "Content-Type": "application/x-www-form-urlencoded"}
+    assert desk.cloud.browser().ask("POST", shares, headers, form).status == 200
+    moved = desk.cloud.browser().ask(
+        "MOVE",
+        f"/remote.php/dav/files/alice/{share}",
+        desk.alice.basic | {"Destination": f"{desk.cloud.url}{desk.at}/share"},
+    )
+    assert moved.status == 201
+
+    theirs = desk.cloud.data / "bob" / "files" / share
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        assert desk.here() == {"share/x": b"bob's"}
+        (desk.folder / "share" / "x").write_bytes(b"mine")
+        (desk.folder / "share" / "d").mkdir()
+        (desk.folder / "share" / "d" / "y").write_bytes(b"new")
+        (desk.folder / "fine").write_bytes(b"fine")
+        await mirror.settle()
+        assert set(mirror.problems) == {"share/x", "share/d", "share/d/y"}
+        assert desk.there() == {"fine": b"fine"}
+        assert mirrored.content(theirs) == {"x": b"bob's"}
+        shutil.rmtree(desk.folder / "share" / "d")
+        (desk.folder / "share" / "x").unlink()
+        await mirror.settle()
+        assert desk.here() == {"fine": b"fine", "share/x": b"bob's"}
+        shutil.rmtree(desk.folder / "share")
+        await mirror.settle()
+        assert await mirror.settle() == 0
+        assert not mirror.problems
+    assert mirrored.content(theirs) == {"x": b"bob's"}
+    left = desk.cloud.browser().ask("PROPFIND", f"{desk.at}/share", desk.alice.basic)
+    assert left.status == 404
+
+
+async def test_a_full_account_is_said_file_by_file_and_goes_on_when_there_is_room(desk: Desk) -> None:
+    desk.cloud.occ("user:setting", "alice", "files", "quota", "1 B")
+    try:
+        (desk.folder / "file").write_bytes(b"some bytes")
+        (desk.folder / "large").write_bytes(bytes(33 * MIB))
+        async with desk.opened() as mirror:
+            await mirror.settle()
+            assert mirror.problems == dict.fromkeys(("file", "large"), "the account's quota is used up")
+            assert desk.there() == {}
+            assert not desk.begun_chunks()
+            desk.cloud.occ("user:setting", "alice", "files", "quota", "none")
+            await mirror.settle()
+            assert not mirror.problems
+            assert desk.here() == desk.there()
+    finally:
+        desk.cloud.occ("user:setting", "alice", "files", "quota", "none")
+
+
+async def test_a_file_that_is_written_by_somebody_just_now_is_waited_for(desk: Desk) -> None:
+    desk.put("busy", b"base")
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        (desk.folder / "busy").write_bytes(b"by the device")
+        where = urlsplit(desk.cloud.url)
+        slow = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+        slow.putrequest("PUT", f"{desk.at}/busy")
+        for name, value in (desk.alice.basic | {"Content-Length": "1000"}).items():
+            slow.putheader(name, value)
+        slow.endheaders(b"x" * 10)
+        await asyncio.sleep(1)
+        settling = asyncio.create_task(mirror.settle())
+        while not desk.asked(f'PUT {desk.at}/busy HTTP/1.1" 423'):
+            assert not settling.done(), desk.there()
+            await asyncio.sleep(0.05)
+        slow.close()
+        await settling
+        await mirror.settle()
+        assert desk.here() == desk.there() == {"busy": b"by the device"}
+        assert not mirror.problems

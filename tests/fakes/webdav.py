@@ -32,6 +32,13 @@ class Account:
         self.agrees_to: str | None = None
         """The app password that a browser's login yields, once somebody has agreed."""
         self.uploads: dict[str, dict[str, bytes]] = {}
+        self.locked: dict[str, int] = {}
+        """Files that somebody has locked, for so many requests."""
+        self.room = 1 << 40
+        """Bytes that may still be written."""
+        self.letters: dict[str, str] = {}
+        """Permissions that are not those of one's own files; with ``m``, a share begins here."""
+        self.refuses_moves = False
         self.loses_answers = False
         """The connection breaks once chunks are put together."""
         self.has_weak_etags = False
@@ -244,6 +251,9 @@ class Account:
             return web.Response(status=self.fails or 401)
         if request.method in ("PUT", "MOVE", "DELETE"):
             self.meddles(request.method, path)
+        if request.method in ("PUT", "MOVE", "DELETE") and self.locked.get(path, 0) > 0:
+            self.locked[path] -= 1
+            return web.Response(status=423)
         expected = request.headers.get("If-Match")
         # sabre compares a folder's etag with nothing, so that it never matches.
         if expected and (path not in self.files or expected != f'"{self.etags[path]}"'):
@@ -263,6 +273,8 @@ class Account:
             return web.Response(status=507)
         if path.endswith(tuple(FORBIDDEN_ENDS)):
             return web.Response(status=400)
+        if len(content) > self.room:
+            return web.Response(status=507)
         if path.rpartition("/")[0] not in self.folders:
             return web.Response(status=404)
         self.write(path, content, int(request.headers.get("X-OC-Mtime", 1)))
@@ -289,6 +301,8 @@ class Account:
 
     async def _move(self, request: web.Request, path: str) -> web.Response:
         target = self._target(request)
+        if self.refuses_moves:
+            return web.Response(status=403)
         if not self.has(path):
             return web.Response(status=404)
         if self.has(target) and request.headers.get("Overwrite") == "F":
@@ -309,7 +323,8 @@ class Account:
         listed = [path, *(below if request.headers["Depth"] == "1" and path in self.folders else ())]
         body = "".join(self._described(one) for one in listed)
         text = (
-            '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns">'
+            '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns" '
+            'xmlns:nc="http://nextcloud.org/ns">'
             f"{body}</d:multistatus>"
         )
         return web.Response(status=207, text=text, content_type="application/xml")
@@ -321,12 +336,14 @@ class Account:
         kind = "<d:collection/>" if is_folder else ""
         told = self.checksums.get(path)
         checksum = f"<oc:checksums><oc:checksum>{told}</oc:checksum></oc:checksums>" if told else ""
-        letters = "RGDNVCK" if is_folder else "RGDNVW"
+        letters = self.letters.get(path, "RGDNVCK" if is_folder else "RGDNVW")
+        is_mount = "true" if "m" in letters else "false"
         return (
             f"<d:response><d:href>{escape(quote('/remote.php/dav/files/alice/' + path))}</d:href><d:propstat><d:prop>"
             f'<d:getetag>"{self.etags[path]}"</d:getetag><d:resourcetype>{kind}</d:resourcetype>'
             f"<d:getcontentlength>{len(content)}</d:getcontentlength><d:getlastmodified>{when}</d:getlastmodified>"
             f"<oc:id>{self._whole_number(path)}</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
-            f"<oc:permissions>{letters}</oc:permissions>{checksum}</d:prop>"
+            f"<oc:permissions>{letters.strip('m')}</oc:permissions>{checksum}"
+            f"<nc:is-mount-root>{is_mount}</nc:is-mount-root></d:prop>"
             "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
         )

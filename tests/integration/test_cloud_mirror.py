@@ -6,6 +6,7 @@ Holds harp.sync.service.mirror, mirrordisk and mirrorwalk, harp.sync.cloud.dav a
 
 import copy
 import os
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from harp.base.errors import CloudError, FolderError
+from harp.base.runtime import Backoff
 from harp.sync.cloud import dav
 from harp.sync.cloud.dav import BusyError, Dav, Login, user_id
 from harp.sync.folder.fs import Root
@@ -34,8 +36,12 @@ class Desk:
         self.dav = to_account
         (self.folder / ".harp").mkdir(parents=True)
         self.disk = mirrordisk.MirrorDisk(self.folder, lambda path, is_directory: False)
-        self.store = Agreements(place / "agreements.db")
+        self.open()
+
+    def open(self) -> None:
+        self.store = Agreements(self.place / "agreements.db")
         self.mirror = Mirror(self.dav, self.disk, self.store)
+        self.mirror.backoff = Backoff(first_s=0.001)
 
     def here(self) -> dict[str, bytes]:
         files = (path for path in self.folder.rglob("*") if path.is_file())
@@ -51,8 +57,7 @@ class Desk:
     def again(self) -> None:
         """As after a restart of the daemon."""
         self.store.close()
-        self.store = Agreements(self.place / "agreements.db")
-        self.mirror = Mirror(self.dav, self.disk, self.store)
+        self.open()
 
 
 @pytest.fixture
@@ -380,6 +385,88 @@ async def test_bad_weather_changes_nothing(desk: Desk, status: int, kind: type[C
     assert desk.here() == {"a": b"x"}
     desk.account.fails = 0
     assert await desk.mirror.settle() == 0
+
+
+async def test_a_file_that_is_locked_for_a_moment_is_waited_for_and_one_that_stays_locked_is_named(desk: Desk) -> None:
+    desk.account.write("a", b"x")
+    desk.account.write("b", b"x")
+    await desk.mirror.settle()
+    desk.account.locked = {"a": 2, "b": 1000}
+    for name in ("a", "b", "c"):
+        (desk.folder / name).write_bytes(b"edited")
+    await desk.mirror.settle()
+    assert desk.there() == {"a": b"edited", "b": b"x", "c": b"edited"}
+    assert desk.mirror.problems == {"b": "a file is locked there"}
+    desk.account.locked = {}
+    await desk.mirror.settle()
+    assert desk.there()["b"] == b"edited"
+
+
+async def test_a_full_account_is_said_file_by_file_and_what_fits_goes_up(desk: Desk) -> None:
+    desk.account.room = 10
+    (desk.folder / "large").write_bytes(b"x" * 11)
+    (desk.folder / "small").write_bytes(b"x" * 3)
+    await desk.mirror.settle()
+    assert desk.there() == {"small": b"xxx"}
+    assert desk.mirror.problems == {"large": "the account's quota is used up"}
+    assert len([line for line in desk.account.log if line == "PUT large"]) <= 2
+    desk.account.room = 100
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+
+
+async def test_a_share_that_may_only_be_read_stays_as_it_is_and_each_refusal_is_named(desk: Desk) -> None:
+    desk.account.write("share/x", b"theirs")
+    desk.account.make("share/sub")
+    desk.account.letters = {"share": "SGDNVm", "share/x": "SG", "share/sub": "SG"}
+    await desk.mirror.settle()
+    (desk.folder / "share" / "x").write_bytes(b"mine")
+    (desk.folder / "share" / "y").write_bytes(b"new")
+    (desk.folder / "share" / "d" / "e").mkdir(parents=True)
+    (desk.folder / "share" / "d" / "e" / "z").write_bytes(b"deep")
+    desk.account.log.clear()
+    await desk.mirror.settle()
+    assert desk.there() == {"share/x": b"theirs"}
+    assert set(desk.mirror.problems) == {"share/x", "share/y", "share/d", "share/d/e", "share/d/e/z"}
+    assert not any(line.startswith(("PUT", "MKCOL")) for line in desk.account.log)
+    (desk.folder / "share" / "x").unlink()
+    await desk.mirror.settle()
+    assert (desk.folder / "share" / "x").read_bytes() == b"theirs"
+
+
+async def test_who_deletes_a_share_takes_leave_of_it_and_deletes_nothing_in_it(desk: Desk) -> None:
+    desk.account.write("share/x", b"theirs")
+    desk.account.write("share/sub/y", b"theirs too")
+    desk.account.letters = {"share": "SRGDNVCKm"}
+    await desk.mirror.settle()
+    desk.again()
+    shutil.rmtree(desk.folder / "share")
+    desk.account.log.clear()
+    await desk.mirror.settle()
+    assert [line for line in desk.account.log if line.startswith("DELETE")] == ["DELETE share"]
+    assert desk.here() == desk.there() == {}
+    assert await desk.mirror.settle() == 0
+
+
+async def test_a_share_in_which_somebody_wrote_meanwhile_comes_back(desk: Desk) -> None:
+    desk.account.write("share/x", b"theirs")
+    desk.account.write("share/y", b"theirs")
+    desk.account.letters = {"share": "SRGDNVCKm"}
+    await desk.mirror.settle()
+    shutil.rmtree(desk.folder / "share")
+    desk.account.write("share/x", b"newer")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"share/x": b"newer", "share/y": b"theirs"}
+
+
+async def test_a_rename_that_the_account_refuses_goes_as_a_new_file_and_stops_nothing_else(desk: Desk) -> None:
+    desk.account.write("a", b"x")
+    await desk.mirror.settle()
+    desk.account.refuses_moves = True
+    os.rename(desk.folder / "a", desk.folder / "b")
+    (desk.folder / "other").write_bytes(b"y")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"b": b"x", "other": b"y"}
 
 
 async def test_a_disk_that_is_not_mounted_is_no_deletion(desk: Desk) -> None:

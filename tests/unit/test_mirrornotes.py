@@ -7,7 +7,7 @@ from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local
 from harp.sync.service.mirrornotes import KEPT_AFTER, Notes
 from harp.sync.store.agreements import Agreements
 
-ONE = Agreed(Local(False, 7, 3, 1_700_000_000_123_456_789), FileId("42"), Etag("e1"), "ab" * 32)
+ONE = Agreed(Local(False, 7, 3, 1_700_000_000_123_456_789), FileId("42"), Etag("e1"), "ab" * 32, "SGDNVm")
 FOLDER = Agreed(Local(True, 8), FileId("43"), Etag("e2"))
 
 

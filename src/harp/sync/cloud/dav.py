@@ -19,7 +19,7 @@ from harp.base.errors import CloudError, StaleError
 from harp.sync.cloud import capabilities, multistatus
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.multistatus import Found
-from harp.sync.cloud.nodes import CloudPath, Etag, FileId, Remote
+from harp.sync.cloud.nodes import MOUNT, CloudPath, Etag, FileId, Remote
 
 CHUNK_BYTES = 16 * 1024 * 1024
 CAPABILITIES_S = 3600.0
@@ -44,7 +44,7 @@ class BusyError(CloudError):
 
     after_s = 0.0
     is_one_file = False
-    """Whether it is about this file only: somebody has locked it."""
+    """Whether it is about this file only: somebody has locked it, or two writes met in the server's database."""
 
 
 class LoginError(CloudError):
@@ -286,9 +286,12 @@ class Dav:
             pass
 
     async def delete(self, path: CloudPath, expected: Remote) -> None:
-        """Removes exactly that version; a folder only where nothing lies in it any more."""
+        """Removes exactly that version; a folder only where nothing lies in it any more, or where it is a share."""
         headers = {}
-        if expected.is_directory:
+        if expected.is_directory and expected.may(MOUNT):
+            # Nextcloud only takes leave of it: what lies in it stays with whom it belongs to.
+            pass
+        elif expected.is_directory:
             # No condition can be put on a folder's etag; what comes in the moment between goes to Nextcloud's trash.
             if len(await self.listing(path, 1)) > 1:
                 raise StaleError(f"{path} is not empty")
@@ -395,7 +398,9 @@ async def _refusal(response: aiohttp.ClientResponse) -> Exception:
             busy.after_s = min(float(after), 3600.0) if after.isascii() and after.isdigit() else 0.0
             return busy
         case 500 if "deadlock" in said.lower() or "lock" in said.lower():
-            return BusyError("the server's database was locked", hint="it is tried again")
+            busy = BusyError("the server's database was locked", hint="it is tried again")
+            busy.is_one_file = True
+            return busy
         case _ if 300 <= status < 400 and (where := response.headers.get("Location", "")):
             return CloudError(f"the server sends on to {where[:200]}", hint="name the address that it sends on to")
         case _ if status >= 500 or 300 <= status < 400:

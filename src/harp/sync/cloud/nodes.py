@@ -16,6 +16,12 @@ Etag = NewType("Etag", str)
 the server's own disk it is made of the time in seconds, the size and the inode, and so may come again."""
 
 
+ALL_LETTERS = "RGDNVWCK"
+"""Share, read, delete, rename, move, write; in a folder also make files and folders."""
+MOUNT = "m"
+"""A letter of ours: here a share or a storage of somebody else begins, and who deletes it only takes leave of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Local:
     """A file or directory on this disk. Equal values are taken for the same content, as by the folder's scan."""
@@ -33,14 +39,14 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file or folder in the account; ``permissions`` are Nextcloud's letters, e.g. ``RGDNVW``."""
+    """A file or folder in the account; ``permissions`` are Nextcloud's letters, e.g. ``RGDNVW``, and :data:`MOUNT`."""
 
     is_directory: bool
     fileid: FileId
     etag: Etag
     size: int = 0
     mtime_s: int = 0
-    permissions: str = "RGDNVWCK"
+    permissions: str = ALL_LETTERS
     checksum: str = ""
     """What whoever wrote it says that it is, e.g. ``SHA256:…``; the server has not looked."""
     refusal: str = ""
@@ -58,10 +64,16 @@ class Agreed:
     fileid: FileId
     etag: Etag
     sha256: str = ""
+    permissions: str = ALL_LETTERS
 
     @property
     def is_directory(self) -> bool:
         return self.local.is_directory
+
+
+def agreed_on(local: Local, remote: Remote, sha256: str = "") -> Agreed:
+    """Both are the same now."""
+    return Agreed(local, remote.fileid, remote.etag, sha256, remote.permissions)
 
 
 def parent(path: CloudPath) -> CloudPath:

@@ -11,9 +11,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapp
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote, ancestors, is_below, moved, parent
+from harp.sync.cloud.nodes import (
+    MOUNT,
+    Agreed,
+    CloudPath,
+    Etag,
+    FileId,
+    Local,
+    Remote,
+    ancestors,
+    is_below,
+    moved,
+    parent,
+)
 
 _T = TypeVar("_T")
+_NO_FILES = "this account may not add files to that folder"
+_NO_FOLDERS = "this account may not add folders to that folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +168,17 @@ class Plan:
 
 
 def plan(
-    agreed: Mapping[CloudPath, Agreed], local: Mapping[CloudPath, Local], remote: Mapping[CloudPath, Remote]
+    agreed: Mapping[CloudPath, Agreed],
+    local: Mapping[CloudPath, Local],
+    remote: Mapping[CloudPath, Remote],
+    unmovable: Collection[CloudPath] = (),
 ) -> Plan:
-    """The plan; it is empty where both sides are the same and agreed."""
+    """The plan; it is empty where both sides are the same and agreed.
+
+    ``unmovable`` are targets of renames on the disk that the account refused.
+    """
     board = _Board(dict(agreed), dict(local), dict(remote))
-    _find_local_moves(board)
+    _find_local_moves(board, unmovable)
     _find_remote_moves(board)
     if board.moves:
         # What moved may have been changed as well: that is seen, and planned, once it lies where it belongs.
@@ -181,7 +201,7 @@ class _Board:
         self.agreed, self.local, self.remote, self.moves = agreed, local, remote, []
 
 
-def _find_local_moves(board: _Board) -> None:
+def _find_local_moves(board: _Board, unmovable: Collection[CloudPath]) -> None:
     gone = {known.local.inode: path for path, known in board.agreed.items() if path not in board.local}
     if not gone:
         return
@@ -189,17 +209,24 @@ def _find_local_moves(board: _Board) -> None:
         found = board.local[target]
         source = gone.get(found.inode)
         known = None if source is None or target in board.agreed else board.agreed.get(source)
-        if source is None or known is None or known.local != found or target in board.remote:
+        if source is None or known is None or known.local != found or target in board.remote or target in unmovable:
             continue
         there = board.remote.get(source)
-        if there is None or not _is_same(there, known) or not there.may("N") or not _has_parent(board.remote, target):
+        if there is None or not _is_same(there, known) or not _has_parent(board.remote, target):
             continue
-        if is_below(target, source):
+        if is_below(target, source) or not _may_move(board, there, source, target):
             continue
         board.moves.append(MoveRemote(source, target, there))
         _rewrite(board.agreed, source, target)
         _rewrite(board.remote, source, target)
         gone = {known.local.inode: path for path, known in board.agreed.items() if path not in board.local}
+
+
+def _may_move(board: _Board, there: Remote, source: CloudPath, target: CloudPath) -> bool:
+    if parent(source) == parent(target):
+        return there.may("N")
+    above = board.remote.get(parent(target))
+    return there.may("V") and (above is None or above.may("K" if there.is_directory else "C"))
 
 
 def _find_remote_moves(board: _Board) -> None:
@@ -242,7 +269,7 @@ def _is_same(there: Remote, known: Agreed) -> bool:
 
 def _planned(board: _Board) -> Plan:
     files: list[Action] = []
-    removals: list[RemoveRemote | RemoveLocal] = []
+    removals = _take_leaves(board)
     lives: set[CloudPath] = set()
     directories: list[CloudPath] = []
     for path in sorted(board.agreed.keys() | board.local.keys() | board.remote.keys()):
@@ -269,6 +296,27 @@ def _planned(board: _Board) -> Plan:
     makes.sort(key=lambda action: (action.path.count("/"), action.path))
     removals.sort(key=lambda action: (action.path.count("/"), action.path), reverse=True)
     return Plan((), tuple(makes), tuple(files), tuple(removals))
+
+
+def _take_leaves(board: _Board) -> list[RemoveRemote | RemoveLocal]:
+    """Of shares whose folder is gone from the disk: not of what lies in them, which is somebody else's."""
+    leaves: list[RemoveRemote | RemoveLocal] = []
+    for path, there in list(board.remote.items()):
+        is_share = there.is_directory and there.may(MOUNT) and path in board.remote
+        if not is_share or path not in board.agreed or path in board.local:
+            continue
+        inside = [one for one in board.remote if is_below(one, path)]
+        is_as_was = all(one in board.agreed and _is_same(board.remote[one], board.agreed[one]) for one in inside)
+        if is_as_was and not any(is_below(one, path) for one in board.local):
+            leaves.append(RemoveRemote(path, there))
+            for one in (path, *inside):
+                del board.remote[one]
+                board.agreed.pop(one, None)
+        else:
+            # Somebody changed something in it meanwhile: all of it comes back.
+            for one in (path, *inside):
+                board.agreed.pop(one, None)
+    return leaves
 
 
 def _concerns_directory(here: Local | None, there: Remote | None, known: Agreed | None) -> bool:
@@ -303,8 +351,16 @@ def _for_file(
 def _upload_new(path: CloudPath, here: Local, board: _Board) -> Action:
     above = board.remote.get(parent(path))
     if above is not None and not above.may("C"):
-        return Refuse(path, "this account may not add files to that folder")
+        return Refuse(path, _NO_FILES)
+    if above is None and not _may_make(parent(path), board):
+        return Refuse(path, _NO_FOLDERS)
     return Upload(path, here, None)
+
+
+def _may_make(path: CloudPath, board: _Board) -> bool:
+    """Whether the folder may be made in the nearest one above that is there."""
+    above = next((board.remote[one] for one in reversed(ancestors(path)) if one in board.remote), None)
+    return above is None or above.may("K")
 
 
 def _for_directory(
@@ -337,11 +393,10 @@ def _for_directory(
     if here is None:
         makes.append(MakeLocal(path))
     if there is None:
-        above = board.remote.get(parent(path))
-        if above is not None and not above.may("K"):
-            files.append(Refuse(path, "this account may not add folders to that folder"))
-        else:
+        if _may_make(path, board):
             makes.append(MakeRemote(path))
+        else:
+            files.append(Refuse(path, _NO_FOLDERS))
     if here is not None and there is not None and (known is None or not was or _is_other(known, here, there)):
         files.append(Agree(path, here, there))
 

@@ -6,6 +6,7 @@ A round that is cut off anywhere loses nothing: what was done and not noted is f
 
 import asyncio
 import os
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ from itertools import groupby
 from typing import TypeVar
 
 from harp.base.errors import FolderError, StaleError
+from harp.base.runtime import Backoff
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.dav import BusyError, Dav, FullError, RefusedError
-from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, Local, Remote, ancestors, is_below
+from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, Local, Remote, agreed_on, ancestors, is_below
 from harp.sync.cloud.plan import (
     Action,
     Agree,
@@ -46,6 +48,9 @@ _Work = Callable[[], Awaitable[None]]
 WRITERS = 4
 """Requests at once. More in one folder meet in the server's database and wait for one another there."""
 MOST_TURNS = 6
+TRIES = 4
+"""Of one step, where the server asks for patience; then the round ends, or goes on without that file."""
+LONGEST_WAIT_S = 30.0
 
 
 class Mirror:
@@ -66,8 +71,11 @@ class Mirror:
         self._is_stale = False
         self._seen = Etag("")
         """The etag that the account's folder had at the last walk."""
+        self._unmovable: set[CloudPath] = set()
+        """Targets of renames that the account refused: they go as new files, and the old ones as removed."""
         self._made: set[CloudPath] = set()
         self._steps = 0
+        self.backoff = Backoff(first_s=0.5, most_s=LONGEST_WAIT_S)
 
     @property
     def agreed(self) -> Mapping[CloudPath, Agreed]:
@@ -83,6 +91,7 @@ class Mirror:
         called again.
         """
         steps = 0
+        self._unmovable = set()
         for _ in range(MOST_TURNS):
             taken = await self._turn()
             steps += taken
@@ -131,7 +140,8 @@ class Mirror:
         remote = {path: one for path, one in walked.found.items() if not self._disk.ignores(path, one.is_directory)}
         if out:
             local, remote, agreed = _without(local, out), _without(remote, out), _without(agreed, out)
-        chosen = planner.plan(agreed, local, remote)
+        self._notes.learn(remote)
+        chosen = planner.plan(agreed, local, remote, self._unmovable)
         self.question = await self._doubt(walked, remote, chosen)
         if self.question:
             return 0
@@ -210,7 +220,7 @@ class Mirror:
             raise errors.exceptions[0] from errors
 
     async def _bulk(self, group: Sequence[Upload]) -> None:
-        left = await self._post.bulk(group)
+        left = await self._patiently(partial(self._post.bulk, group))
         self._steps += len(group) - len(left)
         for one in left:
             await self._tried(one)
@@ -222,16 +232,33 @@ class Mirror:
             self.problems[path] = above
             return
         try:
-            await self._do(step)
+            await self._patiently(partial(self._do, step))
             self._steps += not isinstance(step, Forget | Agree | Refuse)
         except StaleError:
             self._is_stale = True
-        except (RefusedError, FullError) as error:
+        except RefusedError as error:
+            if isinstance(step, MoveRemote):
+                self._unmovable.add(path)
+                self._is_stale = True
+            else:
+                self.problems[path] = error.message
+        except FullError as error:
             self.problems[path] = error.message
         except BusyError as error:
             if not error.is_one_file:
                 raise
             self.problems[path] = error.message
+
+    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Tries again, a few times, what is locked or where the server asks for patience."""
+        for tries in range(1, TRIES):
+            try:
+                return await work()
+            except BusyError as error:
+                if error.after_s > LONGEST_WAIT_S:
+                    raise
+                await asyncio.sleep(max(error.after_s, self.backoff.delay_s(tries, jitter=random.random())))  # noqa: S311
+        return await work()
 
     async def _do(self, step: Action) -> None:  # noqa: C901 - one line a kind of step
         match step:
@@ -263,7 +290,7 @@ class Mirror:
                 await asyncio.to_thread(self._disk.remove, path, local)
                 self._notes.note(path, None)
             case Agree(path, local, remote):
-                self._notes.note(path, Agreed(local, remote.fileid, remote.etag))
+                self._notes.note(path, agreed_on(local, remote))
             case Forget(path):
                 self._notes.note(path, None)
             case Refuse(path, why):
@@ -290,11 +317,11 @@ class Mirror:
         except StaleError:
             await asyncio.to_thread(self._disk.drop, name)
             raise
-        self._notes.note(path, Agreed(local, remote.fileid, remote.etag, sha256))
+        self._notes.note(path, agreed_on(local, remote, sha256))
 
     async def _reconcile(self, path: CloudPath, local: Local, remote: Remote) -> None:
         if self._post.chunked.has_written(path, local, remote):
-            self._notes.note(path, Agreed(local, remote.fileid, remote.etag, self._post.chunked.sha256(path)))
+            self._notes.note(path, agreed_on(local, remote, self._post.chunked.sha256(path)))
             return
         name, sha256 = await self._fetched(path, remote)
         try:
@@ -306,7 +333,7 @@ class Mirror:
             raise
         if is_same:
             await asyncio.to_thread(self._disk.drop, name)
-            self._notes.note(path, Agreed(local, remote.fileid, remote.etag, sha256))
+            self._notes.note(path, agreed_on(local, remote, sha256))
         else:
             await self._placed(name, path, remote, None, sha256)
 

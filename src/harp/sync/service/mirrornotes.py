@@ -2,8 +2,10 @@
 """What a mirror knows to be agreed, in memory and soon on the disk: nothing is noted before it is done."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 
-from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, is_below, moved
+from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote, is_below, moved
 from harp.sync.store.agreements import Agreements, Row
 
 KEPT_AFTER = 64
@@ -25,6 +27,13 @@ class Notes:
         else:
             self.agreed[path] = one
         self._changed[path] = one
+
+    def learn(self, remote: Mapping[CloudPath, Remote]) -> None:
+        """What may be done with each, which changes without a change of its etag."""
+        for path, found in remote.items():
+            one = self.agreed.get(path)
+            if one is not None and one.permissions != found.permissions and one.fileid == found.fileid:
+                self.note(path, replace(one, permissions=found.permissions))
 
     def rename(self, source: CloudPath, target: CloudPath) -> None:
         """A path and all below it."""
@@ -53,9 +62,10 @@ class Notes:
 
 def _agreed(row: Row) -> Agreed:
     local = Local(row.is_directory, row.inode, row.size, row.mtime_ns)
-    return Agreed(local, FileId(row.fileid), Etag(row.etag), row.sha256)
+    return Agreed(local, FileId(row.fileid), Etag(row.etag), row.sha256, row.permissions)
 
 
 def _row(one: Agreed) -> Row:
     local = one.local
-    return Row(local.is_directory, local.inode, local.size, local.mtime_ns, one.fileid, one.etag, one.sha256)
+    there = (one.fileid, one.etag, one.sha256, one.permissions)
+    return Row(local.is_directory, local.inode, local.size, local.mtime_ns, *there)

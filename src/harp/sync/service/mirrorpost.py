@@ -3,10 +3,11 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from harp.base.errors import CloudError, StaleError
 from harp.sync.cloud.dav import BulkFile, BusyError, Dav, LoginError, Written, is_fit_for_bulk
-from harp.sync.cloud.nodes import Agreed, CloudPath, Local, Remote, parent
+from harp.sync.cloud.nodes import ALL_LETTERS, Agreed, CloudPath, Local, Remote, parent
 from harp.sync.cloud.plan import Action, Upload
 from harp.sync.service.mirrorchunks import CHUNKED_FROM, Chunked
 from harp.sync.service.mirrordisk import MirrorDisk
@@ -39,7 +40,7 @@ class Post:
         is_same_size = over is not None and known is not None and known.sha256 and local.size == known.local.size
         # A touched or rewritten file with the same bytes would be a version for nothing.
         if is_same_size and known is not None and await self._sha256(path, local) == known.sha256:
-            self._notes.note(path, Agreed(local, known.fileid, known.etag, known.sha256))
+            self._notes.note(path, replace(known, local=local))
             return True
         source = await asyncio.to_thread(self._disk.open, path, local)
         with source:
@@ -48,7 +49,8 @@ class Post:
             else:
                 written = await self.chunked.upload(path, local, source, over)
         is_still = await asyncio.to_thread(self._disk.look, path) == local
-        self._notes.note(path, _agreed(local, written, written.sha256 if is_still else ""))
+        letters = over.permissions if over is not None else ALL_LETTERS
+        self._notes.note(path, _agreed(local, written, written.sha256 if is_still else "", letters))
         return is_still
 
     async def _sha256(self, path: CloudPath, local: Local) -> str:
@@ -117,5 +119,5 @@ def grouped(small: Sequence[Upload]) -> list[list[Upload]]:
     return groups
 
 
-def _agreed(local: Local, written: Written, sha256: str) -> Agreed:
-    return Agreed(local, written.fileid, written.etag, sha256)
+def _agreed(local: Local, written: Written, sha256: str, letters: str = ALL_LETTERS) -> Agreed:
+    return Agreed(local, written.fileid, written.etag, sha256, letters)

@@ -115,6 +115,7 @@ class Walk:
                     one.etag,
                     one.local.size,
                     one.local.mtime_s,
+                    one.permissions,
                 )
                 if one.is_directory and inside in self._marks:
                     self._walked.folders[inside] = self._marks[inside]

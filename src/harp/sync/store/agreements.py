@@ -22,6 +22,7 @@ class Row(NamedTuple):
     fileid: str
     etag: str
     sha256: str
+    permissions: str
 
 
 class Begun(NamedTuple):
@@ -50,7 +51,7 @@ class Agreements:
     def rows(self) -> dict[str, Row]:
         with self._lock:
             found = self._db.execute(
-                "SELECT path, is_directory, inode, size, mtime_ns, fileid, etag, sha256 FROM agreed"
+                "SELECT path, is_directory, inode, size, mtime_ns, fileid, etag, sha256, permissions FROM agreed"
             ).fetchall()
         return {row[0]: Row(bool(row[1]), *row[2:]) for row in found}
 
@@ -64,7 +65,7 @@ class Agreements:
         kept = [(path, *row) for path, row in changed.items() if row is not None]
         with self._lock, self._db.transaction():
             self._db.executemany("DELETE FROM agreed WHERE path = ?", gone)
-            self._db.executemany("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?, ?, ?, ?, ?, ?)", kept)
+            self._db.executemany("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", kept)
 
     def mark(self, marks: Mapping[str, str]) -> None:
         """Takes the place of all marks."""

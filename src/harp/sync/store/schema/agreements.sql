@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 -- Where a folder and the account that it mirrors last agreed. Version 1.
 
--- One row a path. `inode`, `size` and `mtime_ns` are this disk's, `fileid` and `etag` the account's.
+-- One row a path. `inode`, `size` and `mtime_ns` are this disk's, `fileid`, `etag` and `permissions` the account's.
 CREATE TABLE agreed (
     path         TEXT PRIMARY KEY,
     is_directory INTEGER NOT NULL,
@@ -10,7 +10,8 @@ CREATE TABLE agreed (
     mtime_ns     INTEGER NOT NULL,
     fileid       TEXT NOT NULL,
     etag         TEXT NOT NULL,
-    sha256       TEXT NOT NULL
+    sha256       TEXT NOT NULL,
+    permissions  TEXT NOT NULL
 ) WITHOUT ROWID;
 
 -- Folders of the account below which all was agreed when they had this etag: a walk passes them by.
