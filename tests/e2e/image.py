@@ -57,16 +57,21 @@ class Registry:
         self._process.wait(10)
 
 
-def pushed(engine: DockerEngine, registry: Registry, *tags: str) -> None:
-    """Makes the image, pushes it under ``tags``, and has the engine forget it: an install has to pull."""
+def pushed(engine: DockerEngine, registry: Registry, *tags: str, dying: str = "") -> None:
+    """Makes the image, pushes it under ``tags``, and has the engine forget it: an install has to pull.
+
+    Under the tag ``dying``, if there is one, its app ends with exit code 3.
+    """
     made = engine.call("POST", "/containers/create?name=making", {"Image": "harp-test-app"})
     assert made.status == 201, made
     filled = engine.call("PUT", "/containers/making/archive?path=/", body=_python())
     assert filled.status == 200, filled
-    command = "CMD " + json.dumps([sys_python(), "-S", "-E", "/hello.py"])
-    for tag in tags:
+    commands = {tag: [sys_python(), "-S", "-E", "/hello.py"] for tag in tags}
+    if dying:
+        commands[dying] = [sys_python(), "-S", "-E", "-c", "import sys, time; time.sleep(0.5); sys.exit(3)"]
+    for tag, command in commands.items():
         where = f"{registry.address}/{NAME}"
-        query = {"container": "making", "repo": where, "tag": tag, "changes": command}
+        query = {"container": "making", "repo": where, "tag": tag, "changes": f"CMD {json.dumps(command)}"}
         committed = engine.call("POST", f"/commit?{urlencode(query)}", {})
         assert committed.status == 201, committed
         _push(engine, where, tag)

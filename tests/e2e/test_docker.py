@@ -4,7 +4,8 @@
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Dock:
     engine: DockerEngine
     registry: Registry
     networks: tuple[str, ...]
+    settings: Mapping[str, str]
 
     def info(self, app: str, version: str, tag: str) -> str:
         where = {"registry": self.registry.address, "image": NAME, "image-tag": tag}
@@ -60,6 +62,25 @@ class Dock:
     def public(self, app: str) -> Reply:
         return self.site.browser().get(f"/exapps/{app}/public")
 
+    def begin_again(self) -> None:
+        """Harp alone: it ends and starts."""
+        program = self.site.harp.program
+        assert program is not None
+        assert program.end() == 0
+        self.site.harp.program = instance.started(program.log.parent, self.settings)
+        instance.ready(self.site.harp.program, self.settings, KEY)
+
+    def listens_at(self, app: str) -> tuple[str, int] | None:
+        """Where an app listens in its container; None as long as it does not."""
+        inspected = self.inspect(app)
+        networks = inspected["NetworkSettings"]["Networks"].values()
+        address = next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1")
+        port = next(each for each in inspected["Config"]["Env"] if each.startswith("APP_PORT="))
+        place = address, int(port.partition("=")[2])
+        with socket.socket() as tried:
+            tried.settimeout(1.0)
+            return place if tried.connect_ex(place) == 0 else None
+
     @contextlib.contextmanager
     def installed(self, app: str, network: str) -> Iterator[None]:
         try:
@@ -80,31 +101,35 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
 def registry(tmp_path_factory: pytest.TempPathFactory, engine: DockerEngine) -> Iterator[Registry]:
     started = Registry(tmp_path_factory.mktemp("registry"))
     try:
-        image.pushed(engine, started, "1", "2")
+        image.pushed(engine, started, "1", "2", dying="dying")
         yield started
     finally:
         started.stop()
 
 
 @pytest.fixture(scope="module")
-def harp(
-    harp_settings: dict[str, str], engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Harp]:
-    settings = {
+def settings(harp_settings: dict[str, str], engine: DockerEngine) -> dict[str, str]:
+    return {
         **harp_settings,
         **instance.own_addresses(),
         "HP_SHARED_KEY": KEY,
         "HP_DOCKER_ENGINES": f"24000={engine.url}",
     }
-    program = instance.started(tmp_path_factory.mktemp("harp"), settings)
-    try:
-        yield instance.ready(program, settings, KEY)
-    finally:
-        program.end()
 
 
 @pytest.fixture(scope="module")
-def dock(nextcloud: Cloud, harp: Harp, engine: DockerEngine, registry: Registry) -> Iterator[Dock]:
+def harp(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harp]:
+    program = instance.started(tmp_path_factory.mktemp("harp"), settings)
+    started = instance.ready(program, settings, KEY)
+    yield started
+    assert started.program is not None
+    started.program.end()
+
+
+@pytest.fixture(scope="module")
+def dock(
+    nextcloud: Cloud, harp: Harp, engine: DockerEngine, registry: Registry, settings: dict[str, str]
+) -> Iterator[Dock]:
     site, networks = Site(nextcloud, harp), ["host"]
     nextcloud.person("alice")
     with nextcloud.led_to(documented_location(harp.port)):
@@ -116,8 +141,15 @@ def dock(nextcloud: Cloud, harp: Harp, engine: DockerEngine, registry: Registry)
             site.tell_nextcloud(
                 "docker-bridge", "docker-install", "--net", "bridge", url=f"http://{address}:{nextcloud.port}"
             )
-        yield Dock(site, engine, registry, tuple(networks))
-        nextcloud.place("", "bridge")
+            assert engine.call("POST", "/networks/create", {"Name": "own"}).status == 201
+            networks.append("own")
+            gateway = engine.call("GET", "/networks/own").json["IPAM"]["Config"][0]["Gateway"]
+            nextcloud.place(f"listen {gateway}:{nextcloud.port};", "own")
+            url = f"http://{gateway}:{nextcloud.port}"
+            site.tell_nextcloud("docker-own", "docker-install", "--net", "own", "--harp_exapp_direct", url=url)
+        yield Dock(site, engine, registry, tuple(networks), settings)
+        for place in ("bridge", "own"):
+            nextcloud.place("", place)
 
 
 @pytest.mark.contract(150)
@@ -151,12 +183,6 @@ def test_a_container_from_the_first_command_to_the_last(dock: Dock, network: str
         assert not dock.has_volume(app)
 
 
-def listens(address: str, port: int) -> bool:
-    with socket.socket() as tried:
-        tried.settimeout(1.0)
-        return tried.connect_ex((address, port)) == 0
-
-
 def test_a_container_that_restarts_or_moves_is_reached_again(dock: Dock) -> None:
     if "bridge" not in dock.networks:
         pytest.skip("no bridge can be made here")
@@ -168,13 +194,60 @@ def test_a_container_that_restarts_or_moves_is_reached_again(dock: Dock) -> None
         dock.engine.call("POST", "/containers/squatter/start")
         try:
             assert dock.engine.call("POST", "/containers/nc_app_mover/start").status == 204
-            after = dock.inspect("mover")["NetworkSettings"]["IPAddress"]
-            assert after != before
-            port = next(each for each in dock.inspect("mover")["Config"]["Env"] if each.startswith("APP_PORT="))
-            assert within(30.0, lambda: listens(after, int(port.partition("=")[2])))
+            assert dock.inspect("mover")["NetworkSettings"]["IPAddress"] != before
+            assert within(30.0, lambda: dock.listens_at("mover") is not None)
             assert within(2.0, lambda: dock.public("mover").status == 200), dock.public("mover")
         finally:
             dock.engine.call("DELETE", "/containers/squatter?force=true")
+
+
+def test_exapp_direct_in_a_network_of_its_own(dock: Dock) -> None:
+    if "own" not in dock.networks:
+        pytest.skip("no bridge can be made here")
+    with dock.installed("direct", "own"):
+        assert dock.public("direct").json["is_signed"]
+        given = dock.inspect("direct")["Config"]["Env"]
+        assert "APP_HOST=0.0.0.0" in given
+        assert not any(each.startswith("HP_") for each in given)
+
+
+def test_while_one_app_is_updated_the_others_notice_nothing(dock: Dock) -> None:
+    with dock.installed("changing", "host"), dock.installed("steady", "host"):
+        statuses, ended = [], threading.Event()
+
+        def ask() -> None:
+            browser = dock.site.browser()
+            while not ended.wait(0.02):
+                statuses.append(browser.get("/exapps/steady/public").status)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            info = dock.info("changing", "1.1.0", "2")
+            dock.site.cloud.occ("app_api:app:update", "changing", "--wait-finish", "--json-info", info)
+        finally:
+            ended.set()
+            asking.join()
+
+        assert dock.public("changing").json["version"] == "1.1.0"
+        assert len(statuses) > 20
+        assert set(statuses) == {200}
+
+
+def test_after_a_reboot_everything_comes_back_by_itself(dock: Dock) -> None:
+    apps = ["rebooted" + network for network in dock.networks[:2]]
+    with contextlib.ExitStack() as stack:
+        for app, network in zip(apps, dock.networks, strict=False):
+            stack.enter_context(dock.installed(app, network))
+        for restart in (lambda: None, dock.begin_again):
+            dock.engine.stop()
+            dock.engine.start()
+            restart()
+            for app in apps:
+                assert within(30.0, lambda app=app: dock.listens_at(app) is not None)  # type: ignore[misc]
+                assert within(2.0, lambda app=app: dock.public(app).status == 200), app  # type: ignore[misc]
+        assert dock.site.browser(ADMIN).get(f"/exapps/{apps[0]}/admin").status == 200
+        assert "successfully disabled" in dock.site.cloud.occ("app_api:app:disable", apps[0])
 
 
 def test_unregistered_with_its_data_kept(dock: Dock) -> None:
@@ -193,6 +266,23 @@ def test_an_image_that_is_not_there_is_said_and_leaves_nothing(dock: Dock) -> No
     assert dock.inspect("absent") is None
     assert "absent" not in dock.site.cloud.occ("app_api:app:list")
     assert not dock.has_volume("absent")
+
+
+def test_a_container_that_dies_is_said_to_and_does_not_go_on_dying(dock: Dock) -> None:
+    try:
+        code, said = dock.register("dying", "host", tag="dying")
+
+        assert code == 1
+        assert "container startup failed" in said
+        program = dock.site.harp.program
+        assert program is not None
+        assert "container nc_app_dying ended with exit code 3" in program.output
+        assert not dock.inspect("dying")["State"]["Running"]
+        assert "dying" not in dock.site.cloud.occ("app_api:app:list")
+        code, said = dock.register("dying", "host")
+        assert code == 0, said
+    finally:
+        dock.site.cloud.occ_tried("app_api:app:unregister", "dying", "--force", "--rm-data")
 
 
 def test_nextclouds_own_checks_are_content(dock: Dock) -> None:

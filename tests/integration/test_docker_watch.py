@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""An app that moved is seen to have moved, one that starts is waited for, an engine that comes back is heard again.
+"""An app that moved is seen to have moved, one just started is waited for, an engine that comes back is heard again.
 
 harp.proxy.deploy.docker.watch and harp.proxy.deploy.docker.knock.
 """
