@@ -244,6 +244,37 @@ def test_a_new_key_is_taken_up_on_hup(tmp_path: Path, world: tuple[ExApp, Served
         assert proxy.process.wait(20) == 0
 
 
+def test_other_instances_are_taken_up_on_hup_and_other_engines_are_not(
+    tmp_path: Path, world: tuple[ExApp, Served]
+) -> None:
+    second = ExApp()
+    second.start()
+    (tmp_path / "home").mkdir()
+    said = tmp_path / "home" / "proxy.env"
+    said.write_text(f"HP_EXAPP_UPSTREAMS=app=localhost:{world[0].port}")
+    proxy = started(tmp_path, world[1], "proxy")
+    try:
+        proxy.until("/exapps/app/public", 200)
+        assert not second.seen
+
+        said.write_text(f"HP_EXAPP_UPSTREAMS=app=localhost:{second.port}\nHP_DOCKER_ENGINES=24001=unix:///tmp/no.sock")
+        proxy.process.send_signal(signal.SIGHUP)
+
+        deadline = time.monotonic() + 20
+        while not second.seen:
+            assert proxy.get("/exapps/app/public") == 200
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        code, text = proxy.run("config")
+        assert code == 0
+        assert f"localhost:{second.port}" in text
+        assert "24001" not in text, "an engine counts from the next start, for every part of Harp"
+    finally:
+        proxy.process.terminate()
+        assert proxy.process.wait(20) == 0
+        second.stop()
+
+
 def test_when_nothing_runs_it_is_said(tmp_path: Path, world: tuple[ExApp, Served]) -> None:
     given = variables(tmp_path, world[1].url, free_port(), free_port())
     nobody = Running(tmp_path / "home", given, None, 0, 0)  # type: ignore[arg-type]

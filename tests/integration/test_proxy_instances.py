@@ -9,8 +9,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from harp.base.runtime import Tasks
+from harp.proxy.edge.instances import Instances
 from harp.proxy.model import AppId, Level, Route
 from harp.proxy.policy import compile as policy
+from tests.fakes.appplane import FakeNames
 from tests.fakes.exapp import Answer, ExApp
 from tests.fakes.haproxy import RealHaproxy, app, free_port, needs_haproxy, shape
 
@@ -138,6 +141,26 @@ def test_a_name_without_an_address_stops_nothing(start: Start, apps: list[ExApp]
 
     assert {haproxy.get("/exapps/app/x")[0] for _ in range(5)} == {200}
     assert haproxy.get("/exapps/other/x")[0] == 200
+
+
+async def test_a_name_is_followed_wherever_the_machine_finds_it(start: Start, apps: list[ExApp]) -> None:
+    """hosts(5) too, which HAProxy itself would not read again."""
+    names = {"one.invalid": "127.0.0.9"}
+    pools = (("app", (f"one.invalid:{apps[0].port}", "nowhere.invalid:80")),)
+    haproxy = start(*pools[0][1])
+
+    assert haproxy.get("/exapps/app/x")[0] == 503
+    async with Tasks("test") as tasks:
+        tasks.start("instances", Instances(lambda: pools, FakeNames(names), haproxy.socket, tasks).follow())
+        await asyncio.sleep(1.5)
+        assert (await asyncio.to_thread(haproxy.get, "/exapps/app/x"))[0] == 503
+
+        names["one.invalid"] = "127.0.0.1"
+
+        assert await asyncio.to_thread(reached_after_s, haproxy, "/exapps/app/x") < 3
+        await haproxy.become({APP: app(1, SHUT)})
+        await haproxy.become({APP: app(1, OPEN)})
+        assert haproxy.get("/exapps/app/x")[0] == 200
 
 
 async def test_routes_change_from_one_slot_of_the_app_to_its_other(start: Start, apps: list[ExApp]) -> None:

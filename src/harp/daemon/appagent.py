@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,6 @@ import msgspec
 from harp.base.errors import HarpError
 from harp.base.runtime import Backoff, Counters, SystemClock, Tasks
 from harp.daemon import appfrp
-from harp.daemon.appfrp import Frp
 from harp.daemon.appplane import load_settings
 from harp.proxy.appapi import ControlApi
 from harp.proxy.callers import Callers, Numbers
@@ -28,6 +28,7 @@ from harp.proxy.deploy.kubernetes import NoKubernetes
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.agent import Agent
 from harp.proxy.edge.figures import Figures
+from harp.proxy.edge.instances import Instances
 from harp.proxy.edge.matcher import ProcessMatcher
 from harp.proxy.edge.process import find_haproxy, maxconn, version_of
 from harp.proxy.edge.publisher import Publisher
@@ -101,12 +102,14 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         Tasks("agent") as tasks,
         NextcloudClient(settings.nextcloud, settings.key, settings.ca_file, counters) as nextcloud,
     ):
-        registry = Registry(nextcloud, SystemResolver(), clock, tasks, counters)
-        registry.instances = dict(settings.exapp_upstreams)
+        resolver = SystemResolver()
+        registry = Registry(nextcloud, resolver, clock, tasks, counters)
+        registry.place_instances(settings.exapp_upstreams)
         callers = Callers(nextcloud, settings.session_lifetime_s, clock, tasks, counters)
         numbers = Numbers()
         publisher = Publisher(run, shape_of(settings), lambda: known_to(registry), clock, counters)
         registry.published = publisher.published
+        instances = Instances(publisher.pools, resolver, publisher.socket, tasks)
 
         def changed() -> None:
             remember_apps(run, registry)
@@ -129,7 +132,21 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.set)
         loop.add_signal_handler(signal.SIGUSR1, haproxy_is_new)
-        loop.add_signal_handler(signal.SIGHUP, lambda: _read_again(home, publisher, control, nextcloud, frp))
+
+        def read_again() -> None:
+            """Key, certificate and HAProxy's part of the settings; what only a start can change waits for one."""
+            try:
+                found = replace(load_settings(home), engines=settings.engines)
+                publisher.reshape(shape_of(found))
+            except HarpError as error:
+                _log.error("the settings cannot be read again, the old ones go on: %s", error)
+                return
+            control.rekey(found.key)
+            nextcloud.rekey(found.key)
+            frp.rekey(found.key)
+            registry.place_instances(found.exapp_upstreams)
+
+        loop.add_signal_handler(signal.SIGHUP, read_again)
         try:
             registry.preload(remembered_apps(run))
             publisher.write_files()
@@ -143,6 +160,7 @@ async def _run(home: Path, settings: ProxySettings) -> None:
                 "freshness": registry.keep_fresh,
                 "engines": watch.follow,
                 "addresses": registry.keep_found,
+                "instances": instances.follow,
                 "memory": lambda: _remember(run, numbers, publisher, clock, seeded),
             }
             for name, duty in duties.items():
@@ -185,19 +203,6 @@ def remembered_apps(run: Path) -> list[ExApp]:
         return [] if text is None else msgspec.json.decode(text, type=list[ExApp])
     except msgspec.DecodeError:
         return []
-
-
-def _read_again(home: Path, publisher: Publisher, control: ControlApi, nextcloud: NextcloudClient, frp: Frp) -> None:
-    """Key, certificate and HAProxy's part of the settings; what only a start can change waits for one."""
-    try:
-        settings = load_settings(home)
-        publisher.reshape(shape_of(settings))
-    except HarpError as error:
-        _log.error("the settings cannot be read again, the old ones go on: %s", error)
-        return
-    control.rekey(settings.key)
-    nextcloud.rekey(settings.key)
-    frp.rekey(settings.key)
 
 
 async def _give_back(run: Path, seeded: asyncio.Event) -> None:

@@ -4,7 +4,7 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from harp.base.runtime import Clock, Counters, Tasks
@@ -53,8 +53,7 @@ class Registry:
         self.published: Callable[[], Awaitable[None]] = _at_once
         self.whereabouts: Callable[[ExApp], Upstream | None] = lambda _app: None
         self.listening: Callable[[ExApp], Awaitable[None]] = _at_once
-        self.instances: Mapping[str, tuple[str, ...]] = {}
-        """``host:port`` of the apps that listen elsewhere than Nextcloud says; HAProxy chooses among them."""
+        self._instances: dict[str, tuple[str, ...]] = {}
         self._nextcloud = nextcloud
         self._resolver = resolver
         self._clock = clock
@@ -68,6 +67,13 @@ class Registry:
     def known(self) -> dict[AppId, tuple[ExApp, Upstream | None]]:
         """All records, and where their apps listen as far as that is known."""
         return {name: (entry.app, entry.upstream) for name, entry in self._entries.items()}
+
+    def place_instances(self, pools: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        """``host:port`` of the apps that listen elsewhere than Nextcloud says; HAProxy chooses among them."""
+        before, self._instances = self._instances, dict(pools)
+        for name in self._entries:
+            if before.get(name) != self._instances.get(name):
+                self.moved(name)
 
     async def find(self, app: AppId) -> ExApp | None:
         """The record; ``None`` where Nextcloud knows no such app. Raises :class:`NextcloudUnsure`."""
@@ -153,7 +159,7 @@ class Registry:
             now = self._clock.monotonic()
             for name, entry in list(self._entries.items()):
                 is_due = now - entry.resolved_at > max(RESOLVE_S, PATIENCE * entry.resolve_s)
-                is_fixed = _is_literal(entry.app.host) and name not in self.instances
+                is_fixed = _is_literal(entry.app.host) and name not in self._instances
                 if is_due and not is_fixed and name not in self._looked_up:
                     self._looked_up[name] = self._tasks.task(f"address of {name}", self._find_again(name))
             await asyncio.sleep(ROUND_S)
@@ -207,7 +213,7 @@ class Registry:
 
     async def _resolve(self, name: AppId) -> Upstream | None:
         entry = self._entries[name]
-        deployed = None if name in self.instances else self.whereabouts(entry.app)
+        deployed = None if name in self._instances else self.whereabouts(entry.app)
         if deployed is not None:
             entry.upstream, entry.resolved_at = deployed, self._clock.monotonic()
             return deployed
@@ -224,7 +230,7 @@ class Registry:
 
     async def _place(self, app: ExApp) -> Upstream | None:
         """The first of its instances that has an address; without any, where Nextcloud says that it is."""
-        for instance in self.instances.get(app.id, ()):
+        for instance in self._instances.get(app.id, ()):
             host, _colon, port = instance.rpartition(":")
             found = await self.address_of(host, int(port))
             if found is not None:

@@ -63,6 +63,10 @@ class Publisher:
         self._wants_reload = "the settings or the certificate were read again"
         self._woken.set()
 
+    def pools(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The apps of several instances that HAProxy has, which after :meth:`reshape` may be others than are wanted."""
+        return () if self._state is None else self._state.shape.pools
+
     def write_files(self) -> None:
         """The files for a HAProxy that is about to start."""
         state = policy.placed(self._state, self._shape, self._apps())

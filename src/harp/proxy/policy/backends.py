@@ -21,6 +21,8 @@ from harp.proxy.policy.shape import (
     ring_of,
 )
 
+_NOWHERE = "255.255.255.255"
+"""Where a name leads that has no address yet: a connection fails at once, and the agent says later where it is."""
 _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 
@@ -74,23 +76,9 @@ def _instances(shape: Shape, number: int) -> list[str]:
     for place, instance in enumerate(shape.pools[number // 2][1]):
         # Both slots of an app have one health: it is asked about once.
         health = f"track slot{first}/app{place}" if number % 2 else f"check {_HEALTH}"
-        names = "" if is_literal(instance) else " resolvers names init-addr last,libc,none"
+        names = "" if is_literal(instance) else f" init-addr last,libc,{_NOWHERE}"
         lines.append(f"    server app{place} {quoted(instance)} {health}{names}")
     return lines
-
-
-def names(shape: Shape) -> list[str]:
-    """How the names of instances are looked up, again and again, where there are any."""
-    if all(is_literal(instance) for _app, instances in shape.pools for instance in instances):
-        return []
-    return [
-        "resolvers names",
-        "    parse-resolv-conf",
-        "    timeout resolve 1s",
-        "    timeout retry 500ms",
-        "    hold valid 1s",
-        "",
-    ]
 
 
 def _as_answered(shape: Shape, is_public: str, servers: Iterable[str]) -> list[str]:

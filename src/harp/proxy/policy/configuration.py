@@ -30,7 +30,7 @@ from harp.proxy.policy.shape import ASK_S, RING_MOST, Shape, quoted, ring_of
 @functools.lru_cache(maxsize=4)
 def haproxy_cfg(shape: Shape) -> str:
     """The whole of ``haproxy.cfg``."""
-    sections = [_global(shape), _defaults(shape), _tables(shape), backends.names(shape), frontend(shape)]
+    sections = [_global(shape), _defaults(shape), _tables(shape), frontend(shape)]
     sections += [backends.slot(shape, number) for number in range(shape.slots)]
     sections += [
         backends.unknown(shape),
