@@ -4,10 +4,8 @@
 All parts are real: frps beside Harp, frpc beside a Docker Engine and in the app's image, HAProxy in front of it all.
 """
 
-import io
 import os
 import signal
-import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,23 +33,6 @@ pytestmark = [
     pytest.mark.skipif(bool(frp.why_not_inside()), reason=frp.why_not_inside()),
 ]
 IMAGE, ENGINE = "harp-test-frp-app", 24_042
-START = f"""#!/bin/sh
-if [ -n "$HP_SHARED_KEY" ]; then
-cat > /frpc.toml <<END
-{
-    frp.configuration(
-        "$HP_FRP_ADDRESS:$HP_FRP_PORT",
-        "$HP_SHARED_KEY",
-        name="$APP_ID",
-        port="$APP_PORT",
-        local="$APP_PORT",
-        certificates=Path("/certs/frp"),
-    )
-}END
-/frpc -c /frpc.toml &
-fi
-exec /serve
-"""
 
 
 @dataclass(slots=True)
@@ -83,11 +64,7 @@ class Elsewhere:
 
     def _bring_frpc(self, name: str) -> None:
         """What an app's image has; this one is of text alone."""
-        program, written = frp.program("frpc"), io.BytesIO()
-        assert program is not None
-        with tarfile.open(fileobj=written, mode="w") as tar:
-            tar.add(program, "frpc", filter=_executable)
-        put = self.docked.engine.call("PUT", f"/containers/nc_app_{name}/archive?path=/", body=written.getvalue())
+        put = self.docked.engine.call("PUT", f"/containers/nc_app_{name}/archive?path=/", body=frp.packed())
         assert put.status == 200, put
 
     def reached(self, name: str, *, within_s: float = 20.0) -> str:
@@ -102,11 +79,6 @@ class Elsewhere:
         return reply.text
 
 
-def _executable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.mode, entry.uid, entry.gid = 0o755, 0, 0
-    return entry
-
-
 @pytest.fixture(scope="module")
 def elsewhere(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     if reason := engine.why_not():
@@ -117,7 +89,7 @@ def elsewhere(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with engine.opened(folder / "dockerd") as dockerd, launch(folder, HP_FRP_DISABLE_TLS=None, **asked) as harp:
         if not dockerd.bridge:
             pytest.skip("no bridge for containers can be made here")
-        dockerd.make_image(IMAGE, changes=('CMD ["/start"]',), files={"start": START})
+        dockerd.make_image(IMAGE, changes=('CMD ["/start"]',), files={"start": frp.start_script("/serve")})
         port = asked["HP_FRP_ADDRESS"].rpartition(":")[2]
         text = frp.configuration(
             f"127.0.0.1:{port}",

@@ -57,26 +57,44 @@ class Registry:
         self._process.wait(10)
 
 
-def pushed(engine: DockerEngine, registry: Registry, *tags: str, dying: str = "") -> None:
+def pushed(
+    engine: DockerEngine,
+    registry: Registry,
+    *tags: str,
+    name: str = NAME,
+    command: str = "",
+    more: bytes = b"",
+    dying: str = "",
+) -> None:
     """Makes the image, pushes it under ``tags``, and has the engine forget it: an install has to pull.
 
-    Under the tag ``dying``, if there is one, its app ends with exit code 3.
+    ``more`` is an archive for its root, ``command`` what it starts in place of ``hello.py``. Under the tag
+    ``dying``, if there is one, its app ends with exit code 3.
     """
     made = engine.call("POST", "/containers/create?name=making", {"Image": "harp-test-app"})
     assert made.status == 201, made
     filled = engine.call("PUT", "/containers/making/archive?path=/", body=_python())
     assert filled.status == 200, filled
-    commands = {tag: [sys_python(), "-S", "-E", "/hello.py"] for tag in tags}
+    if more:
+        assert engine.call("PUT", "/containers/making/archive?path=/", body=more).status == 200
+    commands = dict.fromkeys(tags, [command] if command else START)
     if dying:
-        commands[dying] = [sys_python(), "-S", "-E", "-c", "import sys, time; time.sleep(0.5); sys.exit(3)"]
-    for tag, command in commands.items():
-        where = f"{registry.address}/{NAME}"
-        query = {"container": "making", "repo": where, "tag": tag, "changes": f"CMD {json.dumps(command)}"}
+        commands[dying] = [*START[:-1], "-c", "import sys, time; time.sleep(0.5); sys.exit(3)"]
+    for tag, starts in commands.items():
+        where = f"{registry.address}/{name}"
+        query = {"container": "making", "repo": where, "tag": tag, "changes": f"CMD {json.dumps(starts)}"}
         committed = engine.call("POST", f"/commit?{urlencode(query)}", {})
         assert committed.status == 201, committed
         _push(engine, where, tag)
         assert engine.call("DELETE", f"/images/{where}:{tag}").status == 200
     engine.call("DELETE", "/containers/making?force=true")
+
+
+def sys_python() -> str:
+    return str(Path(sys.executable).resolve())
+
+
+START = [sys_python(), "-S", "-E", "/hello.py"]
 
 
 def _push(engine: DockerEngine, name: str, tag: str) -> None:
@@ -92,10 +110,6 @@ def _push(engine: DockerEngine, name: str, tag: str) -> None:
         check=True,
     )
     assert '"error"' not in done.stdout, done.stdout[-500:]
-
-
-def sys_python() -> str:
-    return str(Path(sys.executable).resolve())
 
 
 def _python() -> bytes:

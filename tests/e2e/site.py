@@ -30,12 +30,14 @@ class Site:
     cloud: Cloud
     harp: Harp
 
-    def tell_nextcloud(self, name: str, kind: str = "manual-install", *options: str, url: str = "") -> str:
-        """Registers Harp as a deploy daemon, as the how-to does; ``url`` is how apps reach Nextcloud."""
+    def tell_nextcloud(
+        self, name: str, kind: str = "manual-install", *options: str, url: str = "", frp: str = "127.0.0.1:8782"
+    ) -> str:
+        """Registers Harp as a deploy daemon, as the how-to does; ``url`` and ``frp`` are what apps reach."""
         where = f"127.0.0.1:{self.harp.port}"
         return self.cloud.occ(
             *("app_api:daemon:register", name, name, kind, "http", where, url or self.cloud.url),
-            *("--harp", "--harp_frp_address", "127.0.0.1:8782", "--harp_shared_key", self.harp.key, *options),
+            *("--harp", "--harp_frp_address", frp, "--harp_shared_key", self.harp.key, *options),
         )
 
     def register(self, hello: Hello, daemon: str = "manual") -> str:

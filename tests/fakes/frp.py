@@ -5,9 +5,11 @@ They are looked for in the folder ``HARP_TEST_FRP``, then on PATH. Where they ar
 """
 
 import contextlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -110,6 +112,41 @@ def configuration(
     else:
         lines.append(f"localPort = {local}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def start_script(app: str) -> str:
+    """What an app's image starts with, so that it comes through FRP where AppAPI means it to (contract, 4.5)."""
+    text = configuration(
+        "$HP_FRP_ADDRESS:$HP_FRP_PORT",
+        "$HP_SHARED_KEY",
+        name="$APP_ID",
+        port="$APP_PORT",
+        local="$APP_PORT",
+        certificates=Path("/certs/frp"),
+    )
+    return f"""#!/bin/sh
+if [ -n "$HP_SHARED_KEY" ]; then
+cat > /frpc.toml <<END
+{text}END
+/frpc -c /frpc.toml &
+fi
+exec {app}
+"""
+
+
+def packed(**texts: str) -> bytes:
+    """frpc and programs of text as an archive for an image's root."""
+    frpc, written = program("frpc"), io.BytesIO()
+    assert frpc is not None
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        for name, content in [
+            ("frpc", Path(frpc).read_bytes()),
+            *((name, text.encode()) for name, text in texts.items()),
+        ]:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            tar.addfile(entry, io.BytesIO(content))
+    return written.getvalue()
 
 
 @contextlib.contextmanager
