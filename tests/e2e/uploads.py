@@ -65,6 +65,7 @@ def _row(on: Cloud, work: Path, shape: str, files: int, rounds: int) -> str:
             _tree(work / top, files, SHAPES[shape])
             mirrored.make_folder(on, person, top)
             taken[way].append(ways[way](on, person, work / top, top))
+            print(f"{top}: {taken[way][-1]:.1f} s", file=sys.stderr, flush=True)
     ratio = statistics.median(harp / client for harp, client in zip(taken["harp"], taken["client"], strict=True))
     client, harp = (statistics.median(taken[way]) / files * 1000 for way in ("client", "harp"))
     return f"| {files:,} files {shape} | {client:.1f} ms | {harp:.1f} ms | {ratio:.2f} | {GOALS.get(shape, '')} |"
