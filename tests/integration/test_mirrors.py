@@ -107,6 +107,7 @@ def test_an_account_reaches_a_device_and_a_device_the_account(hub: Hub, office: 
     (ben.folder / "plan.txt").rename(ben.folder / "plan-2.txt")
     until(lambda: "Documents/plan-2.txt" in account.files, "the account has the new name")
     hub.same()
+    assert "MOVE Documents/plan.txt" in account.log, "nothing was sent for a rename"
     assert account.files["Private/diary.txt"][0] == b"not shared"
 
 

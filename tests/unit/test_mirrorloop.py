@@ -23,6 +23,7 @@ class Told:
     def __init__(self) -> None:
         self.problems: dict[CloudPath, str] = {}
         self.question = ""
+        self.again_s = float("inf")
         self.news = False
         self.fails: HarpError | Exception | None = None
         self.looks = self.rounds = 0
@@ -33,13 +34,9 @@ class Told:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    async def has_news(self) -> bool:
-        self.looks += 1
-        self._stir()
-        return self.news
-
-    async def settle(self) -> int:
-        self.rounds += 1
+    async def settle(self, *, only_news: bool = False) -> int:
+        self.looks += only_news
+        self.rounds += self.news or not only_news
         self._stir()
         if self.fails is not None:
             raise self.fails

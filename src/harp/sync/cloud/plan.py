@@ -212,21 +212,15 @@ def _find_local_moves(board: _Board, unmovable: Collection[CloudPath]) -> None:
         if source is None or known is None or known.local != found or target in board.remote or target in unmovable:
             continue
         there = board.remote.get(source)
-        if there is None or not _is_same(there, known) or not _has_parent(board.remote, target):
+        if there is None or not _is_same(there, known) or is_below(target, source):
             continue
-        if is_below(target, source) or not _may_move(board, there, source, target):
+        is_renamed = parent(source) == parent(target)
+        if not there.may("N" if is_renamed else "V") or not (is_renamed or _makes_parents(board, target, found)):
             continue
         board.moves.append(MoveRemote(source, target, there))
         _rewrite(board.agreed, source, target)
         _rewrite(board.remote, source, target)
         gone = {known.local.inode: path for path, known in board.agreed.items() if path not in board.local}
-
-
-def _may_move(board: _Board, there: Remote, source: CloudPath, target: CloudPath) -> bool:
-    if parent(source) == parent(target):
-        return there.may("N")
-    above = board.remote.get(parent(target))
-    return there.may("V") and (above is None or above.may("K" if there.is_directory else "C"))
 
 
 def _find_remote_moves(board: _Board) -> None:
@@ -248,6 +242,23 @@ def _find_remote_moves(board: _Board) -> None:
         gone = {known.fileid: path for path, known in board.agreed.items() if path not in board.remote}
 
 
+def _makes_parents(board: _Board, target: CloudPath, moved_there: Local) -> bool:
+    """Whether the account has the folders above ``target``, or the plan makes those that are new on the disk."""
+    missing = [above for above in ancestors(target) if above not in board.remote]
+    for above in missing:
+        here = board.local.get(above)
+        if here is None or not here.is_directory or above in board.agreed:
+            return False
+    holder = board.remote.get(parent(missing[0] if missing else target))
+    letter = "K" if missing or moved_there.is_directory else "C"
+    if holder is not None and (not holder.is_directory or not holder.may(letter)):
+        return False
+    for above in missing:
+        board.moves.append(MakeRemote(above))
+        board.remote[above] = Remote(True, FileId(""), Etag(""))
+    return True
+
+
 def _has_parent(tree: Mapping[CloudPath, Local] | Mapping[CloudPath, Remote], path: CloudPath) -> bool:
     above = parent(path)
     return not above or (above in tree and tree[above].is_directory)
@@ -264,7 +275,8 @@ def _rewrite(tree: MutableMapping[CloudPath, _T], source: CloudPath, target: Clo
 def _is_same(there: Remote, known: Agreed) -> bool:
     if there.is_directory or known.is_directory:
         return there.is_directory == known.is_directory
-    return there.etag == known.etag and there.fileid == known.fileid
+    # Nextcloud has been seen to keep the etag of a file that was overwritten within the same second.
+    return (there.etag, there.fileid, there.size) == (known.etag, known.fileid, known.local.size)
 
 
 def _planned(board: _Board) -> Plan:

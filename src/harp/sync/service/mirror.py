@@ -7,6 +7,7 @@ A round that is cut off anywhere loses nothing: what was done and not noted is f
 import asyncio
 import os
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from harp.base.errors import FolderError, StaleError
 from harp.base.runtime import Backoff
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.dav import BusyError, Dav, FullError, RefusedError
-from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, Local, Remote, agreed_on, ancestors, is_below
+from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote, agreed_on, ancestors, is_below
 from harp.sync.cloud.plan import (
     Action,
     Agree,
@@ -40,6 +41,7 @@ from harp.sync.cloud.plan import (
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorpost import BULK_WRITERS, Post
+from harp.sync.service.mirrorrenames import HALF_S, Renames
 from harp.sync.service.mirrorwalk import TOP, Walk, Walked
 from harp.sync.store.agreements import Agreements
 
@@ -68,6 +70,9 @@ class Mirror:
         self.question = ""
         """What a person has to decide before anything goes on; see :meth:`answer`."""
         self._may_follow = False
+        self.again_s = float("inf")
+        """After how long another round is due, whatever happens until then."""
+        self._renames = Renames(disk, self._notes)
         self._is_stale = False
         self._seen = Etag("")
         """The etag that the account's folder had at the last walk."""
@@ -84,28 +89,20 @@ class Mirror:
 
     # --- a round ------------------------------------------------------------------------------------------------------
 
-    async def settle(self) -> int:
+    async def settle(self, *, only_news: bool = False) -> int:
         """Rounds until nothing is left to do but what ``problems`` names; how many steps were taken.
 
-        Raises :class:`CloudError`, :class:`FolderError`, :class:`StoreError`; then nothing is lost, and it may be
-        called again.
+        With ``only_news`` the disk is not looked at where the account is as it was at the last walk. Raises
+        :class:`CloudError`, :class:`FolderError`, :class:`StoreError`; nothing is lost then, it may be called again.
         """
         steps = 0
         self._unmovable = set()
         for _ in range(MOST_TURNS):
-            taken = await self._turn()
+            taken = await self._turn(only_news=only_news and not steps)
             steps += taken
             if self.question or not (taken or self._is_stale):
                 break
         return steps
-
-    async def has_news(self) -> bool:
-        """Whether the account's folder has another etag than at the last walk: one small request."""
-        try:
-            top, *_ = await self._dav.listing(TOP, 0)
-        except StaleError:
-            return True
-        return top.remote.etag != self._seen
 
     async def make_top(self) -> None:
         """Makes the account's folder where it is gone. Raises :class:`CloudError`."""
@@ -120,25 +117,28 @@ class Mirror:
         await asyncio.to_thread(self._store.set_facts, [("fingerprint", ""), ("root", ""), ("answered", f"{now}")])
         self.question = ""
 
-    async def _turn(self) -> int:
+    async def _turn(self, *, only_news: bool) -> int:
         self._is_stale = False
-        self.problems = {}
         self._made = set()
         self._steps = 0
         if not await asyncio.to_thread(self._disk.is_there):
             raise FolderError("the folder's marker is gone from the disk", hint="is its disk mounted?")
         walked = await Walk(self._dav, self.agreed, self._marks).walk()
+        if only_news and walked.folders[TOP] == self._seen:
+            return 0
         self._seen = walked.folders[TOP]
+        self.problems = {}
         local = await asyncio.to_thread(self._disk.scan)
         rules = await self._dav.capabilities()
         self.problems |= walked.refused | self._disk.refused
         self.problems |= planner.unnameable(local, walked.found, rules.refusal)
         left_out = self._disk.left_out | {local[path].inode for path in self.problems if path in local}
         self.problems |= planner.renamed_out(self.agreed, local, left_out)
-        agreed = self._notes.agreed
-        out = tuple(self.problems)
         remote = {path: one for path, one in walked.found.items() if not self._disk.ignores(path, one.is_directory)}
-        if out:
+        halves = await self._renames.recognise(local, remote, now=time.monotonic())
+        self.again_s = HALF_S if halves else float("inf")
+        agreed = self._notes.agreed
+        if out := (*self.problems, *halves):
             local, remote, agreed = _without(local, out), _without(remote, out), _without(agreed, out)
         self._notes.learn(remote)
         chosen = planner.plan(agreed, local, remote, self._unmovable)
@@ -271,8 +271,10 @@ class Mirror:
             case MakeRemote(path):
                 if await self._dav.make_folder(path):
                     self._made.add(path)
+                    await self._made_on_both(path)
             case MakeLocal(path):
                 await asyncio.to_thread(self._disk.make_directory, path)
+                await self._made_on_both(path)
             case Upload(path, local, over):
                 self._is_stale |= not await self._post.upload(path, local, over)
             case Download(path, remote, over_local):
@@ -295,6 +297,12 @@ class Mirror:
                 self._notes.note(path, None)
             case Refuse(path, why):
                 self.problems[path] = why
+
+    async def _made_on_both(self, path: CloudPath) -> None:
+        """A directory that one side loses before the next look is known, and removed; its number is learned then."""
+        local = await asyncio.to_thread(self._disk.look, path)
+        if local is not None and local.is_directory:
+            self._notes.note(path, Agreed(local, FileId(""), Etag("")))
 
     async def _fetched(self, path: CloudPath, remote: Remote) -> tuple[bytes, str]:
         name, target = await asyncio.to_thread(self._disk.temporary)

@@ -40,10 +40,9 @@ class Mirroring(Protocol):
 
     problems: dict[CloudPath, str]
     question: str
+    again_s: float
 
-    async def has_news(self) -> bool: ...
-
-    async def settle(self) -> int: ...
+    async def settle(self, *, only_news: bool = False) -> int: ...
 
     async def answer(self, how: str, *, now: datetime) -> None: ...
 
@@ -86,7 +85,7 @@ class MirrorLoop:
         self._failures = 0
         self._fruitless = 0
         self._must = True
-        """Whether both sides are looked at whatever the account's etag is."""
+        """Whether both sides are looked at even where the account is as it was."""
         self._retry_at = float("inf")
         self._looked_s = float("-inf")
         self._woken = asyncio.Event()
@@ -163,30 +162,27 @@ class MirrorLoop:
         is_due = self._must or self._clock.monotonic() >= self._retry_at or bool(self.question)
         self._must = False
         try:
-            if not is_due and not await mirror.has_news():
-                self._fruitless += was_called
-                return None
-            self.is_working = True
-            steps = await mirror.settle()
+            self.is_working = is_due
+            steps = await mirror.settle(only_news=not is_due)
         except HarpError as error:
             self._must = True
             return self._troubled(error)
         finally:
             self.is_working = False
             self._looked_s = self._clock.monotonic()
+        self._fruitless = 0 if steps > 0 else self._fruitless + was_called
         self._settled(mirror, steps)
         return ASKED_AGAIN_S if self.question else None
 
     def _settled(self, mirror: Mirroring, steps: int) -> None:
         self.trouble, self.question, self.problems = None, mirror.question, dict(mirror.problems)
         self.steps += max(0, steps)
-        if steps > 0:
-            self._fruitless = 0
         if self.problems:
             self._failures = 1 if steps > 0 else self._failures + 1
             self._retry_at = self._clock.monotonic() + PROBLEMS.delay_s(self._failures, jitter=self._jitter())
         else:
             self._failures, self._retry_at = 0, float("inf")
+        self._retry_at = min(self._retry_at, self._clock.monotonic() + mirror.again_s)
         if not self.question:
             self.settled_s = self._clock.now()
 
