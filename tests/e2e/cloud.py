@@ -26,6 +26,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ def why_not(tree: str | None = None) -> str:
         return f"not installed: {', '.join(lacking)} (apt install {_PACKAGES})"
     if missing := [name for name in _PHP_MODULES if name.lower() not in _php_modules()]:
         return f"PHP has no {', '.join(missing)} (apt install {_PACKAGES})"
-    if _as_other() and subprocess.run([*_as_web_user(), "test", "-r", f"{tree}/occ"], check=False).returncode:
+    if _as_other() and subprocess.run([*as_web_user(), "test", "-r", f"{tree}/occ"], check=False).returncode:
         return f"{WEB_USER} cannot read {tree}: a folder above it is closed to others"
     return ""
 
@@ -80,7 +81,7 @@ def _as_other() -> bool:
     return os.geteuid() == 0
 
 
-def _as_web_user() -> list[str]:
+def as_web_user() -> list[str]:
     return ["setpriv", "--reuid", WEB_USER, "--regid", WEB_USER, "--clear-groups"] if _as_other() else []
 
 
@@ -198,7 +199,7 @@ class Cloud:
     ) -> tuple[int, str]:
         """How ``occ`` ended, and what it wrote."""
         done = subprocess.run(
-            [*_as_web_user(), "php", "-d", "memory_limit=512M", str(self.tree / "occ"), "--no-ansi", *arguments],
+            [*as_web_user(), "php", "-d", "memory_limit=512M", str(self.tree / "occ"), "--no-ansi", *arguments],
             cwd=self.tree,
             env={"PATH": os.environ["PATH"], "NEXTCLOUD_CONFIG_DIR": str(self.scratch / "config"), **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -240,6 +241,20 @@ class Cloud:
             return Browser(self.url).get(path).status
         except (OSError, http.client.HTTPException):
             return 0
+
+    def request(self, person: Person, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
+        """What a client with the person's app password is answered; ``Content_Type="…"`` is the header Content-Type."""
+        said = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            self.url + path, body, {**person.basic, "OCS-APIRequest": "true", **said}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def dav(self, person: Person, method: str, path: str, body: bytes | None = None, to: str = "") -> bytes:
+        """One WebDAV request; ``path`` and ``to`` are below ``remote.php/dav``."""
+        headers = {"Destination": f"{self.url}/remote.php/dav/{to}"} if to else {}
+        return self.request(person, method, f"/remote.php/dav/{path}", body, **headers)
 
     def install_app(self, folder: Path) -> None:
         """Copies an app of one's own to where Nextcloud may write, and enables it."""

@@ -36,6 +36,12 @@ def nextcloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
+def harpbridge(nextcloud: Cloud) -> None:
+    """The app is installed and enabled."""
+    nextcloud.install_app(Path(__file__).parents[2] / "harpbridge")
+
+
+@pytest.fixture(scope="session")
 def harp_settings(nextcloud: Cloud) -> dict[str, str]:
     """All browsers of these tests share an address, so that it bans late."""
     return {

@@ -10,16 +10,13 @@ import sqlite3
 import subprocess
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.cloud import WEB_USER, Cloud, Person, _as_web_user
-
-APP = Path(__file__).resolve().parents[2] / "harpbridge"
+from tests.e2e.cloud import WEB_USER, Cloud, Person, as_web_user
 
 
 class Bridged:
@@ -29,21 +26,9 @@ class Bridged:
         self.cloud, self.ear, self.socket_path = cloud, ear, socket_path
         self.cursor = 0
 
-    def request(self, person: Person, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
-        said = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(
-            self.cloud.url + path, body, {**person.basic, "OCS-APIRequest": "true", **said}, method=method
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return bytes(answer.read())
-
-    def dav(self, person: Person, method: str, path: str, body: bytes | None = None, to: str = "") -> bytes:
-        headers = {"Destination": f"{self.cloud.url}/remote.php/dav/{to}"} if to else {}
-        return self.request(person, method, f"/remote.php/dav/{path}", body, **headers)
-
     def read(self, person: Person, since: int = 0) -> dict[str, Any]:
         path = f"/ocs/v2.php/apps/harpbridge/api/v1/journal?since={since}&limit=1000&format=json"
-        found: dict[str, Any] = json.loads(self.request(person, "GET", path))["ocs"]["data"]
+        found: dict[str, Any] = json.loads(self.cloud.request(person, "GET", path))["ocs"]["data"]
         return found
 
     def news(self, person: Person) -> list[tuple[str, str]]:
@@ -58,7 +43,7 @@ class Bridged:
         shutil.copyfile(Path(__file__).with_name("hook_cost.php"), script)
         script.chmod(0o644)
         measured = subprocess.run(
-            [*_as_web_user(), "php", "-d", "memory_limit=512M", str(script), str(self.cloud.tree), str(socket_path)],
+            [*as_web_user(), "php", "-d", "memory_limit=512M", str(script), str(self.cloud.tree), str(socket_path)],
             env={"PATH": os.environ["PATH"], "NEXTCLOUD_CONFIG_DIR": str(self.cloud.scratch / "config")},
             cwd=self.cloud.tree,
             capture_output=True,
@@ -83,8 +68,7 @@ class Bridged:
 
 
 @pytest.fixture(scope="module")
-def bridged(nextcloud: Cloud) -> Iterator[Bridged]:
-    nextcloud.install_app(APP)
+def bridged(nextcloud: Cloud, harpbridge: None) -> Iterator[Bridged]:
     folder = Path(tempfile.mkdtemp(prefix="harp-bridge-"))
     folder.chmod(0o755)
     path = folder / "bridge.sock"
@@ -98,7 +82,7 @@ def bridged(nextcloud: Cloud) -> Iterator[Bridged]:
             nextcloud.person(name)
         made = Bridged(nextcloud, ear, path)
         anna = nextcloud.people["anna"]
-        made.dav(anna, "PROPFIND", "files/anna/")
+        nextcloud.dav(anna, "PROPFIND", "files/anna/")
         yield made
     shutil.rmtree(folder)
 
@@ -121,28 +105,28 @@ def test_a_files_life_is_told_once_a_step(bridged: Bridged, anna: Person) -> Non
         ("DELETE", "files/anna/dir2/y", None, "", [("deleted", "dir2/y")]),
     ]
     for method, path, body, to, told in steps:
-        bridged.dav(anna, method, path, body, to)
+        bridged.cloud.dav(anna, method, path, body, to)
         assert bridged.news(anna) == told, (method, path)
         assert bridged.calls() == [bridged.cursor], (method, path)
 
 
 def test_what_comes_out_of_the_trash_is_restored(bridged: Bridged, anna: Person) -> None:
-    bridged.dav(anna, "PUT", "files/anna/lost", b"and found")
-    bridged.dav(anna, "DELETE", "files/anna/lost")
+    bridged.cloud.dav(anna, "PUT", "files/anna/lost", b"and found")
+    bridged.cloud.dav(anna, "DELETE", "files/anna/lost")
     bridged.news(anna)
-    listed = bridged.dav(anna, "PROPFIND", "trashbin/anna/trash").decode()
+    listed = bridged.cloud.dav(anna, "PROPFIND", "trashbin/anna/trash").decode()
     found = re.search(r"/remote\.php/dav/(trashbin/anna/trash/lost[^<]*)<", listed)
     assert found is not None
-    bridged.dav(anna, "MOVE", found[1], to="trashbin/anna/restore/lost")
+    bridged.cloud.dav(anna, "MOVE", found[1], to="trashbin/anna/restore/lost")
     assert bridged.news(anna) == [("restored", "lost")]
 
 
 def test_an_upload_in_chunks_is_one_row(bridged: Bridged, anna: Person) -> None:
-    bridged.dav(anna, "MKCOL", "uploads/anna/u1", to="files/anna/big")
+    bridged.cloud.dav(anna, "MKCOL", "uploads/anna/u1", to="files/anna/big")
     for number in (1, 2, 3):
-        bridged.dav(anna, "PUT", f"uploads/anna/u1/{number:05}", os.urandom(100_000), "files/anna/big")
+        bridged.cloud.dav(anna, "PUT", f"uploads/anna/u1/{number:05}", os.urandom(100_000), "files/anna/big")
     assert bridged.news(anna) == []
-    bridged.dav(anna, "MOVE", "uploads/anna/u1/.file", to="files/anna/big")
+    bridged.cloud.dav(anna, "MOVE", "uploads/anna/u1/.file", to="files/anna/big")
     assert bridged.news(anna) == [("written", "big")]
     assert bridged.calls() == [bridged.cursor]
 
@@ -162,16 +146,16 @@ def test_a_scan_tells_what_was_done_behind_nextclouds_back(bridged: Bridged, ann
 
 def test_in_a_shared_folder_each_reads_their_own_paths_and_no_others(bridged: Bridged, anna: Person) -> None:
     ben = bridged.cloud.people["ben"]
-    bridged.dav(anna, "MKCOL", "files/anna/team")
+    bridged.cloud.dav(anna, "MKCOL", "files/anna/team")
     share = b"path=/team&shareType=0&shareWith=ben&permissions=31"
-    bridged.request(
+    bridged.cloud.request(
         *(anna, "POST", "/ocs/v2.php/apps/files_sharing/api/v1/shares", share),
         Content_Type="application/x-www-form-urlencoded",
     )
-    bridged.dav(anna, "PUT", "files/anna/secret", b"not for ben")
+    bridged.cloud.dav(anna, "PUT", "files/anna/secret", b"not for ben")
     start = bridged.cursor
-    bridged.dav(ben, "PUT", "files/ben/team/x", b"from ben")
-    bridged.dav(ben, "MOVE", "files/ben/team/x", to="files/ben/mine")
+    bridged.cloud.dav(ben, "PUT", "files/ben/team/x", b"from ben")
+    bridged.cloud.dav(ben, "MOVE", "files/ben/team/x", to="files/ben/mine")
     of_ben = [(row["kind"], row["path"], row.get("from")) for row in bridged.read(ben, start)["rows"]]
     assert of_ben[-2:] == [("written", "team/x", None), ("renamed", "mine", "team/x")]
     assert not [row for row in of_ben if "secret" in row[1]]
@@ -184,7 +168,7 @@ def test_a_journal_begun_anew_is_noticed(bridged: Bridged, anna: Person) -> None
 
 
 def test_a_device_learns_what_there_is(bridged: Bridged, anna: Person) -> None:
-    said = bridged.request(anna, "GET", "/ocs/v2.php/cloud/capabilities?format=json")
+    said = bridged.cloud.request(anna, "GET", "/ocs/v2.php/cloud/capabilities?format=json")
     told = json.loads(said)["ocs"]["data"]["capabilities"]["harpbridge"]
     assert (told["journal"], told["hub"]) == (1, None)
 
@@ -193,14 +177,14 @@ def test_nobody_shares_by_an_app_password_alone(bridged: Bridged, anna: Person) 
     """An app password is on devices; what pairs wants the person."""
     for method, path in (("POST", "folders"), ("DELETE", "folders/ab"), ("DELETE", "folders/ab/devices/cd")):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            bridged.request(anna, method, f"/ocs/v2.php/apps/harpbridge/api/v1/{path}?format=json", b"path=/team")
+            bridged.cloud.request(anna, method, f"/ocs/v2.php/apps/harpbridge/api/v1/{path}?format=json", b"path=/team")
         with refused.value as answer:
             assert (answer.code, b"app password" in answer.read()) == (403, True)
 
 
 def test_people_cannot_change_the_administrators_settings(bridged: Bridged, anna: Person) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        bridged.request(anna, "GET", "/ocs/v2.php/apps/harpbridge/api/v1/self-test?format=json")
+        bridged.cloud.request(anna, "GET", "/ocs/v2.php/apps/harpbridge/api/v1/self-test?format=json")
     with refused.value as answer:
         assert answer.code == 403
 
@@ -234,8 +218,8 @@ def test_an_upload_works_as_ever_when_the_journal_is_gone(bridged: Bridged, anna
     with sqlite3.connect(database, timeout=30) as opened:
         opened.execute("ALTER TABLE oc_harpbridge_journal RENAME TO oc_elsewhere")
     try:
-        bridged.dav(anna, "PUT", "files/anna/still", b"works")
-        assert bridged.dav(anna, "GET", "files/anna/still") == b"works"
+        bridged.cloud.dav(anna, "PUT", "files/anna/still", b"works")
+        assert bridged.cloud.dav(anna, "GET", "files/anna/still") == b"works"
         assert "journal cannot be written" in bridged.cloud.log
     finally:
         with sqlite3.connect(database, timeout=30) as opened:
