@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What tests with real daemons share: an office of their own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.desk import Desk, desk_with_an_account
 from tests.integration.office import Office, opened
 
 
@@ -27,3 +28,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or call.excinfo is not None
     return report
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    async with desk_with_an_account(tmp_path, monkeypatch) as made:
+        yield made

@@ -3,7 +3,7 @@
 
 from harp.sync.cloud.dav import is_fit_for_bulk
 from harp.sync.cloud.nodes import CloudPath, Local
-from harp.sync.cloud.plan import Upload
+from harp.sync.cloud.steps import Upload
 from harp.sync.service import mirrorpost
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from harp.sync.cloud import plan
 from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote
-from harp.sync.cloud.plan import MakeRemote, MoveRemote
+from harp.sync.cloud.steps import MakeRemote, MoveRemote
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorrenames import HALF_S, Renames

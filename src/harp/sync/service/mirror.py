@@ -20,7 +20,7 @@ from harp.base.runtime import Backoff
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.dav import BusyError, Dav, FullError, RefusedError
 from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote, agreed_on, ancestors, is_below
-from harp.sync.cloud.plan import (
+from harp.sync.cloud.steps import (
     Action,
     Agree,
     Download,

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A folder, an account on loopback, and the mirror between them."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+
+from harp.base.runtime import Backoff
+from harp.sync.cloud.dav import Dav, Login, user_id
+from harp.sync.folder.fs import Root
+from harp.sync.service import mirrordisk
+from harp.sync.service.mirror import Mirror
+from harp.sync.store.agreements import Agreements
+from tests.fakes.webdav import PASSWORD, Account
+
+
+class Desk:
+    """The folder, the account and the mirror between them."""
+
+    def __init__(self, place: Path, account: Account, to_account: Dav) -> None:
+        self.place = place
+        self.account = account
+        self.folder = place / "folder"
+        self.dav = to_account
+        (self.folder / ".harp").mkdir(parents=True)
+        self.disk = mirrordisk.MirrorDisk(self.folder, lambda path, is_directory: False)
+        self.open()
+
+    def open(self) -> None:
+        self.store = Agreements(self.place / "agreements.db")
+        self.mirror = Mirror(self.dav, self.disk, self.store)
+        self.mirror.backoff = Backoff(first_s=0.001)
+
+    def here(self) -> dict[str, bytes]:
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in files
+            if path.relative_to(self.folder).parts[0] != ".harp"
+        }
+
+    def there(self) -> dict[str, bytes]:
+        return {path: content for path, (content, _) in self.account.files.items()}
+
+    def again(self) -> None:
+        """As after a restart of the daemon."""
+        self.store.close()
+        self.open()
+
+
+@contextlib.asynccontextmanager
+async def desk_with_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(Root, "marker_is_there", lambda self: (tmp_path / "folder" / ".harp").is_dir())
+    account = Account()
+    async with TestServer(account.application()) as server, aiohttp.ClientSession() as session:
+        login = Login(str(server.make_url("")).rstrip("/"), "alice", PASSWORD)
+        made = Desk(tmp_path, account, Dav(session, login, await user_id(session, login), ""))
+        yield made
+        made.store.close()
