@@ -193,7 +193,8 @@ def known_to(registry: Registry) -> Mapping[AppId, Known]:
 def remember_apps(run: Path, registry: Registry) -> None:
     """Writes the records down for the next start."""
     apps = [app for app, _upstream in registry.known().values()]
-    files.write(run / APPS_FILE, msgspec.json.encode(apps).decode())
+    with files.for_the_next_start(run / APPS_FILE):
+        files.write(run / APPS_FILE, msgspec.json.encode(apps).decode())
 
 
 def remembered_apps(run: Path) -> list[ExApp]:

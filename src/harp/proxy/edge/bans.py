@@ -105,7 +105,8 @@ async def _tell(run: Path, requests: Sequence[str]) -> None:
 
 def save(run: Path, known: list[Failures]) -> None:
     """Keeps them for the next start."""
-    files.write(run / FILE, msgspec.json.encode(known).decode())
+    with files.for_the_next_start(run / FILE):
+        files.write(run / FILE, msgspec.json.encode(known).decode())
 
 
 def saved(run: Path) -> list[Failures]:

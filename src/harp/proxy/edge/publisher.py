@@ -70,7 +70,8 @@ class Publisher:
     def write_files(self) -> None:
         """The files for a HAProxy that is about to start."""
         state = policy.placed(self._state, self._shape, self._apps())
-        self._write(state)
+        with self._kept():
+            self._write(state)
         self._state = state
 
     async def published(self) -> None:
@@ -112,7 +113,8 @@ class Publisher:
             await self.socket.do(policy.ForgetSessions())
             step = policy.seeding(wanted)
         if step.commands:
-            self._write(wanted)
+            with self._kept():
+                self._write(wanted)
         for command in step.commands:
             await self.socket.do(command)
             self._commands.add()
@@ -126,6 +128,10 @@ class Publisher:
         gone = {entry.key for entry in dropped}
         left = {name: known for name, known in self._state.apps.items() if name not in gone}
         self._state = replace(self._state, apps=left, slots={name: self._state.slots[name] for name in left})
+
+    def _kept(self) -> contextlib.AbstractContextManager[None]:
+        """A HAProxy that runs is told all the same, and one that starts without these files is told anew."""
+        return files.for_the_next_start(self._run / "haproxy.cfg")
 
     def _write(self, state: policy.State) -> None:
         texts = policy.files(state)
