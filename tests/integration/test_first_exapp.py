@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -31,6 +32,13 @@ pytestmark = [
 ]
 
 
+def the_how_to() -> tuple[str, dict[str, Any]]:
+    """The app's program, and what Nextcloud is told of it."""
+    text = HOW_TO.read_text(encoding="utf-8")
+    program: str = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    return program, json.loads(re.findall(r"--json-info '(\{.*?\})'", text, re.DOTALL)[0])
+
+
 def asked(url: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=10) as response:
@@ -43,9 +51,8 @@ def asked(url: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
 @pytest.fixture
 def hello(tmp_path: Path) -> Iterator[str]:
     """The app of the how-to, registered with its routes; its address behind the proxy."""
-    text = HOW_TO.read_text(encoding="utf-8")
-    (tmp_path / "hello.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
-    said = json.loads(re.findall(r"--json-info '(\{.*?\})'", text, re.DOTALL)[0])
+    program, said = the_how_to()
+    (tmp_path / "hello.py").write_text(program)
     app_port, port, metrics = free_port(), free_port(), free_port()
     nextcloud = Nextcloud(key="k")
     nextcloud.apps["hello"] = {
