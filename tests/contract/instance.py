@@ -57,6 +57,11 @@ class Program:
         """Its processes, without those whose program is called ``but``."""
         return [pid for pid in family(self.process.pid) if not but or _program(pid) != but]
 
+    def only(self, name: str) -> int:
+        """Its one process whose program is called so."""
+        [pid] = [pid for pid in self.family() if _program(pid) == name]
+        return pid
+
     def end(self) -> int:
         """Ask it to end; what it ended with. Kills it after 15 s, and then says −9."""
         return self._awaited(signal.SIGTERM)

@@ -54,8 +54,7 @@ class Fronted:
     def frps(self) -> int:
         """The process, which has to be there."""
         assert self.harp.program is not None
-        [pid] = [pid for pid in self.harp.program.family() if _comm(pid) == "frps"]
-        return pid
+        return self.harp.program.only("frps")
 
     def asked(self, *command: str) -> str:
         """What ``harp proxy COMMAND`` says."""
@@ -86,13 +85,6 @@ class Fronted:
             time.sleep(0.05)
         assert reply.status == 200, (reply, self.harp.program and self.harp.program.output[-3000:])
         return took
-
-
-def _comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 @pytest.fixture(scope="module")

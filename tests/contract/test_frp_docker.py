@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from tests.contract import instance
 from tests.contract.conftest import KEY, Cloud, Launch
 from tests.contract.docked import Docked, environment
 from tests.contract.talk import next_name
+from tests.contract.test_frp import Fronted
 from tests.fakes import frp
 from tests.fakes.haproxy import free_port
 from tests.integration import engine
@@ -41,6 +41,7 @@ class Elsewhere:
 
     docked: Docked
     frps: str
+    fronted: Fronted
 
     def deployed(self, nextcloud: Cloud, port: int) -> str:
         """AppAPI's flow up to the start; the app's id."""
@@ -102,7 +103,11 @@ def elsewhere(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Itera
         with frp.running(folder / "frpc", text) as client:
             client.says("start proxy success")
             gateway = f"10.214.{dockerd.bridge.removeprefix('harp')}.1"
-            yield Elsewhere(Docked(harp, dockerd, ENGINE, folder), f"{gateway}:{port}")
+            yield Elsewhere(
+                Docked(harp, dockerd, ENGINE, folder),
+                f"{gateway}:{port}",
+                Fronted(harp, asked["HP_FRP_ADDRESS"], folder / "frp", folder),
+            )
 
 
 @pytest.mark.contract(149)
@@ -122,6 +127,7 @@ def test_149_an_app_on_another_machine(elsewhere: Elsewhere, nextcloud: Cloud) -
     assert (code, KEY in configuration, "serverName" in configuration) == (0, False, True)
     files = elsewhere.docked.engine.run(container, "ls", "/certs/frp")[1].split()
     assert files == ["ca.crt", "client.crt", "client.key"]
+    assert "listening on 127.0.0.1:23051" in elsewhere.fronted.asked("log", container)
     assert elsewhere.docked.call("remove", name=name, remove_data=True).status == 204
     assert elsewhere.docked.harp.caller().get(f"/exapps/{name}/cgi-bin/env").status == 503
 
@@ -134,10 +140,7 @@ def test_it_comes_back_whatever_is_started_anew(elsewhere: Elsewhere, nextcloud:
     assert restarted.status == 204
     elsewhere.reached(name)
 
-    program = elsewhere.docked.harp.program
-    assert program is not None
-    [frps] = [pid for pid in program.family() if Path(f"/proc/{pid}/comm").read_text() == "frps\n"]
-    os.kill(frps, signal.SIGKILL)
+    os.kill(elsewhere.fronted.frps(), signal.SIGKILL)
     elsewhere.reached(name)
     deadline = time.monotonic() + 20
     while (pinged := elsewhere.docked.through("GET", "/_ping")).status != 200 and time.monotonic() < deadline:

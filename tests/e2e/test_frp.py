@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -43,18 +42,10 @@ class Far:
 
     def frps(self) -> int:
         assert self.site.harp.program is not None
-        [pid] = [each for each in self.site.harp.program.family() if _comm(each) == "frps"]
-        return pid
+        return self.site.harp.program.only("frps")
 
     def answers(self, app: str) -> bool:
         return self.site.browser().get(f"/exapps/{app}/public").status == 200
-
-
-def _comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 @pytest.fixture(scope="module")

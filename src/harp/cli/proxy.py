@@ -159,7 +159,8 @@ def log_command(home: Path, container: str, lines: int) -> None:
     """Show what the CONTAINER of a deployed app has said last, without what looks like a secret."""
     from harp.daemon import deployments  # aiodocker is for who has containers
 
-    for line in asyncio.run(deployments.log(appplane.load_settings(home).engines, container, lines)):
+    engines = appfrp.engines(appplane.load_settings(home))
+    for line in asyncio.run(deployments.log(engines, container, lines)):
         show.line(line)
 
 

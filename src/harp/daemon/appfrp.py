@@ -15,6 +15,7 @@ from harp.proxy.edge.frp.authority import Authority
 from harp.proxy.edge.frp.door import Door, open_now
 from harp.proxy.edge.frp.server import CONFIGURATION, DOOR, folder_of
 from harp.proxy.edge.listening import listens
+from harp.proxy.model import ENGINE_PORTS, EngineAddress, through_frp
 from harp.proxy.registry import Registry
 from harp.proxy.settings import ProxySettings
 
@@ -74,6 +75,12 @@ def wired(settings: ProxySettings, registry: Registry, clock: Clock, counters: C
         "harp_proxy_frp_tunnels", "Ports that frps has open for apps and engines.", lambda: len(open_now(settings.run))
     )
     return Frp(AppTunnels(authority, secret, has_tls=settings.frp_has_tls, now=clock.now), door, settings.frp)
+
+
+def engines(settings: ProxySettings) -> tuple[EngineAddress, ...]:
+    """Those that are set, and those that came through FRP."""
+    came = (through_frp(each.port) for each in open_now(settings.run) if each.port in ENGINE_PORTS)
+    return (*settings.engines, *came)
 
 
 def seen(settings: ProxySettings) -> proxyview.FrpView | None:

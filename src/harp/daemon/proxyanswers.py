@@ -42,9 +42,10 @@ class ProxyAnswers:
         plane = self._plane()
         if plane is None:
             raise UsageError("no proxy runs here", hint="`harp proxy` runs one")
-        from harp.daemon import deployments  # aiodocker is for who has containers
+        from harp.daemon import appfrp, deployments  # aiodocker is for who has containers
 
-        return proxyview.ContainerLog(lines=await deployments.log(plane.settings.engines, container, lines))
+        engines = appfrp.engines(plane.settings)
+        return proxyview.ContainerLog(lines=await deployments.log(engines, container, lines))
 
     async def lift(self, client: str) -> model.Done:
         plane = self._plane()
@@ -86,7 +87,7 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         agent_answers=await appplane.agent_answers(settings),
         people=len(people),
         apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
-        containers=await deployments.seen(settings.engines),
+        containers=await deployments.seen(appfrp.engines(settings)),
         frp=appfrp.seen(settings),
         bans=[
             proxyview.BanView(

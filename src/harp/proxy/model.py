@@ -78,6 +78,11 @@ class EngineAddress:
         return f"{self.kind}://{self.place}"
 
 
+def through_frp(port: int) -> EngineAddress:
+    """An engine that came through FRP: frps has it on loopback, on the port that is its number."""
+    return EngineAddress(port, "tcp", f"127.0.0.1:{port}")
+
+
 ENGINE_PORTS = range(24_000, 24_100)
 """What AppAPI may call an engine by; 24000 is the local socket (contract, 1.1)."""
 

@@ -12,7 +12,7 @@ from harp.proxy.deploy.docker import life, making, trust
 from harp.proxy.deploy.docker.call import Call, Surroundings
 from harp.proxy.deploy.docker.engine import Refused, Unreachable, connected, one_line
 from harp.proxy.deploy.port import Outcome
-from harp.proxy.model import ENGINE_PORTS, EngineAddress
+from harp.proxy.model import ENGINE_PORTS, EngineAddress, through_frp
 
 _log = logging.getLogger(__name__)
 
@@ -80,5 +80,5 @@ class DockerBackend:
         """The engine of this number, if there may be one."""
         found = self._engines.get(port)
         if found is None and port in ENGINE_PORTS:
-            return EngineAddress(port, "tcp", f"127.0.0.1:{port}")
+            return through_frp(port)
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harp.proxy.deploy.docker.address import networks_of
 from harp.proxy.deploy.docker.engine import Engine
 from harp.proxy.deploy.port import Tunnels
-from harp.proxy.model import BindFolder, EngineAddress
+from harp.proxy.model import BindFolder, EngineAddress, through_frp
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +45,4 @@ def needs_tunnel(address: EngineAddress) -> bool:
 
     On this machine an app is reached where it listens; FRP would be one more thing that can fail.
     """
-    return not is_here(address) or address.place == f"127.0.0.1:{address.port}"
+    return not is_here(address) or address == through_frp(address.port)
