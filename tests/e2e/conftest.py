@@ -36,12 +36,6 @@ def nextcloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
-def harpbridge(nextcloud: Cloud) -> None:
-    """The app is installed and enabled."""
-    nextcloud.install_app(Path(__file__).parents[2] / "harpbridge")
-
-
-@pytest.fixture(scope="session")
 def harp_settings(nextcloud: Cloud) -> dict[str, str]:
     """All browsers of these tests share an address, so that it bans late."""
     return {
@@ -73,6 +67,13 @@ def site(nextcloud: Cloud, harp: Harp) -> Site:
     for name in ("alice", cloud.ADMIN):
         nextcloud.person(name)
     return made
+
+
+@pytest.fixture(scope="session")
+def harpbridge(nextcloud: Cloud) -> Cloud:
+    """The Nextcloud, with Harp Bridge in it."""
+    nextcloud.install_app(Path(__file__).resolve().parents[2] / "harpbridge")
+    return nextcloud
 
 
 @pytest.fixture(scope="session")

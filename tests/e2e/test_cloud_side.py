@@ -95,7 +95,7 @@ def office() -> Iterator[Office]:
 
 
 @pytest.fixture(scope="module")
-def hub(nextcloud: Cloud, harpbridge: None, office: Office) -> Iterator[Desk]:
+def hub(harpbridge: Cloud, office: Office) -> Iterator[Desk]:
     sockets = Path(tempfile.mkdtemp(prefix="harp-run-"))
     desk = office.desk("hub", bridge_socket=str(sockets / "bridge.sock"), account_poll_s="60")
     desk.home.mkdir(mode=0o700)
@@ -105,10 +105,10 @@ def hub(nextcloud: Cloud, harpbridge: None, office: Office) -> Iterator[Desk]:
             shutil.chown(path, WEB_USER, WEB_USER)
     sockets.chmod(0o755)
     desk.start()
-    nextcloud.occ("config:app:set", "harpbridge", "control_socket", f"--value={desk.home}/harp.sock")
-    nextcloud.occ_tried("harpbridge:setup", f"--bridge-socket={sockets}/bridge.sock")
+    harpbridge.occ("config:app:set", "harpbridge", "control_socket", f"--value={desk.home}/harp.sock")
+    harpbridge.occ_tried("harpbridge:setup", f"--bridge-socket={sockets}/bridge.sock")
     yield desk
-    nextcloud.occ("config:app:delete", "harpbridge", "control_socket")
+    harpbridge.occ("config:app:delete", "harpbridge", "control_socket")
     shutil.rmtree(sockets)
 
 

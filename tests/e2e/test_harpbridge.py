@@ -68,7 +68,7 @@ class Bridged:
 
 
 @pytest.fixture(scope="module")
-def bridged(nextcloud: Cloud, harpbridge: None) -> Iterator[Bridged]:
+def bridged(harpbridge: Cloud) -> Iterator[Bridged]:
     folder = Path(tempfile.mkdtemp(prefix="harp-bridge-"))
     folder.chmod(0o755)
     path = folder / "bridge.sock"
@@ -77,12 +77,12 @@ def bridged(nextcloud: Cloud, harpbridge: None) -> Iterator[Bridged]:
         ear.setblocking(False)
         if os.geteuid() == 0:
             shutil.chown(path, WEB_USER, WEB_USER)
-        nextcloud.occ_tried("harpbridge:setup", f"--bridge-socket={path}")
+        harpbridge.occ_tried("harpbridge:setup", f"--bridge-socket={path}")
         for name in ("anna", "ben"):
-            nextcloud.person(name)
-        made = Bridged(nextcloud, ear, path)
-        anna = nextcloud.people["anna"]
-        nextcloud.dav(anna, "PROPFIND", "files/anna/")
+            harpbridge.person(name)
+        made = Bridged(harpbridge, ear, path)
+        anna = harpbridge.people["anna"]
+        harpbridge.dav(anna, "PROPFIND", "files/anna/")
         yield made
     shutil.rmtree(folder)
 

@@ -77,16 +77,36 @@ class Setup extends Base {
 		}
 	}
 
-	/** @return array<string, mixed> */
+	/**
+	 * AppAPI 32 wants the list of statuses as text: it reads its own copy of it as JSON where the app needs no time to start.
+	 *
+	 * @return array<string, mixed>
+	 */
 	private static function route(string $url, string $verbs, int $level): array {
-		return ['url' => $url, 'verb' => $verbs, 'access_level' => $level, 'headers_to_exclude' => [], 'bruteforce_protection' => []];
+		return ['url' => $url, 'verb' => $verbs, 'access_level' => $level, 'headers_to_exclude' => [], 'bruteforce_protection' => '[]'];
 	}
 
-	/** AppAPI has the command; it makes the secret itself, and keeps it. */
+	/** In the daemon's home, where its control socket is: docs/reference/files.md. */
+	private function secretFile(): string {
+		return dirname($this->config->controlSocket()) . '/exapp-secret';
+	}
+
+	/** By which hub and Nextcloud know each other; empty where there is none that this user can read. */
+	private function secret(): string {
+		$file = $this->secretFile();
+		return is_readable($file) ? trim((string)file_get_contents($file, false, null, 0, 4096)) : '';
+	}
+
+	/** AppAPI has the command; the secret goes to it, and nowhere else. */
 	private function registerExApp(InputInterface $input, OutputInterface $output, string $deployDaemon): int {
 		$port = (string)$input->getOption('exapp-port');
 		if (!ctype_digit($port) || (int)$port < 1 || (int)$port > 65535) {
 			return $this->fail($input, $output, 'a port is a number from 1 to 65535');
+		}
+		$secret = $this->secret();
+		if ($secret === '') {
+			$file = $this->secretFile();
+			return $this->fail($input, $output, "the hub has no secret in $file yet", "(umask 077; openssl rand -hex 32 > $file), as the daemon's user, then start the daemon anew");
 		}
 		$application = $this->getApplication();
 		if ($application === null || !$application->has('app_api:app:register')) {
@@ -97,6 +117,7 @@ class Setup extends Base {
 			'name' => 'Harp',
 			'version' => $this->config->version(),
 			'port' => (int)$port,
+			'secret' => $secret,
 			'routes' => [
 				// Devices are no people of this Nextcloud: the hub knows them by their keys.
 				self::route('^/?link$', 'GET', self::PUBLIC),
