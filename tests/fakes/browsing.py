@@ -87,6 +87,15 @@ class FakeBrowsing:
         self._called("container_log", container, lines)
         return proxyview.ContainerLog(lines=["<b>started", "ready"])
 
+    async def proxy_doctor(self: "FakeDaemon", public: str) -> model.Report:
+        self._called("proxy_doctor", public)
+        return model.Report(
+            checks=[
+                model.Check(name="control", ok=True, text="answers"),
+                model.Check(name="path", ok=False, text="<b>/exapps/ is cut off", remedy="nginx: proxy_pass http://x;"),
+            ]
+        )
+
     async def lift(self: "FakeDaemon", client: str) -> model.Done:
         self._called("lift", client)
         self.lifted = True

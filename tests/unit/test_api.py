@@ -399,6 +399,7 @@ CALLS: dict[str, tuple[object, ...]] = {
     "get_traffic": ("traffic", 31),
     "get_log": ("log", 200),
     "get_proxy": ("proxy",),
+    "get_proxy_doctor": ("proxy_doctor", ""),
     "get_proxy_containers_container_log": ("container_log", "nc_app_x", 200),
     "post_proxy_bans_client_lift": ("lift", "10.0.0.9"),
     "post_console": ("console_link",),

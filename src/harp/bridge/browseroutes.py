@@ -143,6 +143,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/v1/proxy/doctor",
+        proxyview.ProxyDoctorAsked,
+        model.Report,
+        Verb.MANAGE,
+        "Both ways to the External Apps looked at, each failure with its remedy; takes seconds",
+        Answer(perform=lambda daemon, _, asked: daemon.proxy_doctor(asked.public)),
+    ),
+    Route(
+        "GET",
         "/v1/proxy/containers/{container}/log",
         proxyview.ContainerAsked,
         proxyview.ContainerLog,

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from harp.bridge.model import Done, Noun
+from harp.bridge.model import Done, Noun, Report
 
 
 class RouteFact(Noun, frozen=True, kw_only=True):
@@ -108,12 +108,22 @@ class ClientAsked(Noun, frozen=True, kw_only=True):
     client: str
 
 
+class ProxyDoctorAsked(Noun, frozen=True, kw_only=True):
+    """``public`` is Nextcloud's address for browsers, where that is not ``NC_INSTANCE_URL``."""
+
+    public: str = ""
+
+
 class Proxied(Protocol):
     """What the running daemon answers about its app plane; see :class:`harp.bridge.daemonport.Daemon`."""
 
     async def proxy(self) -> ProxyView: ...
 
     async def container_log(self, container: str, lines: int) -> ContainerLog: ...
+
+    async def proxy_doctor(self, public: str) -> Report:
+        """Both ways looked at, which takes seconds. Raises :class:`harp.base.errors.UsageError` where none runs."""
+        ...
 
     async def lift(self, client: str) -> Done:
         """Forget the failures of a client. Raises :class:`harp.base.errors.UsageError` where it has none."""

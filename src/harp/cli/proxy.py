@@ -11,58 +11,22 @@ from typing import Any, TypeVar
 import click
 
 from harp.base.errors import HarpError, NotRunningError
-from harp.bridge import proxyview
-from harp.bridge.model import Check, Noun, Report
+from harp.bridge.model import Noun, Report
+from harp.bridge.proxyview import BanView
 from harp.cli import options, show
-from harp.daemon import appfrp, appplane
-from harp.proxy.doctor import diagnosis
-from harp.proxy.doctor.probes import Probes
+from harp.daemon import appplane, proxyanswers, proxydoctor
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
-from harp.proxy.policy.compile import OWN_ROUTES, read_record
 from harp.proxy.settings import ProxySettings, instance_url
 
 _T = TypeVar("_T")
 _SECRET_LINE = re.compile(r"(set-var proc\.harp_key str)\([^)]*\)")
 
 
-class AppFact(Noun, frozen=True):
-    """One app that HAProxy knows."""
-
-    id: str
-    upstream: str
-    version: str
-    routes: int
-
-
-class ProxyStatus(Noun, frozen=True):
-    """The app plane at a glance."""
-
-    is_running: bool
-    listen: str
-    haproxy: str
-    uptime_s: int
-    connections: int
-    most_connections: int
-    requests: int
-    agent_answers: bool
-    banned: int
-    apps: list[AppFact]
-    frp: proxyview.FrpView | None
-
-
-class BanFact(Noun, frozen=True):
-    """One client that failed lately."""
-
-    client: str
-    failures: int
-    banned_for_s: float
-
-
 class BanList(Noun, frozen=True):
-    """All of them."""
+    """Who failed lately."""
 
-    bans: list[BanFact]
+    bans: list[BanView]
 
 
 @click.group("proxy", invoke_without_command=True)
@@ -89,7 +53,7 @@ def agent_command(home: Path) -> int:
 def status_command(home: Path, as_json: bool) -> None:
     """Show HAProxy, the agent, the apps and the bans at a glance."""
     settings = appplane.load_settings(home)
-    status = _asked(_status(settings))
+    status = _asked(proxyanswers.seen(settings, now=time.time()))
     if as_json:
         show.json(status)
         return
@@ -98,7 +62,7 @@ def status_command(home: Path, as_json: bool) -> None:
         f"{status.connections} of {status.most_connections} connections, {show.count(status.requests, 'request')}"
     )
     show.line("the agent answers" if status.agent_answers else "the agent does not answer: known apps and people go on")
-    show.line(f"{show.count(status.banned, 'client')} banned")
+    show.line(f"{show.count(sum(1 for ban in status.bans if ban.banned_for_s), 'client')} banned")
     if status.frp is not None:
         where = "FRP on" if status.frp.is_up else "frps does not listen on"
         came = ", ".join(f"{each.name} ({each.port})" for each in status.frp.tunnels) or "nothing"
@@ -106,7 +70,7 @@ def status_command(home: Path, as_json: bool) -> None:
     if status.apps:
         show.table(
             ("APP", "VERSION", "WHERE", "ROUTES"),
-            [(app.id, app.version, app.upstream, str(app.routes)) for app in status.apps],
+            [(app.id, app.version, app.upstream, str(app.route_count)) for app in status.apps],
         )
 
 
@@ -116,18 +80,7 @@ def status_command(home: Path, as_json: bool) -> None:
 def bans_command(home: Path, as_json: bool) -> None:
     """List the clients that failed lately, and for how long they are refused."""
     settings = appplane.load_settings(home)
-    now = time.time()
-    found = BanList(
-        bans=[
-            BanFact(
-                client=bans.shown(failures.client),
-                failures=failures.recent(now, settings.ban_window_s),
-                banned_for_s=round(failures.remaining_s(now, settings.ban_window_s), 1),
-            )
-            for failures in _asked(bans.read(_socket(settings)))
-            if failures.recent(now, settings.ban_window_s)
-        ]
-    )
+    found = BanList(bans=_asked(proxyanswers.failed_lately(settings, now=time.time())))
     if as_json:
         show.json(found)
     elif found.bans:
@@ -182,7 +135,7 @@ def config_command(home: Path) -> None:
 def doctor_command(home: Path, public: str | None, as_json: bool) -> int:
     """Walk both ways, Nextcloud's and the browsers', while the proxy runs; each ✗ says what to change."""
     settings = appplane.load_settings(home)
-    report = Report(checks=_asked(_checks(settings, instance_url(public or settings.nextcloud))))
+    report = Report(checks=_asked(proxydoctor.checks(settings, instance_url(public or settings.nextcloud))))
     if as_json:
         show.json(report)
     else:
@@ -191,22 +144,6 @@ def doctor_command(home: Path, public: str | None, as_json: bool) -> int:
             for line in check.remedy.splitlines():
                 show.line(f"    {line}")
     return 0 if all(check.ok for check in report.checks) else 1
-
-
-async def _checks(settings: ProxySettings, public: str) -> list[Check]:
-    probes = Probes(settings, public)
-    apps = [app for app in (await _status(settings)).apps if not app.id.startswith("harpdoctor")]
-    asked = apps[0].id if apps else None
-    findings = list(diagnosis.control(await probes.control()))
-    is_open = all(each.ok for each in findings if each.name != "version")
-    findings += diagnosis.nextcloud(await probes.nextcloud(asked), is_keyed=asked is not None)
-    if is_open:
-        findings += diagnosis.through(await probes.through())
-    places = [(app.id, *app.upstream.rpartition(":")[::2]) for app in apps]
-    known = [(app, host, int(port)) for app, host, port in places if port.isdecimal()]
-    findings += map(diagnosis.upstream, await probes.upstreams(known))
-    findings += diagnosis.frp(probes.frp())
-    return [Check(name=each.name, ok=each.ok, text=each.text, remedy=each.remedy) for each in findings]
 
 
 def redacted(configuration: str) -> str:
@@ -223,32 +160,3 @@ def _asked(question: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run(question)
     except RuntimeSocketError as error:
         raise NotRunningError(error.message, hint="start it: harp proxy") from None
-
-
-async def _status(settings: ProxySettings) -> ProxyStatus:
-    socket = _socket(settings)
-    info = await socket.info()
-    now = time.time()
-    failures = await bans.read(socket)
-    apps = []
-    for line in (await socket.ask("show map ./apps.map")).splitlines():
-        record = read_record(line)
-        if record is not None:
-            routes = (await socket.ask(f"show map ./slot{record.slot}.map")).splitlines()
-            upstream = f"{record.upstream.address}:{record.upstream.port}"
-            apps.append(
-                AppFact(id=record.id, upstream=upstream, version=record.version, routes=len(routes) - OWN_ROUTES)
-            )
-    return ProxyStatus(
-        is_running=True,
-        listen=settings.http,
-        haproxy=info.get("Version", "?"),
-        uptime_s=int(info.get("Uptime_sec", 0)),
-        connections=int(info.get("CurrConns", 0)),
-        most_connections=int(info.get("Maxconn", 0)),
-        requests=int(info.get("CumReq", 0)),
-        agent_answers=await appplane.agent_answers(settings),
-        banned=sum(1 for each in failures if each.remaining_s(now, settings.ban_window_s)),
-        apps=apps,
-        frp=appfrp.seen(settings),
-    )

@@ -13,7 +13,7 @@ from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import ExApp
 from harp.proxy.policy.compile import read_record
-from harp.proxy.settings import ProxySettings
+from harp.proxy.settings import ProxySettings, instance_url
 
 if TYPE_CHECKING:
     from harp.daemon.appplane import AppPlane
@@ -26,6 +26,13 @@ class ProxyAnswers:
 
     def __init__(self, plane: "Callable[[], AppPlane | None]") -> None:
         self._plane = plane
+        self._one_doctor = asyncio.Lock()
+
+    def _running(self) -> "AppPlane":
+        plane = self._plane()
+        if plane is None:
+            raise UsageError("no proxy runs here", hint="`harp proxy` runs one")
+        return plane
 
     async def proxy(self) -> proxyview.ProxyView:
         plane = self._plane()
@@ -39,20 +46,26 @@ class ProxyAnswers:
             )
 
     async def container_log(self, container: str, lines: int) -> proxyview.ContainerLog:
-        plane = self._plane()
-        if plane is None:
-            raise UsageError("no proxy runs here", hint="`harp proxy` runs one")
         from harp.daemon import appfrp, deployments  # aiodocker is for who has containers
 
-        engines = appfrp.engines(plane.settings)
+        engines = appfrp.engines(self._running().settings)
         return proxyview.ContainerLog(lines=await deployments.log(engines, container, lines))
 
-    async def lift(self, client: str) -> model.Done:
-        plane = self._plane()
-        if plane is None:
-            raise UsageError("no proxy runs here", hint="`harp proxy` runs one")
+    async def proxy_doctor(self, public: str) -> model.Report:
+        from harp.daemon import proxydoctor  # its probes are for who asks
+
+        settings = self._running().settings
         try:
-            is_lifted = await bans.lift(_socket(plane.settings), client)
+            async with self._one_doctor:
+                found = await proxydoctor.checks(settings, instance_url(public or settings.nextcloud))
+        except RuntimeSocketError as error:
+            raise NotRunningError(error.message, hint="does HAProxy run? `harp proxy status`") from error
+        return model.Report(checks=found)
+
+    async def lift(self, client: str) -> model.Done:
+        settings = self._running().settings
+        try:
+            is_lifted = await bans.lift(_socket(settings), client)
         except RuntimeSocketError as error:
             raise NotRunningError(error.message, hint="does HAProxy run? `harp proxy status`") from error
         if not is_lifted:
@@ -71,7 +84,6 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
 
     socket = _socket(settings)
     info = await socket.info()
-    failures = await bans.read(socket)
     people = await socket.table("sessions")
     known: dict[str, ExApp] = {app.id: app for app in await asyncio.to_thread(appagent.remembered_apps, settings.run)}
     figures = read_figures(await socket.ask("show stat -1 2 -1"))
@@ -89,16 +101,28 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
         containers=await deployments.seen(appfrp.engines(settings)),
         frp=appfrp.seen(settings),
-        bans=[
-            proxyview.BanView(
-                client=bans.shown(one.client),
-                failures=one.recent(now, settings.ban_window_s),
-                banned_for_s=round(one.remaining_s(now, settings.ban_window_s), 1),
-            )
-            for one in failures
-            if one.recent(now, settings.ban_window_s)
-        ],
+        bans=await failed_lately(settings, now=now),
     )
+
+
+async def failed_lately(settings: ProxySettings, *, now: float) -> list[proxyview.BanView]:
+    """Who failed within the window. Raises :class:`RuntimeSocketError`."""
+    return [
+        proxyview.BanView(
+            client=bans.shown(one.client),
+            failures=one.recent(now, settings.ban_window_s),
+            banned_for_s=round(one.remaining_s(now, settings.ban_window_s), 1),
+        )
+        for one in await bans.read(_socket(settings))
+        if one.recent(now, settings.ban_window_s)
+    ]
+
+
+async def upstreams(settings: ProxySettings) -> list[tuple[str, str, int]]:
+    """The apps that HAProxy knows, with their addresses. Raises :class:`RuntimeSocketError`."""
+    lines = (await _socket(settings).ask("show map ./apps.map")).splitlines()
+    records = [record for line in lines if (record := read_record(line)) is not None]
+    return [(record.id, record.upstream.address, record.upstream.port) for record in records]
 
 
 def read_app(

@@ -21,6 +21,7 @@ SHOWN: Mapping[str, Handler] = {
     "/devices/invitation": devices.invitation,
     "/apps": apps.show,
     "/apps/log": apps.log,
+    "/apps/doctor": apps.doctor,
     "/health": health.show,
     "/settings": settings.show,
 }

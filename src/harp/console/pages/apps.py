@@ -18,6 +18,14 @@ async def log(page: Page) -> web.StreamResponse:
     return page.page("applog.html", "apps", name=name, lines=found["lines"])
 
 
+async def doctor(page: Page) -> web.StreamResponse:
+    """The proxy's own self-test, which walks both ways and takes seconds."""
+    found = await page.client.get(at("proxy", "doctor"), public=page.query("public").strip()[:1000])
+    checks = found["checks"]
+    faults = sum(not check["ok"] for check in checks)
+    return page.page("proxydoctor.html", "apps", checks=checks, faults=faults, public=page.query("public"))
+
+
 async def lift(page: Page) -> web.StreamResponse:
     done = await page.client.post(at("proxy", "bans", page.field("client"), "lift"))
     page.note(done["message"])
