@@ -1,161 +1,174 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""``harp proxy doctor`` with a real HAProxy behind a real nginx, which is broken in one way after the other."""
+"""``harp proxy doctor`` with a real HAProxy behind a real nginx, which is broken in one way after the other.
 
-import json
-import shutil
-import subprocess
-import time
+It walks by harp.proxy.doctor.walk, and an app of harp.proxy.doctor.echo stands at the end of the way.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harp.proxy.doctor import probes
-from harp.proxy.doctor.diagnosis import Reach
-from tests.fakes.exapp import ExApp, route
+from tests.fakes.certificates import Authority, certificate
 from tests.fakes.haproxy import free_port, needs_haproxy
-from tests.fakes.nextcloud import Nextcloud
-from tests.fakes.served import Served
-from tests.integration.test_proxy_command import KEY, Running, started
+from tests.integration.frontdoor import GOOD, FrontDoor, needs_nginx
 
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
-pytestmark = [needs_haproxy, pytest.mark.skipif(not Path(NGINX).exists(), reason="no nginx here: apt install nginx")]
-
-# nginx speaks from 127.0.0.9, so that it can be told from the person at 127.0.0.1.
-GOOD = """
-    proxy_pass http://127.0.0.1:HARP;
-    proxy_bind 127.0.0.9;
-    proxy_http_version 1.1;
-    proxy_buffering off;
-    proxy_set_header X-Forwarded-For $remote_addr;
-    proxy_set_header Upgrade $http_upgrade;
-    proxy_set_header Connection $connection_upgrade;
-"""
+pytestmark = [needs_haproxy, needs_nginx]
+MANY = {"HP_BLACKLIST_COUNT": "1000"}
 
 
-class World:
-    """A Nextcloud, a harp in front of it, and the nginx that browsers come to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.gone = False
-        self.app, nextcloud = ExApp(), Nextcloud(key=KEY)
-        self.app.start()
-        nextcloud.apps["app"] = self.app.record(route("^/public"))
-        self.nextcloud = Served(nextcloud.answer).start()
-        self.proxy: Running | None = None
-        self.nginx: subprocess.Popen[bytes] | None = None
-
-    def asked(self, *, location: str = GOOD, trusted: str = "127.0.0.9", key: str = KEY) -> dict[str, dict[str, str]]:
-        """The doctor's failed findings, by their names."""
-        self.proxy = started(self.folder, self.nextcloud, "proxy", HP_TRUSTED_PROXY_IPS=trusted)
-        self.proxy.until("/readyz", 200, self.proxy.metrics)
-        assert self.proxy.get("/exapps/app/public") == 200
-        if self.gone:
-            self.app.stop()
-        port = free_port()
-        self._serve(port, location.replace("HARP", str(self.proxy.port)))
-        self.proxy.variables = dict(self.proxy.variables) | {"HP_SHARED_KEY": key}
-        code, said = self.proxy.run("doctor", "--json", "--public", f"http://127.0.0.1:{port}")
-        failed = {check["name"]: check for check in json.loads(said)["checks"] if not check["ok"]}
-        assert KEY not in said
-        assert code == (1 if failed else 0)
-        return failed
-
-    def _serve(self, port: int, location: str) -> None:
-        text = (
-            f"daemon off; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx.log; events {{}}\n"
-            "http { access_log off; map $http_upgrade $connection_upgrade { default upgrade; '' ''; }\n"
-            f"server {{ listen 127.0.0.1:{port}; location /exapps/ {{ {location} }} }} }}\n"
-        )
-        (self.folder / "nginx.conf").write_text(text)
-        self.nginx = subprocess.Popen([NGINX, "-c", str(self.folder / "nginx.conf")])
-        assert self.proxy is not None
-        deadline = time.monotonic() + 10
-        while self.proxy.get("/", port) == 0:
-            assert time.monotonic() < deadline, "nginx does not answer"
-            time.sleep(0.05)
-
-    def close(self) -> None:
-        for process in (self.nginx, self.proxy.process if self.proxy else None):
-            if process is not None:
-                process.terminate()
-                process.wait(20)
-        self.nextcloud.stop()
-        if not self.gone:
-            self.app.stop()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
+    made = FrontDoor(tmp_path_factory.mktemp("door"), **MANY)
     yield made
     made.close()
 
 
-def test_all_is_well(world: World) -> None:
-    assert world.asked() == {}
+def failed(door: FrontDoor, location: str = GOOD, **variables: str) -> dict[str, dict[str, str]]:
+    return door.failed(f"http://127.0.0.1:{door.serve(location)}", **variables)
 
 
-def test_the_prefix_is_taken_away(world: World) -> None:
-    failed = world.asked(location=GOOD.replace("HARP;", "HARP/;"))
-    assert "takes /exapps/ away" in failed["path"]["text"]
-    assert "nginx: in `location /exapps/`: `proxy_pass http://HARP:8780;`" in failed["path"]["remedy"]
+def test_all_is_well(door: FrontDoor) -> None:
+    told = door.told(f"http://127.0.0.1:{door.serve()}")
+    assert [name for name, check in told.items() if not check["ok"]] == []
+    walked = ["control address", "shared key", "version", "Nextcloud", "Nextcloud's key", "public address", "path"]
+    seen = ["WebSocket", "SSE", "trusted proxies", "engine 24000", "app app", "FRP", "control port", "metrics port"]
+    assert list(told) == walked + seen
 
 
-def test_something_is_put_before_it(world: World) -> None:
-    failed = world.asked(location=GOOD.replace("HARP;", "HARP/cloud/exapps/;"))
-    assert "puts something before /exapps/" in failed["path"]["text"]
+def test_the_prefix_is_taken_away(door: FrontDoor) -> None:
+    found = failed(door, GOOD.replace("HARP;", "HARP/;"))
+    assert "takes /exapps/ away" in found["path"]["text"]
+    assert "nginx: in `location /exapps/`: `proxy_pass http://HARP:8780;`" in found["path"]["remedy"]
 
 
-def test_it_is_not_passed_on_at_all(world: World) -> None:
-    failed = world.asked(location="return 404;")
-    assert "does not arrive" in failed["path"]["text"]
+def test_something_is_put_before_it(door: FrontDoor) -> None:
+    found = failed(door, GOOD.replace("HARP;", "HARP/cloud/exapps/;"))
+    assert "puts something before /exapps/" in found["path"]["text"]
 
 
-def test_the_upgrade_is_not_passed(world: World) -> None:
-    failed = world.asked(location=GOOD.replace("proxy_set_header Upgrade $http_upgrade;", ""))
-    assert list(failed) == ["WebSocket"]
-    assert "nginx: `proxy_http_version 1.1; proxy_set_header Upgrade" in failed["WebSocket"]["remedy"]
+def test_it_is_not_passed_on_at_all(door: FrontDoor) -> None:
+    found = failed(door, "return 404;")
+    assert "does not arrive" in found["path"]["text"]
 
 
-def test_events_are_held_back_to_be_compressed(world: World) -> None:
-    failed = world.asked(
-        location=GOOD.replace(
-            "proxy_buffering off;", "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
-        )
-    )
-    assert list(failed) == ["SSE"]
-    assert "nginx: `proxy_buffering off;` and `gzip off;`" in failed["SSE"]["remedy"]
+def test_it_is_passed_on_to_where_nobody_is(door: FrontDoor) -> None:
+    found = failed(door, GOOD.replace("HARP;", f"{free_port()};"))
+    assert "does not reach Harp, and answers 502" in found["path"]["text"]
+    assert "nginx: the address behind `proxy_pass http://`" in found["path"]["remedy"]
 
 
-def test_the_proxy_is_not_trusted(world: World) -> None:
-    failed = world.asked(trusted="")
-    assert "HP_TRUSTED_PROXY_IPS is empty" in failed["trusted proxies"]["text"]
+def test_the_upgrade_is_not_passed(door: FrontDoor) -> None:
+    found = failed(door, GOOD.replace("proxy_set_header Upgrade $http_upgrade;", ""))
+    assert list(found) == ["WebSocket"]
+    assert "nginx: `proxy_http_version 1.1; proxy_set_header Upgrade" in found["WebSocket"]["remedy"]
 
 
-def test_another_proxy_is_trusted(world: World) -> None:
-    failed = world.asked(trusted="192.0.2.1")
-    assert failed["trusted proxies"]["remedy"].startswith("add 127.0.0.9 to HP_TRUSTED_PROXY_IPS")
+def test_events_are_held_back_to_be_compressed(door: FrontDoor) -> None:
+    compressed = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
+    found = failed(door, GOOD.replace("proxy_buffering off;", compressed))
+    assert list(found) == ["SSE"]
+    assert "nginx: `proxy_buffering off;` and `gzip off;`" in found["SSE"]["remedy"]
 
 
-def test_the_person_is_not_named(world: World) -> None:
-    failed = world.asked(location=GOOD.replace("proxy_set_header X-Forwarded-For $remote_addr;", ""))
-    assert "no X-Forwarded-For" in failed["trusted proxies"]["text"]
+def test_events_are_held_back_in_a_buffer(door: FrontDoor) -> None:
+    for version in ("1.0", "1.1"):
+        location = GOOD.replace("proxy_buffering off;", "").replace("http_version 1.1", f"http_version {version}")
+        assert list(failed(door, location)) == ["SSE"], version
 
 
-def test_another_key(world: World) -> None:
-    failed = world.asked(key="another-key")
-    assert list(failed) == ["shared key", "Nextcloud's key"]
+def test_the_person_is_not_named(door: FrontDoor) -> None:
+    found = failed(door, GOOD.replace("proxy_set_header X-Forwarded-For $remote_addr;", ""))
+    assert "no X-Forwarded-For" in found["trusted proxies"]["text"]
 
 
-def test_an_app_is_gone(world: World) -> None:
-    world.gone = True
-    failed = world.asked()
-    assert list(failed) == ["app app"]
-    assert "listens on 127.0.0.1 inside its container" in failed["app app"]["text"]
+def test_the_key_here_is_nobodys(door: FrontDoor) -> None:
+    found = failed(door, HP_SHARED_KEY="another-key")
+    assert list(found) == ["shared key", "Nextcloud's key"]
+    assert "neither the key of what runs nor AppAPI's" in found["shared key"]["text"]
 
 
-def test_nobody_listens() -> None:
-    assert probes.reach_of(ConnectionRefusedError()) is Reach.REFUSED
-    assert probes.reach_of(TimeoutError()) is Reach.TIMED_OUT
+def test_appapi_has_another_key(door: FrontDoor) -> None:
+    door.cloud.key = "another-key"
+    try:
+        found = failed(door)
+    finally:
+        door.cloud.key = door.key
+    assert list(found) == ["Nextcloud's key"]
+    assert "AppAPI has another key than Harp" in found["Nextcloud's key"]["text"]
+
+
+def test_what_runs_has_an_older_key(door: FrontDoor) -> None:
+    door.cloud.key = "a-new-key"
+    try:
+        found = failed(door, HP_SHARED_KEY="a-new-key")
+    finally:
+        door.cloud.key = door.key
+    assert list(found) == ["shared key"]
+    assert "it runs with an older one" in found["shared key"]["remedy"]
+
+
+def test_certificates(door: FrontDoor, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    trusting = {"HP_CA_FILE": str(authority.root)}
+    expected = [
+        (certificate(tmp_path, "localhost"), {}, "vouches for itself"),
+        (authority.issued("localhost", chain="root"), {}, "from an authority that is unknown here"),
+        (authority.issued("localhost", chain="leaf"), trusting, "the chain is incomplete"),
+        (authority.issued("localhost", from_h=-20, to_h=-10), trusting, "out of date"),
+        (authority.issued("localhost", from_h=10, to_h=20), trusting, "not valid yet"),
+        (authority.issued("other.example.org"), trusting, "for another name"),
+    ]
+    for served, variables, said in expected:
+        found = door.failed(f"https://localhost:{door.serve(ssl=served.path)}", **variables)
+        assert said in found["public address"]["text"], said
+        assert found["public address"]["remedy"]
+        assert list(found) == ["public address"], said
+
+    good = authority.issued("localhost")
+    assert door.failed(f"https://localhost:{door.serve(ssl=good.path)}", **trusting) == {}
+
+
+def test_http_and_https_are_mixed_up(door: FrontDoor, tmp_path: Path) -> None:
+    found = door.failed(f"https://127.0.0.1:{door.serve()}")
+    assert "speaks http, and https is asked for" in found["public address"]["text"]
+
+    found = door.failed(f"http://127.0.0.1:{door.serve(ssl=certificate(tmp_path, 'localhost').path)}")
+    assert "answers 400 to http: it speaks https, it seems" in found["path"]["text"]
+
+
+def test_a_file_of_an_authority_that_is_none(door: FrontDoor, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for name, why in (("ca.pem", "it holds no certificate"), ("missing.pem", "No such file")):
+        asking = door.asking(HP_CA_FILE=str(tmp_path / name))
+        code, said = asking.run("doctor")
+        assert (code, why in said) == (3, True), said
+
+
+def test_a_name_that_does_not_resolve(door: FrontDoor) -> None:
+    found = door.failed("http://cloud.invalid")
+    assert "does not resolve" in found["public address"]["text"]
+
+
+def test_the_address_that_appapi_was_told(door: FrontDoor) -> None:
+    code, said = door.asking().run("doctor", "--control", f"http://localhost:{door.proxy.port}")
+    assert (code, said.count("✓")) == (0, 3)
+    code, said = door.asking().run("doctor", "--control", f"http://localhost:{free_port()}")
+    assert (code, "refuses the connection" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "remedy"),
+    [("", "HP_TRUSTED_PROXY_IPS=ADDRESS"), ("192.0.2.1", "add 127.0.0.9 to HP_TRUSTED_PROXY_IPS")],
+)
+def test_the_proxy_is_not_trusted(tmp_path: Path, trusted: str, remedy: str) -> None:
+    door = FrontDoor(tmp_path / "own", HP_TRUSTED_PROXY_IPS=trusted)
+    try:
+        found = failed(door)
+        assert list(found) == ["trusted proxies"]
+        assert found["trusted proxies"]["remedy"].startswith(remedy)
+        door.lose_app()
+        found = failed(door)
+        assert "listens on 127.0.0.1 inside its container" in found["app app"]["text"]
+    finally:
+        door.close()

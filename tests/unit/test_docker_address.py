@@ -92,3 +92,13 @@ def test_the_network_that_is_reached_from_here() -> None:
     assert address.network_for("host", ()) == "host"
     assert address.network_for("host", own) == "nc"
     assert address.network_for("bridge", own) == "bridge"
+
+
+def test_where_the_host_leads_into_a_container() -> None:
+    ports = {
+        "23000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
+        "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "53"}],
+        "80/tcp": None,
+    }
+    assert address.published({"NetworkSettings": {"Ports": ports}}) == ("0.0.0.0:8080=23000", "[::]:8080=23000")
+    assert address.published({}) == ()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harp.proxy.doctor import diagnosis, remedies
-from harp.proxy.doctor.diagnosis import Answered, Reach
+from harp.proxy.doctor.seen import Answered, Frp, Reach, Through, Upstream
 
 
 @pytest.mark.parametrize("reach", [each for each in Reach if each is not Reach.ANSWERED])
@@ -33,6 +33,7 @@ def test_nextcloud_is_not_asked_for_the_key_without_an_app() -> None:
 @pytest.mark.parametrize(
     "lines",
     [
+        remedies.UPSTREAM,
         remedies.STRIPPED,
         remedies.PREFIXED,
         remedies.NOT_PASSED,
@@ -48,7 +49,7 @@ def test_each_fault_has_a_line_for_each_web_server(lines: dict[str, str]) -> Non
 
 def seen(**changed: Any) -> list[tuple[str, bool, str]]:
     said: dict[str, Any] = {"address": "0.0.0.0:8782", "runs": True, "listens": True, "ends": 5000.0, **changed}
-    found = list(diagnosis.frp(diagnosis.Frp(**said)))
+    found = list(diagnosis.frp(Frp(**said)))
     assert all(bool(each.remedy) is not each.ok for each in found)
     return [(each.name, each.ok, each.text) for each in found]
 
@@ -72,8 +73,51 @@ def test_an_authority_that_ends_is_said_a_month_before(ends: float | None, said:
 
 
 def test_an_app_behind_frp_that_is_not_there() -> None:
-    there = diagnosis.upstream(diagnosis.Upstream(app="a", address="127.0.0.1:23001", reach=Reach.REFUSED))
-    here = diagnosis.upstream(diagnosis.Upstream(app="a", address="172.17.0.2:23001", reach=Reach.REFUSED))
+    there = diagnosis.upstream(Upstream(app="a", address="127.0.0.1:23001", reach=Reach.REFUSED))
+    here = diagnosis.upstream(Upstream(app="a", address="172.17.0.2:23001", reach=Reach.REFUSED))
 
     assert "has not come through FRP" in there.text
     assert "listens on 127.0.0.1 inside its container" in here.text
+
+
+@pytest.mark.parametrize(
+    ("direct", "appapi", "said"),
+    [
+        (401, 200, {"shared key": "restart harp proxy: it runs with an older one"}),
+        (401, 401, {"shared key": "proxy.env in its home", "Nextcloud's key": "look at `shared key` first"}),
+        (200, 401, {"Nextcloud's key": "`occ app_api:daemon:unregister NAME`"}),
+        (200, 200, {}),
+    ],
+)
+def test_on_which_side_the_key_is_wrong(direct: int, appapi: int, said: dict[str, str]) -> None:
+    harp = Answered(address="http://h", reach=Reach.ANSWERED, status=direct, version="1.0.0")
+    cloud = Answered(address="http://c", reach=Reach.ANSWERED, status=appapi)
+    found = [
+        *diagnosis.control(harp, appapi_takes=diagnosis.takes_key(cloud)),
+        *diagnosis.nextcloud(cloud, is_keyed=True, harp_takes=diagnosis.takes_key(harp) is True),
+    ]
+    failed = {each.name: each.remedy for each in found if not each.ok}
+    assert failed.keys() == said.keys()
+    assert all(part in failed[name] for name, part in said.items())
+
+
+def test_nextcloud_with_another_key_never_got_as_far_as_an_app() -> None:
+    seen = Answered(address="https://cloud.example.org", reach=Reach.ANSWERED, status=200)
+    found = list(diagnosis.nextcloud(seen, is_keyed=False, strangers=3))
+    assert [each.ok for each in found] == [True, False]
+    assert "3 times somebody came with another key" in found[1].text
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_web_server_that_does_not_reach_harp(status: int) -> None:
+    front = Answered(address="https://cloud.example.org", reach=Reach.ANSWERED, status=status)
+    [_reached, path] = diagnosis.through(Through(front=front))
+    assert "does not reach Harp" in path.text
+    assert "port 8780" in path.remedy
+
+
+def test_a_web_server_that_waits_for_harp() -> None:
+    front = Answered(address="https://cloud.example.org", reach=Reach.SILENT)
+    [reached, path] = diagnosis.through(Through(front=front))
+    assert (reached.ok, path.ok) == (True, False)
+    assert "dropped" in path.text

@@ -14,7 +14,7 @@ from harp.base.errors import HarpError, NotRunningError
 from harp.bridge.model import Noun, Report
 from harp.bridge.proxyview import BanView
 from harp.cli import options, show
-from harp.daemon import appplane, proxyanswers, proxydoctor
+from harp.daemon import appfrp, appplane, proxyanswers, proxydoctor
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.settings import ProxySettings, instance_url
@@ -130,12 +130,17 @@ def config_command(home: Path) -> None:
 
 @proxy_command.command("doctor")
 @click.option("--public", metavar="URL", help="Nextcloud's address for browsers, where it is not NC_INSTANCE_URL.")
+@click.option("--control", metavar="URL", help="Look only whether Harp is reached at this URL, as AppAPI was told it.")
 @options.as_json
 @options.with_home
-def doctor_command(home: Path, public: str | None, as_json: bool) -> int:
+def doctor_command(home: Path, public: str | None, control: str | None, as_json: bool) -> int:
     """Walk both ways, Nextcloud's and the browsers', while the proxy runs; each ✗ says what to change."""
     settings = appplane.load_settings(home)
-    report = Report(checks=_asked(proxydoctor.checks(settings, instance_url(public or settings.nextcloud))))
+    if control is None:
+        looking = proxydoctor.checks(settings, instance_url(public or settings.nextcloud))
+    else:
+        looking = proxydoctor.control(settings, instance_url(control))
+    report = Report(checks=_asked(looking))
     if as_json:
         show.json(report)
     else:

@@ -118,6 +118,12 @@ async def failed_lately(settings: ProxySettings, *, now: float) -> list[proxyvie
     ]
 
 
+async def wrong_keys(settings: ProxySettings) -> int:
+    """How many calls came with another key than the shared one until now. Raises :class:`RuntimeSocketError`."""
+    reasons = dict(await _socket(settings).table("reasons"))
+    return reasons.get("wrong-key", {}).get("gpc0", 0)
+
+
 async def upstreams(settings: ProxySettings) -> list[tuple[str, str, int]]:
     """The apps that HAProxy knows, with their addresses. Raises :class:`RuntimeSocketError`."""
     lines = (await _socket(settings).ask("show map ./apps.map")).splitlines()

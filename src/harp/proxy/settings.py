@@ -56,6 +56,8 @@ class ProxySettings:
     watchdog_fails: int
     drain_s: float
     engines: tuple[EngineAddress, ...]
+    names_engines: bool
+    """Whether HP_DOCKER_ENGINES is set at all."""
     bind_mounts: tuple[BindFolder, ...]
     frps: str
     frp: str
@@ -111,6 +113,7 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         watchdog_fails=given.whole("HP_WATCHDOG_FAILS", 5, 1, 10_000),
         drain_s=given.number("HP_DRAIN", 5.0, 0.0, 86_400.0),
         engines=engines(given.text("HP_DOCKER_ENGINES", LOCAL_ENGINE)),
+        names_engines=bool(given.text("HP_DOCKER_ENGINES", "")),
         bind_mounts=bind_folders(given.text("HP_BIND_MOUNTS", "")),
         frps=given.text("HP_FRPS", "frps"),
         frp=frp_address(given.address("HP_FRP_ADDRESS", "0.0.0.0:8782")),

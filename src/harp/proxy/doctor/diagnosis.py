@@ -4,81 +4,17 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from harp.proxy.doctor import remedies
+from harp.proxy.doctor.seen import Answered, Arrival, Container, Frp, Reach, Through, Upstream
 from harp.proxy.model import APP_PORTS
 
 LEAST_VERSION = (0, 3, 0)
 """The least that AppAPI accepts of the proxy (contract, 3.2)."""
 AUTHORITY_ENDS_SOON = 30.0
 """Days."""
-
-
-class Reach(Enum):
-    """How an attempt to reach an address ended."""
-
-    ANSWERED = auto()
-    REFUSED = auto()
-    TIMED_OUT = auto()
-    UNRESOLVED = auto()
-    EXPIRED = auto()
-    OTHER_NAME = auto()
-    UNTRUSTED = auto()
-    BROKEN = auto()
-
-
-class Arrival(Enum):
-    """How the path of a request through the web server in front arrived at the probe."""
-
-    WHOLE = auto()
-    STRIPPED = auto()
-    PREFIXED = auto()
-    NOT_AT_ALL = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """One address that was asked; ``status`` is HTTP's, 0 where there was none; ``version`` what it calls itself."""
-
-    address: str
-    reach: Reach
-    status: int = 0
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Through:
-    """The public way: None is what could not be looked at. ``counted`` is the client whom Harp holds responsible."""
-
-    front: Answered
-    arrival: Arrival = Arrival.NOT_AT_ALL
-    websocket: bool | None = None
-    streams: bool | None = None
-    forwarded_for: str | None = None
-    counted: str | None = None
-    trusts: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """An app that Harp knows, and whether its address takes a connection."""
-
-    app: str
-    address: str
-    reach: Reach
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frp:
-    """frps, or that there is none; ``elsewhere`` are the engines that nothing else leads to, ``ends`` days until the
-    authority does (None: there is no TLS)."""
-
-    address: str
-    runs: bool
-    listens: bool = False
-    ends: float | None = None
-    elsewhere: tuple[str, ...] = ()
+_GATEWAY = (502, 503, 504)
+"""How web servers say that they did not reach what is behind them (RFC 9110, 15.6)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,51 +27,25 @@ class Finding:
     remedy: str = ""
 
 
-_UNREACHED = {
-    Reach.REFUSED: ("refuses the connection", "start what should listen there, or correct the address and its port"),
-    Reach.TIMED_OUT: (
-        "does not answer: packets are dropped on the way",
-        "a firewall in between: let this machine reach that port (harp listens on 8780 and 8781)",
-    ),
-    Reach.UNRESOLVED: (
-        "has a name that does not resolve",
-        "correct the name, or the DNS",
-    ),
-    Reach.EXPIRED: ("has a certificate that is out of date", "renew it, reload the web server, and look at the clock"),
-    Reach.OTHER_NAME: (
-        "has a certificate for another name",
-        "use the name of the certificate in NC_INSTANCE_URL, or get a certificate for this one",
-    ),
-    Reach.UNTRUSTED: (
-        "has a certificate from an unknown authority, or without its chain",
-        "set HP_CA_FILE to the authority's PEM file; a public one: serve the full chain"
-        " (nginx `ssl_certificate fullchain.pem;`, Apache `SSLCertificateFile fullchain.pem`,"
-        " Caddy `tls fullchain.pem key.pem`, Traefik `certFile: fullchain.pem`)",
-    ),
-    Reach.BROKEN: ("breaks the connection off", "is it http where https is meant, or the other way round?"),
-}
-
-
 def reached(name: str, seen: Answered) -> Finding:
     """Whether an address answered at all."""
     if seen.reach is Reach.ANSWERED:
         return Finding(name=name, ok=True, text=f"{seen.address} answers")
-    why, remedy = _UNREACHED[seen.reach]
+    why, remedy = remedies.UNREACHED[seen.reach]
     return Finding(name=name, ok=False, text=f"{seen.address} {why}", remedy=remedy)
 
 
-def control(seen: Answered) -> Iterator[Finding]:
-    """Nextcloud's direct way to the control API: reached, the same key, new enough."""
+def control(seen: Answered, *, appapi_takes: bool | None = None) -> Iterator[Finding]:
+    """Nextcloud's direct way to the control API: reached, the same key, new enough.
+
+    ``appapi_takes`` is whether AppAPI took the key of these settings; None where it was not asked.
+    """
     yield reached("control address", seen)
     if seen.reach is not Reach.ANSWERED:
         return
     if seen.status == 401:
-        yield Finding(
-            name="shared key",
-            ok=False,
-            text="what runs has another key than HP_SHARED_KEY says",
-            remedy="restart harp proxy after a change, and give AppAPI the same one (--harp_shared_key)",
-        )
+        why, remedy = remedies.OTHER_KEY_RUNS[appapi_takes]
+        yield Finding(name="shared key", ok=False, text=why, remedy=remedy)
     elif seen.status != 200:
         what = {403: "the control API refuses: this way leads through a proxy", 429: "this address is banned"}
         yield Finding(
@@ -162,18 +72,30 @@ def _version(text: str) -> Finding:
     )
 
 
-def nextcloud(seen: Answered, *, is_keyed: bool) -> Iterator[Finding]:
-    """Harp's own way to AppAPI in Nextcloud, with the key."""
+def takes_key(seen: Answered) -> bool | None:
+    """Whether who was asked with a key took it; None where that cannot be told."""
+    if seen.reach is not Reach.ANSWERED:
+        return None
+    return {200: True, 401: False, 403: False}.get(seen.status)
+
+
+def nextcloud(seen: Answered, *, is_keyed: bool, harp_takes: bool = True, strangers: int = 0) -> Iterator[Finding]:
+    """Harp's own way to AppAPI in Nextcloud, with the key, if that could be sent (``is_keyed``).
+
+    ``harp_takes`` is whether what runs has the key of these settings; ``strangers`` counts the calls that came to it
+    with another one.
+    """
     yield reached("Nextcloud", seen)
-    if seen.reach is not Reach.ANSWERED or not is_keyed:
+    if seen.reach is not Reach.ANSWERED:
         return
-    if seen.status in (401, 403):
-        yield Finding(
-            name="Nextcloud's key",
-            ok=False,
-            text="AppAPI does not take this key",
-            remedy="register the daemon again with --harp_shared_key as HP_SHARED_KEY has it",
-        )
+    if not is_keyed:
+        if strangers:
+            text = f"no app is known, and {strangers} times somebody came with another key: AppAPI, it seems"
+            yield Finding(name="Nextcloud's key", ok=False, text=text, remedy=remedies.REGISTER)
+        return
+    if takes_key(seen) is False:
+        why, remedy = remedies.OTHER_KEY_ASKED[harp_takes]
+        yield Finding(name="Nextcloud's key", ok=False, text=why, remedy=remedy)
     elif seen.status == 200:
         yield Finding(name="Nextcloud's key", ok=True, text="AppAPI takes it")
     else:
@@ -187,8 +109,21 @@ def nextcloud(seen: Answered, *, is_keyed: bool) -> Iterator[Finding]:
 
 def through(seen: Through) -> Iterator[Finding]:
     """The public way: path, WebSocket, streams, the person's address."""
+    if seen.front.reach is Reach.SILENT:
+        yield Finding(name="public address", ok=True, text=f"{seen.front.address} takes connections")
+        text = "the web server in front waits for Harp, and gets no answer: packets between them are dropped"
+        yield Finding(name="path", ok=False, text=text, remedy=_between())
+        return
     yield reached("public address", seen.front)
     if seen.front.reach is not Reach.ANSWERED:
+        return
+    if seen.front.status in _GATEWAY:
+        text = f"the web server in front does not reach Harp, and answers {seen.front.status}"
+        yield Finding(name="path", ok=False, text=text, remedy=_between())
+        return
+    if seen.front.status == 400 and seen.front.address.startswith("http://"):
+        text = f"{seen.front.address} answers 400 to http: it speaks https, it seems"
+        yield Finding(name="path", ok=False, text=text, remedy=remedies.UNREACHED[Reach.TLS][1])
         return
     faults = {
         Arrival.STRIPPED: ("the web server in front takes /exapps/ away from the path", remedies.STRIPPED),
@@ -208,6 +143,10 @@ def through(seen: Through) -> Iterator[Finding]:
     if seen.streams is not None:
         yield _judged("SSE", seen.streams, "events come at once", "events are held back", remedies.BUFFERED)
     yield _trust(seen)
+
+
+def _between() -> str:
+    return f"{remedies.FIREWALL_TO_HARP}\n{remedies.each(remedies.UPSTREAM)}"
 
 
 def _judged(name: str, ok: bool, good: str, bad: str, lines: dict[str, str]) -> Finding:
@@ -264,16 +203,33 @@ def frp(seen: Frp) -> Iterator[Finding]:
 
 
 def upstream(seen: Upstream) -> Finding:
-    """Whether a known app can be connected to."""
+    """Whether an app can be connected to; if not, whose fault it is, as far as its container tells."""
     name = f"app {seen.app}"
     if seen.reach is Reach.ANSWERED:
         return Finding(name=name, ok=True, text=f"{seen.address} takes connections")
+    if seen.container is not None and (told := _contained(seen.container, seen.reach)) is not None:
+        return Finding(name=name, ok=False, text=told[0], remedy=told[1])
     host, _, port = seen.address.rpartition(":")
     if seen.reach is Reach.REFUSED and host == "127.0.0.1" and int(port) in APP_PORTS:
         text = f"{seen.address} refuses: the app is not running, or has not come through FRP"
         return Finding(name=name, ok=False, text=text, remedy="start it; its log says whether frpc was let in")
     if seen.reach is Reach.REFUSED:
         text = f"{seen.address} refuses: the app is not running, or listens on 127.0.0.1 inside its container"
-        return Finding(name=name, ok=False, text=text, remedy="start it; it has to listen on APP_HOST (0.0.0.0)")
-    why, remedy = _UNREACHED[seen.reach]
+        return Finding(name=name, ok=False, text=text, remedy=f"start it; {remedies.LISTEN}")
+    why, remedy = remedies.UNREACHED[seen.reach]
     return Finding(name=name, ok=False, text=f"{seen.address} {why}", remedy=remedy)
+
+
+def _contained(seen: Container, reach: Reach) -> tuple[str, str] | None:
+    """What is wrong inside, and the remedy; None where nothing is, or it could not be looked at."""
+    if not seen.is_running:
+        return f"its container {seen.name} does not run: {seen.stands}", remedies.restart(seen.name)
+    if reach is not Reach.REFUSED or seen.heard is None or seen.port is None:
+        return None
+    if seen.port not in seen.heard:
+        return f"nothing listens on port {seen.port} in its container {seen.name}", remedies.silent(seen.name)
+    if seen.heard[seen.port] and not seen.is_on_host:
+        return f"it listens on 127.0.0.1:{seen.port} inside its container {seen.name}: nobody reaches that", (
+            remedies.LISTEN
+        )
+    return f"it listens on port {seen.port}, and something on the way to {seen.name} refuses", remedies.FIREWALL

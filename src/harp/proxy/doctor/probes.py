@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Looks at both ways. For the public one an app of its own stands behind Harp for as long as that takes.
 
-It has a random name and a random path, listens on loopback, answers with nothing but the path and X-Forwarded-For, and
-is forgotten at the end: there is no lasting door.
+It has a random name and a random path, and is forgotten at the end: there is no lasting door.
 """
 
 import asyncio
 import contextlib
+import errno
 import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
-from aiohttp import web
 
+from harp.base.errors import ConfigError
 from harp.proxy.deploy.docker.call import is_here
-from harp.proxy.doctor.diagnosis import Answered, Arrival, Frp, Reach, Through, Upstream
+from harp.proxy.doctor import echo
+from harp.proxy.doctor.echo import PAUSE_S, WAIT_S
+from harp.proxy.doctor.seen import Answered, Arrival, Container, Frp, Reach, Through, Upstream
 from harp.proxy.edge import bans
 from harp.proxy.edge.frp.authority import Authority
 from harp.proxy.edge.frp.server import CONFIGURATION, folder_of
@@ -26,33 +29,58 @@ from harp.proxy.edge.listening import listens
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.settings import ProxySettings
 
-WAIT_S = 5.0
-PAUSE_S = 1.0
 _DAY_S = 86_400.0
 MAX_BODY = 1 << 16
 NO_APP = "404 Not Found"
 """What Harp itself says, as text, of a path that does not begin with ``/exapps/`` (contract, 2.1)."""
-_EXPIRED, _OTHER_NAME = 10, (62, 64)
-"""X509_V_ERR_* of OpenSSL."""
+_CERTIFICATE = {
+    9: Reach.NOT_YET,
+    10: Reach.EXPIRED,
+    18: Reach.SELF_SIGNED,
+    19: Reach.UNTRUSTED,
+    20: Reach.INCOMPLETE,
+    21: Reach.INCOMPLETE,
+    62: Reach.OTHER_NAME,
+    64: Reach.OTHER_NAME,
+}
+"""X509_V_ERR_* (openssl-verification-options(1))."""
+_NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says of an answer that is no TLS, by its version."""
+_CAUSES = (
+    (socket.gaierror, Reach.UNRESOLVED),
+    (ConnectionRefusedError, Reach.REFUSED),
+    (FileNotFoundError, Reach.MISSING),
+    (PermissionError, Reach.FORBIDDEN),
+    (TimeoutError, Reach.TIMED_OUT),
+)
 
 
 class Probes:
-    """Everything that is looked at; ``public`` is Nextcloud's address for browsers."""
+    """The ways from and to Nextcloud; ``public`` is its address for browsers.
 
-    def __init__(self, settings: ProxySettings, public: str) -> None:
+    ``control`` is where AppAPI expects Harp, as a URL, where that is not the address it listens on here.
+    """
+
+    def __init__(self, settings: ProxySettings, public: str, control: str = "") -> None:
         self._settings = settings
         self._public = public
-        self._direct = "http://" + _reachable(settings.http)
+        self._direct = control or "http://" + reachable(settings.http)
         self._key = {"harp-shared-key": settings.key}
         self._context = ssl.create_default_context()
         if settings.ca_file:
-            self._context.load_verify_locations(settings.ca_file)
+            try:
+                self._context.load_verify_locations(settings.ca_file)
+            except OSError as error:  # ssl.SSLError is one
+                why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+                raise ConfigError(
+                    f"HP_CA_FILE {settings.ca_file} cannot be read: {why}", hint="name the authority's PEM file"
+                ) from None
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._context),
-            timeout=aiohttp.ClientTimeout(total=WAIT_S),
+            timeout=aiohttp.ClientTimeout(total=3 * WAIT_S, sock_connect=WAIT_S, sock_read=WAIT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             yield session
@@ -85,16 +113,19 @@ class Probes:
         async with self._session() as session:
             return await self._asked(session, url + (app or ""), headers)
 
-    async def upstreams(self, found: list[tuple[str, str, int]]) -> list[Upstream]:
+    async def upstreams(self, found: list[tuple[str, str, int]], containers: list[Container]) -> list[Upstream]:
         """Each app that is known, by a connection."""
+        inside = {container.app: container for container in containers}
+        reaches = await asyncio.gather(*(connected(host, port) for _app, host, port in found))
         return [
-            Upstream(app=app, address=f"{host}:{port}", reach=await _connected(host, port)) for app, host, port in found
+            Upstream(app=app, address=f"{host}:{port}", reach=reach, container=inside.get(app))
+            for (app, host, port), reach in zip(found, reaches, strict=True)
         ]
 
     async def through(self) -> Through:
         """The public way, with an app of its own at its end."""
         app, token = "harpdoctor" + secrets.token_hex(4), secrets.token_hex(16)
-        async with self._session() as session, _echo(token) as port:
+        async with self._session() as session, echo.opened(token) as port:
             record = {
                 "exapp_token": token,
                 "exapp_version": "1.0.0",
@@ -196,21 +227,35 @@ def reach_of(error: Exception) -> Reach:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else 0
-        if code == _EXPIRED:
-            return Reach.EXPIRED
-        return Reach.OTHER_NAME if code in _OTHER_NAME else Reach.UNTRUSTED
+        return _CERTIFICATE.get(code, Reach.UNTRUSTED)
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return Reach.SILENT
     if isinstance(error, TimeoutError):
         return Reach.TIMED_OUT
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, socket.gaierror) or isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Reach.UNRESOLVED
-    return Reach.REFUSED if isinstance(cause, ConnectionRefusedError) else Reach.BROKEN
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ssl.SSLError):
+        return Reach.PLAIN if cause.reason in _NO_TLS else Reach.BROKEN
+    if isinstance(cause, OSError) and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return Reach.PROHIBITED
+    return next((reach for kind, reach in _CAUSES if isinstance(cause, kind)), Reach.BROKEN)
 
 
-async def _connected(host: str, port: int) -> Reach:
+async def connected(host: str, port: int) -> Reach:
+    """By a TCP connection, without a word on it."""
+    return await _reached(asyncio.open_connection(host, port))
+
+
+async def connected_unix(path: str) -> Reach:
+    """The same for a Unix socket."""
+    return await _reached(asyncio.open_unix_connection(path))
+
+
+async def _reached(opening: Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> Reach:
     try:
         async with asyncio.timeout(WAIT_S):
-            _reader, writer = await asyncio.open_connection(host, port)
+            _reader, writer = await opening
         writer.close()
     except (OSError, TimeoutError) as error:
         return reach_of(error)
@@ -227,45 +272,9 @@ def _version(body: bytes) -> str:
     return str(said.get("version", ""))[:32] if isinstance(said, dict) else ""
 
 
-def _reachable(address: str) -> str:
+def reachable(address: str) -> str:
     """An address that is listened on, as one that can be connected to."""
     host, _, port = address.rpartition(":")
     if host in ("*", "0.0.0.0", "::"):  # noqa: S104
         host = "127.0.0.1"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-@contextlib.asynccontextmanager
-async def _echo(token: str) -> AsyncIterator[int]:
-    """The app at the end of the way; gives its port on loopback."""
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        if not secrets.compare_digest(request.path.rpartition("/")[0].rpartition("/")[2].encode(), token.encode()):
-            return web.Response(status=404)
-        verb = request.path.rpartition("/")[2]
-        if verb == "ws":
-            opened = web.WebSocketResponse()
-            if not opened.can_prepare(request):
-                return web.Response(status=426)
-            await opened.prepare(request)
-            await opened.send_str(await opened.receive_str(timeout=WAIT_S))
-            await opened.close()
-            return opened
-        if verb == "sse":
-            stream = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-            await stream.prepare(request)
-            for event in (b"data: 1\n\n", b"data: 2\n\n"):
-                await stream.write(event)
-                await asyncio.sleep(PAUSE_S)
-            await stream.write(b"data: 3\n\n")
-            return stream
-        forwarded = ", ".join(request.headers.getall("x-forwarded-for", []))
-        return web.json_response({"path": request.path, "forwarded_for": forwarded})
-
-    runner = web.ServerRunner(web.Server(answer, access_log=None))
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()

@@ -35,7 +35,7 @@ def whereabouts(
     is_running = _mapping(inspected, "State").get("Running") is True
     if not name.startswith(PREFIX) or not app or port is None or not is_running or environment.speaks_frp(given):
         return None
-    mode = str(_mapping(inspected, "HostConfig").get("NetworkMode", ""))
+    mode = _mode(inspected)
     networks = _mapping(_mapping(inspected, "NetworkSettings"), "Networks")
     address = host if mode == "host" else _address(networks, (*own_networks, mode))
     return Whereabouts(AppId(app.lower()), name, Upstream(address, port)) if address else None
@@ -52,10 +52,29 @@ def _mapping(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _mode(inspected: Mapping[str, Any]) -> str:
+    return str(_mapping(inspected, "HostConfig").get("NetworkMode", ""))
+
+
+def is_on_host(inspected: Mapping[str, Any]) -> bool:
+    """Whether a container has no network of its own."""
+    return _mode(inspected) == "host"
+
+
+def published(inspected: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where its host leads TCP into a container: ``HOST:PORT=PORT``, the container's own port last."""
+    ports = _mapping(_mapping(inspected, "NetworkSettings"), "Ports")
+    return tuple(
+        f"{f'[{ip}]' if ':' in (ip := str(place.get('HostIp', ''))) else ip}:{place.get('HostPort')}={inside[:-4]}"
+        for inside, places in sorted(ports.items())
+        if inside.endswith("/tcp")
+        for place in places or ()
+    )
+
+
 def networks_of(inspected: Mapping[str, Any]) -> tuple[str, ...]:
     """The networks of a container, those with names of their own first: in them, apps have names too."""
-    mode = str(_mapping(inspected, "HostConfig").get("NetworkMode", ""))
-    if mode == "host":
+    if is_on_host(inspected):
         return ()
     names = _mapping(_mapping(inspected, "NetworkSettings"), "Networks")
     return tuple(

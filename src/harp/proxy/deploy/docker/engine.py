@@ -49,6 +49,12 @@ class Engine:
         self.address = address
         self.docker = docker
 
+    async def version(self) -> tuple[str, str]:
+        """Its own version, and that of the API it speaks."""
+        with _told(self.address):
+            said = await self.docker.version()
+        return one_line(str(said["Version"]), 40), str(said["ApiVersion"])
+
     async def inspect(self, container: str) -> dict[str, Any] | None:
         """All that the engine says of a container; ``None`` where it has none of this name."""
         return await self._found(f"containers/{container}/json")
