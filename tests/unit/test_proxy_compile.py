@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harp.proxy.model import AppId, Identity, Level, Route
+from harp.proxy.model import AppId, Identity, Level, Route, Upstream
 from harp.proxy.policy import backends, configuration, frontend, shape
 from harp.proxy.policy import compile as policy
 from harp.proxy.policy.compile import DropEntry, ForgetSessions, PutEntry, Reload, RuntimeCommands, SwitchMap
@@ -21,7 +21,8 @@ INTERNAL = r"^(?:/heartbeat|/init|/enabled)\z 4"
 
 
 def state(old: policy.State | None = None, **apps: policy.Known) -> policy.State:
-    return policy.placed(old, SHAPE, {AppId(name): known for name, known in apps.items()})
+    named = {AppId(name): replace(known, app=replace(known.app, id=AppId(name))) for name, known in apps.items()}
+    return policy.placed(old, SHAPE, named)
 
 
 def test_same_state_same_bytes_in_whichever_order_it_came() -> None:
@@ -181,5 +182,23 @@ def test_a_slot_and_the_frontend_are_the_same_whatever_the_apps_are() -> None:
     text = configuration.haproxy_cfg(SHAPE)
 
     assert "\n".join(frontend.frontend(SHAPE)) in text
-    assert "\n".join(backends.slot(SHAPE, 3)) in text
-    assert backends.slot(SHAPE, 3) == [line.replace("slot4", "slot3") for line in backends.slot(SHAPE, 4)]
+    for kind in (backends.slot, backends.asked):
+        assert "\n".join(kind(SHAPE, 3)) in text
+        assert kind(SHAPE, 3) == [line.replace("slot4", "slot3").replace("ask4", "ask3") for line in kind(SHAPE, 4)]
+
+
+def test_what_is_published_can_be_read_back() -> None:
+    for pattern, key in (("^/x", "/exapps/a/"), ("(a+)+", "?/exapps/a/")):
+        published = state(a=app(23001, Route(pattern, Level.USER), version="1 |%"))
+        line = policy.files(published)["apps.map"].strip()
+
+        assert line.startswith(f"{key} ")
+        assert policy.read_record(f"0x55 {line}") == policy.Record(A, 0, "1 |%", Upstream("127.0.0.1", 23001))
+
+
+def test_an_app_whose_routes_the_agent_comes_to_match_is_withdrawn_first() -> None:
+    old = state(a=app(1, ROUTE))
+    step = policy.changes(old, state(old, a=app(1, Route("(a+)+", Level.USER))))
+
+    assert isinstance(step, RuntimeCommands)
+    assert [type(command) for command in step.commands] == [DropEntry, SwitchMap, PutEntry]

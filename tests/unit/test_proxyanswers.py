@@ -13,6 +13,7 @@ STATS = (
     "slot3,app,1,90,,,,,,\n"
     "slot3,BACKEND,2,120,3,1,,12,250,\n"
     "slot4,BACKEND,0,0,,,,,,\n"
+    "ask3,BACKEND,1,10,1,,,90,900,\n"
     "exapps,FRONTEND,9,9,9,9,9,9,9,\n"
 )
 
@@ -24,7 +25,7 @@ def an_app(routes: int = 1) -> ExApp:
 
 def test_figures_are_those_of_the_backend() -> None:
     figures = read_figures(STATS)
-    assert figures["slot3"] == AppFigures(requests=120, errors=4, mean_ms=12, most_ms=250, sessions=2)
+    assert figures["slot3"] == AppFigures(requests=130, errors=5, mean_ms=12, most_ms=900, sessions=3)
     assert figures["slot4"] == AppFigures()
     assert set(figures) == {"slot3", "slot4"}
     assert read_figures("") == {}
@@ -35,7 +36,7 @@ def test_an_app_is_shown_with_its_routes_and_without_its_token() -> None:
     assert found is not None
     assert (found.id, found.upstream, found.version) == ("app", "10.0.0.7:9000", "1.0")
     assert [(route.pattern, route.level) for route in found.routes] == [("^/0", "user")]
-    assert found.figures.requests == 120
+    assert found.figures.requests == 130
     assert "secret" not in repr(found)
 
 

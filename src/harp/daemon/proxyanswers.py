@@ -4,7 +4,7 @@
 import asyncio
 import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harp.base.errors import NotRunningError, UsageError
@@ -154,19 +154,28 @@ def read_app(
 
 
 def read_figures(text: str) -> dict[str, proxyview.AppFigures]:
-    """Figures by backend, of HAProxy's ``show stat`` (Management Guide, section 9.1)."""
-    lines = text.removeprefix("# ").splitlines()
-    found: dict[str, proxyview.AppFigures] = {}
-    for row in csv.DictReader(lines):
-        if row.get("svname") == "BACKEND" and row.get("pxname"):
-            found[str(row["pxname"])] = proxyview.AppFigures(
-                requests=_number(row, "stot"),
-                errors=sum(_number(row, name) for name in ("hrsp_5xx", "econ", "eresp")),
-                mean_ms=_number(row, "rtime"),
-                most_ms=_number(row, "rtime_max"),
-                sessions=_number(row, "scur"),
-            )
-    return found
+    """Figures by slot, of HAProxy's ``show stat`` (Management Guide, section 9.1): those of both its backends."""
+    rows = [row for row in csv.DictReader(text.removeprefix("# ").splitlines()) if row.get("svname") == "BACKEND"]
+    by_slot: dict[str, list[Mapping[str, str | None]]] = {}
+    for row in rows:
+        name = str(row.get("pxname"))
+        by_slot.setdefault(name.replace("ask", "slot") if name.startswith("ask") else name, []).append(row)
+    return {name: _together(rows) for name, rows in by_slot.items()}
+
+
+def _together(rows: Sequence[Mapping[str, str | None]]) -> proxyview.AppFigures:
+    def total(name: str) -> int:
+        return sum(_number(row, name) for row in rows)
+
+    # HAProxy's mean is that of the last requests of one backend.
+    busiest = max(rows, key=lambda row: _number(row, "stot"))
+    return proxyview.AppFigures(
+        requests=total("stot"),
+        errors=sum(total(name) for name in ("hrsp_5xx", "econ", "eresp")),
+        mean_ms=_number(busiest, "rtime"),
+        most_ms=max(_number(row, "rtime_max") for row in rows),
+        sessions=total("scur"),
+    )
 
 
 def _number(row: Mapping[str, str | None], name: str) -> int:

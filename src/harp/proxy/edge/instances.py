@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from harp.base.runtime import Tasks
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import Resolver
-from harp.proxy.policy.shape import is_literal
+from harp.proxy.policy.shape import SLOT_KINDS, is_literal
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class Instances:
                 for place, instance in enumerate(instances):
                     if not is_literal(instance) and instance not in self._asked:
                         self._asked.add(instance)
-                        servers = [f"slot{slot}/app{place}" for slot in (2 * number, 2 * number + 1)]
+                        backends = [f"{kind}{slot}" for kind in SLOT_KINDS for slot in (2 * number, 2 * number + 1)]
+                        servers = [f"{backend}/app{place}" for backend in backends]
                         self._tasks.start(f"address of {instance}", self._tell(instance, servers))
             await asyncio.sleep(ROUND_S)
 

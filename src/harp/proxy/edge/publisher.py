@@ -126,7 +126,7 @@ class Publisher:
         for entry in dropped:
             await self.socket.do(entry)
         gone = {entry.key for entry in dropped}
-        left = {name: known for name, known in self._state.apps.items() if name not in gone}
+        left = {name: known for name, known in self._state.apps.items() if policy.record_key(known.app) not in gone}
         self._state = replace(self._state, apps=left, slots={name: self._state.slots[name] for name in left})
 
     def _kept(self) -> contextlib.AbstractContextManager[None]:

@@ -2,8 +2,9 @@
 """The backends: one for each slot, where a route is looked up, and those for all that is no app's."""
 
 from collections.abc import Iterable
+from typing import Literal
 
-from harp.proxy.model import Refusal
+from harp.proxy.model import Level, Refusal
 from harp.proxy.policy.frontend import network, withheld
 from harp.proxy.policy.shape import (
     AS_ASKED,
@@ -27,29 +28,60 @@ _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 
 def slot(shape: Shape, number: int) -> list[str]:
-    routes = quoted(map_file(shape, f"slot{number}"))
-    pending, signed = "{ var(txn.pending) -m found }", "{ var(txn.signed) -m found }"
-    nobody, refused = "!{ var(txn.route) -m found }", "{ var(txn.why) -m found }"
+    """For what HAProxy decides alone. A filter for questions costs each request, even one that asks nothing."""
     return [
         f"backend slot{number}",
+        *_retries(shape, number),
+        # Nothing else has to be known of most requests to a public route.
+        f"    http-request allow if !{{ var(txn.same) -m found }} {{ {_matched(shape, number)} -m str 0 }}",
+        *_route(shape, number, "TRUE"),
+        *_refusal(shape),
+        *_watched(shape),
+        *_instances(shape, number, "slot"),
+        "",
+    ]
+
+
+def asked(shape: Shape, number: int) -> list[str]:
+    """The slot for the rest: people who are not known yet, Nextcloud itself, routes that the agent has to match."""
+    pending, asks = "{ var(txn.pending) -m found }", "{ var(txn.ask) -m found }"
+    return [
+        f"backend ask{number}",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_retries(shape, number),
-        f"    http-request set-var(txn.route) path,map_reg({routes})",
-        f"    http-request allow if {{ var(txn.route) -m beg 0 }} !{pending}",
-        "    http-request allow if { var(txn.route) -m beg 1 } { var(txn.uid),mod(4) ge 1 }",
-        "    http-request allow if { var(txn.route) -m beg 2 } { var(txn.uid),mod(4) ge 2 }",
-        f"    http-request allow if {signed}",
-        f"    http-request set-var(txn.why) str(no-route) if {nobody}",
-        f"    http-request set-var(txn.st) int(404) if {nobody}",
-        f"    http-request set-var(txn.why) str({Refusal.INTERNAL.reason}) if {{ var(txn.route) -m beg {INTERNAL} }}",
-        f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }} !{refused}",
+        "    http-request allow if { var(txn.signed) -m found }",
+        *_route(shape, number, f"!{pending}"),
         f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",
-        f"    http-request set-var(txn.why) str(forbidden) if !{refused} !{{ var(txn.ask) -m found }}",
-        f"    http-request set-var(txn.st) int(403) if {refused} !{{ var(txn.st) -m found }}",
-        f"    http-request set-var(txn.count) bool(true) if {refused}",
-        *_as_noted(),
-        *_ask("{ var(txn.ask) -m found }"),
-        *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number)),
+        f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }}"
+        f" !{{ var(txn.why) -m str {Refusal.INTERNAL.reason} }}",
+        f"    http-request unset-var(txn.why) if {asks}",
+        f"    http-request unset-var(txn.st) if {asks}",
+        f"    http-request unset-var(txn.count) if {asks}",
+        *_ask(asks),
+        *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number, "ask")),
+    ]
+
+
+def _matched(shape: Shape, number: int) -> str:
+    return f"path,map_reg({quoted(map_file(shape, f'slot{number}'))})"
+
+
+def _route(shape: Shape, number: int, is_public: str) -> list[str]:
+    """What the first route that matches says to a person; behind it is who gets nothing, and why."""
+    matched, refused = "{ var(txn.route) -m found }", "{ var(txn.why) -m found }"
+    return [
+        f"    http-request set-var(txn.route) {_matched(shape, number)}",
+        f"    http-request allow if {{ var(txn.route) -m beg 0 }} {is_public}",
+        *(
+            f"    http-request allow if {{ var(txn.route) -m beg {level} }} {{ var(txn.uid),mod(4) ge {level} }}"
+            for level in (Level.USER, Level.ADMIN)
+        ),
+        f"    http-request set-var(txn.why) str({Refusal.NO_ROUTE.reason}) if !{matched}",
+        f"    http-request set-var(txn.st) int({Refusal.NO_ROUTE.status}) if !{matched}",
+        f"    http-request set-var(txn.why) str({Refusal.INTERNAL.reason}) if {{ var(txn.route) -m beg {INTERNAL} }}",
+        f"    http-request set-var(txn.why) str({Refusal.FORBIDDEN.reason}) if {matched} !{refused}",
+        f"    http-request set-var(txn.st) int({Refusal.FORBIDDEN.status}) if {matched}",
+        "    http-request set-var(txn.count) bool(true)",
     ]
 
 
@@ -67,15 +99,15 @@ def _retries(shape: Shape, number: int) -> list[str]:
     ]
 
 
-def _instances(shape: Shape, number: int) -> list[str]:
+def _instances(shape: Shape, number: int, kind: Literal["slot", "ask"]) -> list[str]:
     """Where the slot's requests go: one server that is whatever ``set-dst`` said, or the instances of its app."""
     if number >= 2 * len(shape.pools):
         return ["    server app 0.0.0.0"]
     first = number - number % 2
     lines = []
     for place, instance in enumerate(shape.pools[number // 2][1]):
-        # Both slots of an app have one health: it is asked about once.
-        health = f"track slot{first}/app{place}" if number % 2 else f"check {_HEALTH}"
+        # All backends of an app have one health: it is asked about once.
+        health = f"check {_HEALTH}" if (kind, number) == ("slot", first) else f"track slot{first}/app{place}"
         names = "" if is_literal(instance) else f" init-addr last,libc,{_NOWHERE}"
         lines.append(f"    server app{place} {quoted(instance)} {health}{names}")
     return lines
@@ -90,18 +122,6 @@ def _as_answered(shape: Shape, is_public: str, servers: Iterable[str]) -> list[s
         *_watched(shape),
         *servers,
         "",
-    ]
-
-
-def _as_noted() -> list[str]:
-    """The agent is asked about a person of whom the connection remembers the credentials: they are what it sent."""
-    asked = "if { var(txn.ask) -m found } { var(txn.same) -m bool }"
-    return [
-        f"    http-request set-var(txn.cookie) var(sess.cookie) {asked}",
-        f"    http-request set-var(txn.auth) var(sess.auth) {asked}",
-        f"    http-request set-var(txn.passphrase) var(sess.passphrase) {asked}",
-        f"    http-request set-var(txn.cred) req.fhdr(ex-app-id),lower,concat(:,sess.who) {asked}"
-        " { var(sess.who) -m found }",
     ]
 
 

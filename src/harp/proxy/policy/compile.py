@@ -15,7 +15,7 @@ from harp.proxy.model import INTERNAL_PATHS, NOBODY, AppId, ExApp, Identity, Rou
 from harp.proxy.policy import patterns
 from harp.proxy.policy.configuration import haproxy_cfg, spoe_conf
 from harp.proxy.policy.decide import PREFIX
-from harp.proxy.policy.shape import ASK, INTERNAL, Shape, map_file, pool_slots
+from harp.proxy.policy.shape import ASK, ASKED, INTERNAL, Shape, map_file, pool_slots
 
 _PUBLISHABLE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}")
 SLOTS_LEAST = 16
@@ -120,9 +120,10 @@ def record_text(known: Known, slot: int) -> str:
     return f"{slot}|{quote(app.version, safe='')}|{nobody}|{upstream.address}|{upstream.port}"
 
 
-def record_key(name: AppId) -> str:
-    """What ``apps.map`` has an app under: where the paths to it begin."""
-    return f"{PREFIX}{name}/"
+def record_key(app: ExApp) -> str:
+    """What ``apps.map`` has an app under: where the paths to it begin, or what none begins with (:data:`ASKED`)."""
+    is_asked = any(patterns.for_haproxy(route.pattern) is None for route in app.routes)
+    return f"{ASKED if is_asked else ''}{PREFIX}{app.id}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Record:
 def read_record(line: str) -> Record | None:
     """One line of ``show map ./apps.map``; None for one that is not understood."""
     _where, _, entry = line.partition(" ")
-    key, _, text = entry.partition(" ")
+    key, _, text = entry.removeprefix(ASKED).partition(" ")
     parts = text.split("|")
     if not (key.startswith(PREFIX) and len(parts) == 5 and parts[0].isdecimal() and parts[4].isdecimal()):
         return None
@@ -211,7 +212,12 @@ def files(state: State) -> dict[str, str]:
 
 
 def _records(state: State) -> Iterable[str]:
-    return (f"{record_key(name)} {record_text(known, state.slots[name])}" for name, known in state.apps.items())
+    return (f"{key} {text}" for key, text in _entries(state).items())
+
+
+def _entries(state: State) -> dict[str, str]:
+    """``apps.map``, by key."""
+    return {record_key(known.app): record_text(known, state.slots[name]) for name, known in state.apps.items()}
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -225,16 +231,14 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
             return Reload(f"{len(new.apps)} apps need {new.shape.slots} slots")
         return Reload("the configuration changed")
     apps = map_file(new.shape, "apps")
-    dropped = [DropEntry(apps, record_key(name)) for name in old.apps if name not in new.apps]
-    switched: list[Command] = []
-    put: list[Command] = []
-    for name, known in new.apps.items():
-        slot = new.slots[name]
-        if old.slots.get(name) != slot:
-            switched.append(SwitchMap(map_file(new.shape, f"slot{slot}"), routes_of(known.app)))
-        text = record_text(known, slot)
-        if name not in old.apps or record_text(old.apps[name], old.slots[name]) != text:
-            put.append(PutEntry(apps, record_key(name), text))
+    before, after = _entries(old), _entries(new)
+    dropped = [DropEntry(apps, key) for key in before if key not in after]
+    switched = [
+        SwitchMap(map_file(new.shape, f"slot{slot}"), routes_of(new.apps[name].app))
+        for name, slot in new.slots.items()
+        if old.slots.get(name) != slot
+    ]
+    put = [PutEntry(apps, key, text) for key, text in after.items() if before.get(key) != text]
     # The header that stands behind a known person holds the app's token.
     tokens = {name: known.app.token for name, known in old.apps.items()}
     is_renewed = any(tokens.get(name, known.app.token) != known.app.token for name, known in new.apps.items())
@@ -244,7 +248,9 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
 def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
     """The apps of whom the old state says what is no longer so."""
     apps = map_file(old.shape, "apps")
-    return tuple(DropEntry(apps, record_key(name)) for name, known in old.apps.items() if new.apps.get(name) != known)
+    return tuple(
+        DropEntry(apps, record_key(known.app)) for name, known in old.apps.items() if new.apps.get(name) != known
+    )
 
 
 def seeding(state: State) -> RuntimeCommands:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The text of ``haproxy.cfg`` and of its SPOE file, for HAProxy 2.6 to 3.2. Same shape, same bytes.
 
-A request passes the frontend, where it is told whose it is and what for, then the backend of its app's slot, where its
-route is looked up. What is known ends there with ``allow``; only the rest asks the agent. Each instruction is paid by
-every request, so the order is: what is usual first, and out. Variables of one request:
+A request passes the frontend, where it is told whose it is and what for, then a backend of its app's slot, where its
+route is looked up: ``slotN`` if it is a usual one, ``askN``, which may ask the agent, if not. Every request pays for
+each rule that it passes, so the order is: what is usual first, and out. Variables of one request:
 
     ip         the client's address, where there are trusted proxies
     key        there if the shared key was right
     rec        the app's record: slot|version|token's header for nobody|address|port
-    aside      there if it is for no app that HAProxy knows: refused, for the control API, or for the agent to look up
-    same       true if the connection remembers these credentials, false if they had to be read
+    same       there if the connection remembers these credentials
+    slow       there if the request is no usual one, and passes all rules
+    aside      there if it is, besides, for no app that HAProxy knows: refused, for the control API, or one to look up
     cookie, auth, passphrase, who, rest
                what identifies a person: the headers, whether there is a session, the key of both (SHA-256), and the
                cookies that are left for an app. A connection of HTTP/1 remembers them of its last person, in sess.*
@@ -31,7 +32,7 @@ from harp.proxy.policy.shape import ASK_S, RING_MOST, Shape, quoted, ring_of
 def haproxy_cfg(shape: Shape) -> str:
     """The whole of ``haproxy.cfg``."""
     sections = [_global(shape), _defaults(shape), _tables(shape), frontend(shape)]
-    sections += [backends.slot(shape, number) for number in range(shape.slots)]
+    sections += [kind(shape, number) for number in range(shape.slots) for kind in (backends.slot, backends.asked)]
     sections += [
         backends.unknown(shape),
         backends.refuse(shape),

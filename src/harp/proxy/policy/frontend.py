@@ -10,6 +10,7 @@ from harp.proxy.policy import engines
 from harp.proxy.policy.decide import CLIMBS, PREFIX, TWO_DOTS
 from harp.proxy.policy.shape import (
     AS_ASKED,
+    ASKED,
     LIFETIME_MOST_MS,
     MODULUS,
     NOW,
@@ -42,7 +43,8 @@ def frontend(shape: Shape) -> list[str]:
     facts = [
         *_client(shape),
         *_usual(shape),
-        # From here on: who is not let through below is refused, or meant for somebody else.
+        "set-var(txn.slow) bool(true)",
+        # Who is not let through below is refused, or meant for somebody else.
         "set-var(txn.aside) bool(true)",
         *_banned(shape),
         *_path(shape),
@@ -58,7 +60,8 @@ def frontend(shape: Shape) -> list[str]:
         *_named(shape),
         *(f"    tcp-request content {fact}" for fact in facts),
         *_to_app(shape),
-        "    use_backend slot%[var(txn.rec),field(1,|)] if !{ var(txn.aside) -m found }",
+        "    use_backend slot%[var(txn.rec),field(1,|)] if !{ var(txn.slow) -m found }",
+        "    use_backend ask%[var(txn.rec),field(1,|)] if !{ var(txn.aside) -m found }",
         "    use_backend refuse if { var(txn.why) -m found }",
         *_to_control(shape),
         "    default_backend unknown",
@@ -165,7 +168,7 @@ def _usual(shape: Shape) -> list[str]:
         f"set-var(txn.uid) {_SPELLED},concat(:,sess.who),table_gpt(0,sessions) if {{ {_LEFT} }}",
         f"accept if person {{ {_text(shape)} -m found }}",
         "accept if { var(txn.same) -m found } !{ var(sess.who) -m found }",
-        "set-var(txn.same) bool(false)",
+        "unset-var(txn.same)",
         "unset-var(txn.uid)",
     ]
 
@@ -209,6 +212,7 @@ def _path(shape: Shape) -> list[str]:
         # Above, the id was found only where it is in lower case and a path follows.
         f'set-var-fmt(txn.prefix) "{PREFIX}%[var(txn.app),lower]/"',
         f"set-var(txn.rec) var(txn.prefix),map_beg({quoted(apps)})",
+        f"set-var(txn.rec) str({ASKED}),concat(,txn.prefix),map_beg({quoted(apps)}) if !known",
     ]
 
 
@@ -247,7 +251,7 @@ def _credentials(shape: Shape) -> list[str]:
         f"set-var(txn.note) bool(true) if {{ req.ver -m beg 1. }} !signed {short}",
         *(
             f"{change} if {{ var(txn.note) -m found }}"
-            for name in ("cookie", "auth", "who", "rest", "passphrase")
+            for name in ("cookie", "auth", "who", "rest")
             for change in (f"unset-var(sess.{name})", f"set-var(sess.{name}) var(txn.{name})")
         ),
     ]
@@ -255,7 +259,7 @@ def _credentials(shape: Shape) -> list[str]:
 
 def _to_app(shape: Shape) -> list[str]:
     """What a known app is told, and what it is not; ``path`` is then what it is asked for."""
-    same = "{ var(txn.same) -m bool }"
+    same = "{ var(txn.same) -m found }"
     lines = [
         "http-request allow if { var(txn.aside) -m found }",
         f"http-request set-header EX-APP-ID %[{_SPELLED}]",
@@ -267,7 +271,7 @@ def _to_app(shape: Shape) -> list[str]:
         AS_ASKED,
         "http-request del-header ex-app-host",
         "http-request del-header ex-app-port",
-        "http-request allow if !{ var(txn.same) -m found }",
+        "http-request allow if !{ var(txn.same) -m found } !{ var(txn.slow) -m found }",
         f"http-request set-header AUTHORIZATION-APP-API %[{_text(shape)}] if person",
     ]
     if not shape.forward_credentials:

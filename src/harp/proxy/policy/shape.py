@@ -9,6 +9,10 @@ from harp.proxy.model import EngineAddress
 
 ASK = 3
 """In the place of a route's level: the agent has to match this one and all behind it."""
+ASKED = "?"
+"""Before the key of an app with such a route: no path begins so, and none of its requests is taken for a usual one."""
+SLOT_KINDS = ("slot", "ask")
+"""A slot has two backends: for what HAProxy decides alone, and for what the agent may be asked about."""
 INTERNAL = 4
 """In the place of a route's level: only Nextcloud may."""
 RING_MOST = 100
