@@ -97,6 +97,7 @@ class FrontDoor:
         """Each line of the doctor, by name; no secret is in any, and the exit code says whether one is ✗."""
         code, said = self.asking(**variables).run("doctor", "--json", "--public", public)
         assert KEY not in said
+        assert said.startswith("{"), said
         checks: list[dict[str, str]] = json.loads(said)["checks"]
         assert code == (0 if all(check["ok"] for check in checks) else 1)
         return {check["name"]: check for check in checks}

@@ -9,7 +9,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 WAIT_S = 5.0
 PAUSE_S = 1.0
@@ -32,7 +32,10 @@ async def opened(token: str) -> AsyncIterator[int]:
             if not opened.can_prepare(request):
                 return web.Response(status=426)
             await opened.prepare(request)
-            await opened.send_str(await opened.receive_str(timeout=WAIT_S))
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                said = await opened.receive(timeout=WAIT_S)
+                if said.type is WSMsgType.TEXT:
+                    await opened.send_str(said.data)
             await opened.close()
             return opened
         if verb == "sse":

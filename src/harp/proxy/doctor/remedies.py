@@ -148,8 +148,8 @@ WEBSOCKET = {
 }
 BUFFERED = {
     "nginx": "`proxy_buffering off;` and `gzip off;` in `location /exapps/`",
-    "Apache": "`flushpackets=on` at the end of the `ProxyPass` line, and no `mod_deflate` or `mod_buffer` for it",
-    "Caddy": "`flush_interval -1` inside `reverse_proxy`",
+    "Apache": "`flushpackets=on` at the end of the `ProxyPass` line; it holds nothing back itself: what is before it?",
+    "Caddy": "`flush_interval -1` inside `reverse_proxy`, and no `response_buffers` (before 2.7: `buffer_responses`)",
     "Traefik": "take the `buffering` and `compress` middlewares away from the router of `/exapps/`",
 }
 FORWARDED = {
