@@ -57,9 +57,16 @@ class Program:
         """Its processes, without those whose program is called ``but``."""
         return [pid for pid in family(self.process.pid) if not but or _program(pid) != but]
 
+    def member(self, name: str) -> int | None:
+        """Its one process whose program is called so, if there is one just now."""
+        found = [pid for pid in self.family() if _program(pid) == name]
+        assert len(found) < 2, found
+        return found[0] if found else None
+
     def only(self, name: str) -> int:
         """Its one process whose program is called so."""
-        [pid] = [pid for pid in self.family() if _program(pid) == name]
+        pid = self.member(name)
+        assert pid is not None, f"no {name} runs"
         return pid
 
     def end(self) -> int:

@@ -145,6 +145,22 @@ async def test_so_many_failures_are_a_ban_also_where_they_are_a_rate(tmp_path: P
         haproxy.close()
 
 
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)])
+@pytest.mark.parametrize("count", [3, 150])
+async def test_a_failure_elsewhere_counts_with_those_here(tmp_path: Path, trusted: tuple[str, ...], count: int) -> None:
+    chosen = shape(tmp_path, free_port(), ban_count=count, ban_window_s=60, trusted=trusted)
+    haproxy = RealHaproxy(policy.placed(None, chosen, {}))
+    try:
+        for client in ["127.0.0.1"] * (count - 1) + ["2001:db8:1:2:3::4"]:
+            await bans.count(haproxy.run, client)
+        assert [await get(haproxy, "/no/app") for _ in range(2)] == [404, 429]
+        if count == 3:
+            found = {bans.shown(one.client): one.recent(time.time(), 60) for one in await bans.read(haproxy.socket)}
+            assert found == {"127.0.0.1": 3, "2001:db8:1:2::/64": 1}
+    finally:
+        haproxy.close()
+
+
 def test_a_ban_ends_to_the_millisecond_also_where_the_clock_of_the_table_turns_over() -> None:
     now = (3 * MODULUS + 1000) / 1000
     failures = Failures("::1", (500, MODULUS - 100, MODULUS - 1500))

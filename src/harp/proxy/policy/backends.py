@@ -191,12 +191,12 @@ def _refusal(shape: Shape) -> list[str]:
     ]
 
 
-def _counted(shape: Shape, rule: str, condition: str) -> list[str]:
-    """One failure more of this client: the ring moves on by one, newest first."""
+def _counted(shape: Shape, rule: str, condition: str, *, whose: str = "") -> list[str]:
+    """One failure more of this client, or of ``whose`` network: the ring moves on by one, newest first."""
     ring = ring_of(shape)
     # With the right key nothing counts (98, 99).
     condition += " !{ var(txn.key) -m found }"
-    lines = [f"    {rule} track-sc0 {network(shape)} table bans if {condition}"]
+    lines = [f"    {rule} track-sc0 {whose or network(shape)} table bans if {condition}"]
     if shape.ban_count > RING_MOST:
         return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
     lines += [
@@ -303,8 +303,7 @@ def inside(shape: Shape) -> list[str]:
         "frontend inside",
         f"    bind {quoted('unix@' + shape.run + '/inside.sock')} mode 600",
         *exporter,
-        "    http-request set-var(txn.net) req.hdr_ip(x-client),ipmask(32,64)",
-        *_counted(shape, "http-request", "{ path /failed }"),
+        *_counted(shape, "http-request", "{ path /failed }", whose="req.hdr_ip(x-client),ipmask(32,64)"),
         "    http-request return status 204 if { path /failed }",
         "    http-request return status 404 if !{ path /ban }",
         "    http-request track-sc0 req.hdr_ip(x-client) table bans",
