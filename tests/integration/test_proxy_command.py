@@ -275,6 +275,34 @@ def test_other_instances_are_taken_up_on_hup_and_other_engines_are_not(
         second.stop()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("HP_EXAPPS_ADDRESS", "no-such-host.invalid:8780", "cannot be used: Name or service not known"),
+        ("HP_EXAPPS_ADDRESS", "192.0.2.77:8780", "cannot be used: Cannot assign requested address"),
+        ("HP_METRICS_ADDRESS", "no-such-host.invalid:1", "cannot be used: Name or service not known"),
+        ("HP_SPOA_ADDRESS", "no-such-host.invalid:1", "cannot be used: Name or service not known"),
+        ("HP_CA_FILE", "/no/such/file", "cannot be used: No such file or directory"),
+        ("HP_CA_FILE", __file__, "cannot be used: there is no certificate in it"),
+        ("HP_RUN_DIR", __file__, "cannot be used: File exists"),
+        ("HP_HAPROXY", "/no/haproxy", "there is no /no/haproxy to run"),
+        ("HP_CERTIFICATE", __file__, "unable to load certificate from file"),
+        ("HP_DOCKER_ENGINES", "24001=unix://relative", "is no path of a socket"),
+    ],
+)
+def test_what_cannot_be_is_one_line_a_remedy_and_3(
+    tmp_path: Path, world: tuple[ExApp, Served], name: str, value: str, why: str
+) -> None:
+    proxy = started(tmp_path, world[1], "proxy", **{name: value})
+
+    assert proxy.process.wait(60) == 3
+    said, remedy, *more = (tmp_path / "output").read_text().splitlines()
+    assert said.startswith("harp: ")
+    assert why in said
+    assert remedy.startswith("      ")
+    assert not more
+
+
 def test_when_nothing_runs_it_is_said(tmp_path: Path, world: tuple[ExApp, Served]) -> None:
     given = variables(tmp_path, world[1].url, free_port(), free_port())
     nobody = Running(tmp_path / "home", given, None, 0, 0)  # type: ignore[arg-type]

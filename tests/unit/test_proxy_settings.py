@@ -74,6 +74,8 @@ def test_the_key_is_not_shown() -> None:
         {"HP_TIMEOUT_CLIENT": "40d"},
         {"HP_EXAPPS_ADDRESS": "8780"},
         {"HP_EXAPPS_ADDRESS": "h:99999"},
+        {"HP_EXAPPS_ADDRESS": "h:0"},
+        {"HP_TIMEOUT_SERVER": "25d"},
         {"HP_EXAPPS_ADDRESS": "a b:1"},
         {"HP_LOG_LEVEL": "loud"},
         {"HP_FRP_ADDRESS": "8782"},

@@ -19,6 +19,7 @@ from harp.proxy.edge import files
 from harp.proxy.edge.frp import door
 from harp.proxy.edge.frp import server as frp
 from harp.proxy.edge.process import Child, checked, demand_free, find_haproxy, version_of
+from harp.proxy.nextcloud import trusting
 from harp.proxy.settings import ProxySettings
 
 _log = logging.getLogger(__name__)
@@ -114,8 +115,13 @@ class AppPlane:
         files.make_run_folder(self._run)
         self._demand_alone()
         addresses = {"HP_EXAPPS_ADDRESS": self._settings.http, "HP_METRICS_ADDRESS": self._settings.metrics}
+        if self._settings.agent:
+            addresses["HP_SPOA_ADDRESS"] = self._settings.agent
         if self._settings.certificate.is_file():
             addresses["HP_EXAPPS_HTTPS_ADDRESS"] = self._settings.https
+        elif self._settings.certificate.exists():
+            _log.warning("HP_CERTIFICATE %s is no file: nothing is served over TLS", self._settings.certificate)
+        trusting(self._settings.ca_file)
         for name, address in addresses.items():
             demand_free(name, address)
         for name in _OF_ONE_RUN:

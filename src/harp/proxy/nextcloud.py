@@ -13,6 +13,7 @@ import msgspec
 from yarl import URL
 
 from harp import __version__
+from harp.base.errors import ConfigError
 from harp.base.runtime import Counters
 from harp.proxy.model import NOBODY, AppId, Credentials, ExApp, Identity, Level, NextcloudUnsure
 from harp.proxy.policy import record
@@ -29,19 +30,33 @@ class _UserForm(msgspec.Struct):
     access_level: int
 
 
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """Whom ``NC_INSTANCE_URL`` may have its certificate from: the system's authorities, and those of a PEM file.
+
+    Raises :class:`ConfigError` where there is no such file, or no certificate in it.
+    """
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            why = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError(
+                f"HP_CA_FILE {ca_file} cannot be used: {why}", hint="a PEM file that Harp's user may read"
+            ) from None
+    return context
+
+
 class NextcloudClient:
     """Both questions, with the shared key. Nothing of what is sent or answered is logged."""
 
     def __init__(self, url: str, key: str, ca_file: str, counters: Counters) -> None:
         self._base = url + "/index.php/apps/app_api/harp/"
         self._key = key
-        context = ssl.create_default_context()
-        if ca_file:
-            context.load_verify_locations(ca_file)
         self._session = aiohttp.ClientSession(
             # Cookies belong to the clients, never to this session.
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(ssl=context, limit=100),
+            connector=aiohttp.TCPConnector(ssl=trusting(ca_file), limit=100),
             timeout=aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S),
             skip_auto_headers=("User-Agent",),
             trust_env=False,

@@ -80,7 +80,8 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
     Raises :class:`ConfigError`, which names the variable and what it may be, and never its secret value.
     """
     given = _Given(environ)
-    tunnel = given.duration("HP_TIMEOUT_TUNNEL", environ.get("HP_TIMEOUT_SERVER") or "1800s")
+    server = given.duration("HP_TIMEOUT_SERVER", "1800s")
+    tunnel = given.duration("HP_TIMEOUT_TUNNEL", server)
     level = given.text("HP_LOG_LEVEL", "warning").lower()
     if level not in LOG_LEVELS:
         raise ConfigError(f"HP_LOG_LEVEL cannot be {level!r}", hint="one of " + ", ".join(LOG_LEVELS))
@@ -95,7 +96,7 @@ def load(environ: Mapping[str, str], *, run: Path, read_file: Callable[[Path], s
         trusted=networks(environ.get("HP_TRUSTED_PROXY_IPS", "")),
         timeout_connect=given.duration("HP_TIMEOUT_CONNECT", "30s"),
         timeout_client=given.duration("HP_TIMEOUT_CLIENT", "30s"),
-        timeout_server=given.duration("HP_TIMEOUT_SERVER", "1800s"),
+        timeout_server=server,
         timeout_tunnel=LONGEST if _milliseconds(tunnel) == 0 else tunnel,
         session_lifetime_s=given.number("HP_SESSION_LIFETIME", 3.0, 0.0, 10.0),
         ban_window_s=given.whole("HP_BLACKLIST_WINDOW", 300, 1, 1_000_000),
@@ -301,7 +302,7 @@ class _Given:
             not colon
             or not port.isascii()
             or not port.isdecimal()
-            or int(port) > 65_535
+            or not 0 < int(port) < 65_536
             or not re.fullmatch(r"[\w.:*-]*", bare)
         ):
             raise ConfigError(f"{name} cannot be {text!r}", hint=f"HOST:PORT, e.g. {default or '127.0.0.1:9600'}")
