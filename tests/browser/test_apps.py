@@ -74,7 +74,12 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         page.get_by_role("button", name="Lift 127.0.0.1").click()
         expect(page.get_by_text("the failures of 127.0.0.1 are forgotten")).to_be_visible()
         expect(page.get_by_text("Nobody.")).to_be_visible()
-        assert answered(address, "/exapps/app/public") == 200
+        for _ in range(20):
+            assert answered(address, "/exapps/app/public") == 200
+        page.reload()
+        expect(page.get_by_text("until the app answered, of the last 20 requests")).to_be_visible()
+        expect(page.get_by_text("p99")).to_be_visible()
+        shown(page, "apps-timed")
 
         page.get_by_role("link", name="Check the ways to the apps").click()
         expect(page.get_by_role("heading", name="1 thing needs care")).to_be_visible()

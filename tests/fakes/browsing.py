@@ -61,7 +61,9 @@ class FakeBrowsing:
     async def proxy(self: "FakeDaemon") -> proxyview.ProxyView:
         self._called("proxy")
         routes = [proxyview.RouteFact(pattern="^/<b>", level="user")]
-        figures = proxyview.AppFigures(requests=1200, errors=3, mean_ms=12, most_ms=250, sessions=2)
+        figures = proxyview.AppFigures(
+            requests=1200, errors=3, p50_ms=12, p99_ms=180, most_ms=250, timed=900, sessions=2
+        )
         app = proxyview.AppView(
             id="<i>app", version="1.0", upstream="10.0.0.7:9000", routes=routes, route_count=1, figures=figures
         )

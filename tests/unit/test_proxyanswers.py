@@ -2,10 +2,12 @@
 """What HAProxy says of its apps, read: harp.daemon.proxyanswers."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harp.base.errors import UsageError
 from harp.bridge.proxyview import AppFigures
-from harp.daemon.proxyanswers import MOST_ROUTES, ProxyAnswers, read_app, read_figures
+from harp.daemon.proxyanswers import MOST_ROUTES, ProxyAnswers, quantile, read_app, read_figures, read_times
 from harp.proxy.model import AppId, ExApp, Level, Route
 
 STATS = (
@@ -24,15 +26,45 @@ def an_app(routes: int = 1) -> ExApp:
 
 
 def test_figures_are_those_of_the_backend() -> None:
-    figures = read_figures(STATS)
-    assert figures["slot3"] == AppFigures(requests=130, errors=5, mean_ms=12, most_ms=900, sessions=3)
+    figures = read_figures(STATS, {"slot3": [2, 3, 200]})
+    assert figures["slot3"] == AppFigures(
+        requests=130, errors=5, most_ms=900, sessions=3, p50_ms=3, p99_ms=200, timed=3
+    )
     assert figures["slot4"] == AppFigures()
     assert set(figures) == {"slot3", "slot4"}
-    assert read_figures("") == {}
+    assert read_figures("", {}) == {}
+
+
+def test_waits_are_those_of_the_ring() -> None:
+    lines = [
+        *(f'{{"backend":"slot{n % 2}","status":200,"wait":{n}}}' for n in range(10)),
+        '{"backend":"slot1","status":503,"wait":-1}',
+        '{"backend":"slot1","status":200,"wait":7,"time":"2026-11-28T13:00:00Z","client":"10.0.0.9","path":"/cut',
+        '{"backend":"refuse","status":403,"wait":5}',
+        '"backend":"slot1","status":200,"wait":9}',
+        '{"backend":"ask1","status":200,"wait":11}',
+        '{"backend":"slot1","status":200,"wait":12',
+    ]
+    times = read_times("\n".join(lines))
+    assert times == {"slot0": [0, 2, 4, 6, 8], "slot1": [1, 3, 5, 7, 7, 9, 11]}
+    assert read_times("") == {}
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1), st.sampled_from([0.5, 0.99]))
+def test_a_quantile_is_a_wait_that_so_many_do_not_exceed(waits: list[int], share: float) -> None:
+    waits.sort()
+    found = quantile(waits, share)
+    assert found in waits
+    assert sum(wait <= found for wait in waits) >= share * len(waits)
+    assert sum(wait < found for wait in waits) < share * len(waits)
+
+
+def test_of_no_waits_there_is_no_quantile() -> None:
+    assert quantile([], 0.5) is None
 
 
 def test_an_app_is_shown_with_its_routes_and_without_its_token() -> None:
-    found = read_app("0x55 /exapps/app/ 3|1.0|nobody|10.0.0.7|9000", {"app": an_app()}, read_figures(STATS))
+    found = read_app("0x55 /exapps/app/ 3|1.0|nobody|10.0.0.7|9000", {"app": an_app()}, read_figures(STATS, {}))
     assert found is not None
     assert (found.id, found.upstream, found.version) == ("app", "10.0.0.7:9000", "1.0")
     assert [(route.pattern, route.level) for route in found.routes] == [("^/0", "user")]

@@ -16,13 +16,17 @@ class RouteFact(Noun, frozen=True, kw_only=True):
 
 
 class AppFigures(Noun, frozen=True, kw_only=True):
-    """Since HAProxy last was given the app's routes. Times are in milliseconds, over the last 1,024 requests."""
+    """Since HAProxy last was given the app's routes. ``most_ms`` is the longest wait of them all."""
 
     requests: int = 0
     errors: int = 0
     """Answers of 500 and above, and connections to the app that failed."""
-    mean_ms: int = 0
     most_ms: int = 0
+    p50_ms: int | None = None
+    """Half of the last ``timed`` requests waited no longer for the app; None where none is known."""
+    p99_ms: int | None = None
+    timed: int = 0
+    """How many of the proxy's last ten thousand requests were for this app."""
     sessions: int = 0
     """Under way just now."""
 

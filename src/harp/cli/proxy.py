@@ -69,8 +69,15 @@ def status_command(home: Path, as_json: bool) -> None:
         show.line(f"{where} {status.frp.listen}, {came} came through")
     if status.apps:
         show.table(
-            ("APP", "VERSION", "WHERE", "ROUTES"),
-            [(app.id, app.version, app.upstream, str(app.route_count)) for app in status.apps],
+            ("APP", "VERSION", "WHERE", "ROUTES", "REQUESTS", "ERRORS", "P50", "P99"),
+            [
+                (
+                    *(app.id, app.version, app.upstream),
+                    *map(str, (app.route_count, app.figures.requests, app.figures.errors)),
+                    *("–" if wait is None else f"{wait} ms" for wait in (app.figures.p50_ms, app.figures.p99_ms)),
+                )
+                for app in status.apps
+            ],
         )
 
 

@@ -3,6 +3,8 @@
 
 import asyncio
 import csv
+import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,12 +15,15 @@ from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import ExApp
 from harp.proxy.policy.compile import read_record
+from harp.proxy.policy.shape import TIMES
 from harp.proxy.settings import ProxySettings, instance_url
 
 if TYPE_CHECKING:
     from harp.daemon.appplane import AppPlane
 
 MOST_ROUTES = 100
+# Without those that were broken off, whose wait is -1.
+_TIMED = re.compile(r'^\{"backend":"(?:slot|ask)(\d+)","status":\d+,"wait":(\d+)[,}]', re.MULTILINE)
 
 
 class ProxyAnswers:
@@ -86,7 +91,8 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
     info = await socket.info()
     people = await socket.table("sessions")
     known: dict[str, ExApp] = {app.id: app for app in await asyncio.to_thread(appagent.remembered_apps, settings.run)}
-    figures = read_figures(await socket.ask("show stat -1 2 -1"))
+    times = read_times(await socket.ask(f"show events {TIMES}"))
+    figures = read_figures(await socket.ask("show stat -1 2 -1"), times)
     records = (await socket.ask("show map ./apps.map")).splitlines()
     return proxyview.ProxyView(
         is_running=True,
@@ -153,27 +159,40 @@ def read_app(
     )
 
 
-def read_figures(text: str) -> dict[str, proxyview.AppFigures]:
-    """Figures by slot, of HAProxy's ``show stat`` (Management Guide, section 9.1): those of both its backends."""
+def read_times(text: str) -> dict[str, list[int]]:
+    """The waits for an answer by slot, in milliseconds and sorted, of the lines in HAProxy's ring."""
+    found: dict[str, list[int]] = {}
+    for number, wait in _TIMED.findall(text):
+        found.setdefault(f"slot{number}", []).append(int(wait))
+    return {slot: sorted(waits) for slot, waits in found.items()}
+
+
+def quantile(waits: Sequence[int], share: float) -> int | None:
+    """The least wait that ``share`` of them do not exceed (nearest rank); None of none."""
+    return waits[max(0, math.ceil(share * len(waits)) - 1)] if waits else None
+
+
+def read_figures(text: str, times: Mapping[str, Sequence[int]]) -> dict[str, proxyview.AppFigures]:
+    """Figures by slot, those of both its backends: of ``show stat`` (Management Guide, 9.1), and :func:`read_times`."""
     rows = [row for row in csv.DictReader(text.removeprefix("# ").splitlines()) if row.get("svname") == "BACKEND"]
     by_slot: dict[str, list[Mapping[str, str | None]]] = {}
     for row in rows:
         name = str(row.get("pxname"))
         by_slot.setdefault(name.replace("ask", "slot") if name.startswith("ask") else name, []).append(row)
-    return {name: _together(rows) for name, rows in by_slot.items()}
+    return {name: _together(rows, times.get(name, ())) for name, rows in by_slot.items()}
 
 
-def _together(rows: Sequence[Mapping[str, str | None]]) -> proxyview.AppFigures:
+def _together(rows: Sequence[Mapping[str, str | None]], waits: Sequence[int]) -> proxyview.AppFigures:
     def total(name: str) -> int:
         return sum(_number(row, name) for row in rows)
 
-    # HAProxy's mean is that of the last requests of one backend.
-    busiest = max(rows, key=lambda row: _number(row, "stot"))
     return proxyview.AppFigures(
         requests=total("stot"),
         errors=sum(total(name) for name in ("hrsp_5xx", "econ", "eresp")),
-        mean_ms=_number(busiest, "rtime"),
         most_ms=max(_number(row, "rtime_max") for row in rows),
+        p50_ms=quantile(waits, 0.5),
+        p99_ms=quantile(waits, 0.99),
+        timed=len(waits),
         sessions=total("scur"),
     )
 

@@ -15,6 +15,7 @@ from harp.proxy.policy.shape import (
     MODULUS,
     NOW,
     RING_MOST,
+    TIMES,
     Shape,
     map_file,
     quoted,
@@ -70,21 +71,23 @@ def frontend(shape: Shape) -> list[str]:
 
 
 def _log(shape: Shape) -> list[str]:
+    timed = '"backend":"%b","status":%ST,"wait":%Tr'
+    ring = f"    log ring@{TIMES} format raw local0 info"
     if not shape.access_log:
-        return []
+        return [ring, f"    log-format {quoted('{' + timed + '}')}"]
     texts = {
         "time": "date,utime(%Y-%m-%dT%H:%M:%SZ)",
         "client": client(shape),
-        "method": "method",
         "path": "var(txn.path),json(utf8s)",
         "app": "var(txn.app),json(utf8s)",
         "reason": "var(txn.why)",
-        "backend": "be_name",
     }
-    fields = [f'"{name}":"%[{fetch}]"' for name, fetch in texts.items() if name not in ("method", "backend")]
-    fields += ['"method":"%HM"', '"backend":"%b"', '"status":%ST', '"bytes":%B', '"ms":%Ta', '"ended":"%ts"']
+    # What is timed comes first: the ring cuts long lines off.
+    fields = [timed, *(f'"{name}":"%[{fetch}]"' for name, fetch in texts.items())]
+    fields += ['"method":"%HM"', '"bytes":%B', '"ms":%Ta', '"ended":"%ts"']
     written = "{" + ",".join(fields) + "}"
     return [
+        ring,
         "    log stdout format raw local0 info",
         f"    log-format {quoted(written)}",
         "    tcp-request content set-var(txn.path) path",

@@ -15,6 +15,8 @@ SLOT_KINDS = ("slot", "ask")
 """A slot has two backends: for what HAProxy decides alone, and for what the agent may be asked about."""
 INTERNAL = 4
 """In the place of a route's level: only Nextcloud may."""
+TIMES = "times"
+"""HAProxy's ring of log lines, which says how long each of the last requests waited for its app."""
 RING_MOST = 100
 """The most failures that a table remembers one by one."""
 MODULUS = 2_000_000_000
