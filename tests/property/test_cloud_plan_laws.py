@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harp.sync.cloud import nodes, plan
+from harp.sync.cloud import doubts, nodes, plan
 from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote
 
 NAMES = [CloudPath(name) for name in ("a", "b", "d", "e", "d/x", "d/y", "e/x", "e/z")]
@@ -96,11 +96,11 @@ class World:
                     self.write_here(path, self.there[remote.etag])
                 self.agree(path)
             case plan.SetAside(path, local):
-                aside = plan.conflict_name(path, "2026-11-23 041500Z", f"{local.inode:08x}")
+                aside = nodes.conflict_name(path, "2026-11-23 041500Z", f"{local.inode:08x}")
                 self.local[aside] = self.local.pop(path)
                 self.agreed.pop(path, None)
             case plan.SetAsideRemote(path, remote):
-                aside = plan.conflict_name(path, "2026-11-23 041500Z", remote.etag.rjust(8, "0"))
+                aside = nodes.conflict_name(path, "2026-11-23 041500Z", remote.etag.rjust(8, "0"))
                 self.remote[aside] = self.remote.pop(path)
             case plan.RemoveRemote(path, remote):
                 assert self.remote[path] == remote
@@ -207,5 +207,5 @@ def test_files_that_go_back_in_time_at_once_look_like_a_restored_server() -> Non
     }
     older = {path: Remote(False, one.fileid, Etag("old"), 1, 5) for path, one in agreed.items()}
     newer = {path: replace(one, mtime_s=10) for path, one in older.items()}
-    assert plan.looks_restored(agreed, older) == "5 files went back to older versions at once"
-    assert plan.looks_restored(agreed, newer) == ""
+    assert doubts.looks_restored(agreed, older) == "5 files went back to older versions at once"
+    assert doubts.looks_restored(agreed, newer) == ""

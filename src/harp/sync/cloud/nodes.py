@@ -95,3 +95,16 @@ def moved(path: CloudPath, source: CloudPath, target: CloudPath) -> CloudPath:
     if path == source or is_below(path, source):
         return CloudPath(target + path[len(source) :])
     return path
+
+
+def conflict_name(path: CloudPath, when: str, digits: str) -> CloudPath:
+    """``stem (conflict 2026-11-23 041500Z 1a2b3c4d).ext``, as the folder itself names them."""
+    directory, slash, name = path.rpartition("/")
+    dot = name.rfind(".")
+    has_extension = dot > 0 and len(name) - dot <= 32
+    stem, extension = (name[:dot], name[dot:]) if has_extension else (name, "")
+    tag = f" (conflict {when} {digits[:8]}){extension}"
+    room = 250 - len(tag.encode())
+    while len(stem.encode()) > room:
+        stem = stem[:-1]
+    return CloudPath(directory + slash + stem + tag)

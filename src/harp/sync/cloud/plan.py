@@ -93,7 +93,7 @@ def _find_local_moves(board: _Board, unmovable: Collection[CloudPath]) -> None:
         if source is None or known is None or known.local != found or target in board.remote or target in unmovable:
             continue
         there = board.remote.get(source)
-        if there is None or not _is_same(there, known) or is_below(target, source):
+        if there is None or not is_same(there, known) or is_below(target, source):
             continue
         is_renamed = parent(source) == parent(target)
         if not there.may("N" if is_renamed else "V") or not (is_renamed or _makes_parents(board, target, found)):
@@ -153,7 +153,8 @@ def _rewrite(tree: MutableMapping[CloudPath, _T], source: CloudPath, target: Clo
         tree[moved(path, source, target)] = value
 
 
-def _is_same(there: Remote, known: Agreed) -> bool:
+def is_same(there: Remote, known: Agreed) -> bool:
+    """Whether the account has at a path what both sides agreed on."""
     if there.is_directory or known.is_directory:
         return there.is_directory == known.is_directory
     # Nextcloud has been seen to keep the etag of a file that was overwritten within the same second.
@@ -199,7 +200,7 @@ def _take_leaves(board: _Board) -> list[RemoveRemote | RemoveLocal]:
         if not is_share or path not in board.agreed or path in board.local:
             continue
         inside = [one for one in board.remote if is_below(one, path)]
-        is_as_was = all(one in board.agreed and _is_same(board.remote[one], board.agreed[one]) for one in inside)
+        is_as_was = all(one in board.agreed and is_same(board.remote[one], board.agreed[one]) for one in inside)
         if is_as_was and not any(is_below(one, path) for one in board.local):
             leaves.append(RemoveRemote(path, there))
             for one in (path, *inside):
@@ -224,7 +225,7 @@ def _for_file(
     if known is not None and known.is_directory:
         known = None
     is_here_as_was = known is not None and here == known.local
-    is_there_as_was = known is not None and there is not None and _is_same(there, known)
+    is_there_as_was = known is not None and there is not None and is_same(there, known)
     if here is None and there is None:
         return Forget(path)
     if there is None:
@@ -325,7 +326,7 @@ def _clashes(
             removals.append(RemoveLocal(path, here))
         else:
             files.append(SetAside(path, here))
-    elif known is not None and _is_same(there, known):
+    elif known is not None and is_same(there, known):
         removals.append(RemoveRemote(path, there))
     elif path in lives or known is None or not known.is_directory:
         files.append(SetAsideRemote(path, there))
@@ -360,59 +361,6 @@ def renamed_out(
     }
 
 
-# --- a server that went back in time ----------------------------------------------------------------------------------
-
-FEWEST_GONE_BACK = 3
-MOST_REMOVED = 0.3
-FEWEST_REMOVED = 20
-
-
-def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath, Remote]) -> str:
-    """Why the account looks as if Nextcloud had been brought back from a backup; empty if it does not.
-
-    A restored server has older versions of the files that were changed since, under the same numbers, and none of the
-    files that came since. One file that goes back is what a person does; several, and nothing newer, are a restore.
-    """
-    changed = [
-        (known, remote[path])
-        for path, known in agreed.items()
-        if path in remote and not known.is_directory and not _is_same(remote[path], known)
-    ]
-    back = sum(there.mtime_s < known.local.mtime_s for known, there in changed)
-    if back >= FEWEST_GONE_BACK and back * 2 > len(changed):
-        return f"{back} files went back to older versions at once"
-    return ""
-
-
-def takes_from_disk(chosen: Plan) -> bool:
-    """Whether any version of a file that lies on this disk would lie there no more."""
-    return any(isinstance(one, RemoveLocal) for one in chosen.removals) or any(
-        isinstance(one, Download) and one.over is not None for one in chosen.files
-    )
-
-
-def looks_emptied(agreed: Mapping[CloudPath, Agreed], removals: Iterable[Action]) -> str:
-    """Why so many deletions on this disk are asked about first; empty for a few."""
-    gone = sum(isinstance(one, RemoveLocal) and not one.local.is_directory for one in removals)
-    files = sum(not known.is_directory for known in agreed.values())
-    if gone >= FEWEST_REMOVED and gone > files * MOST_REMOVED:
-        return f"{gone} of {files} files are gone from the account at once"
-    return ""
-
-
-def conflict_name(path: CloudPath, when: str, digits: str) -> CloudPath:
-    """``stem (conflict 2026-11-23 041500Z 1a2b3c4d).ext``, as the folder itself names them."""
-    directory, slash, name = path.rpartition("/")
-    dot = name.rfind(".")
-    has_extension = dot > 0 and len(name) - dot <= 32
-    stem, extension = (name[:dot], name[dot:]) if has_extension else (name, "")
-    tag = f" (conflict {when} {digits[:8]}){extension}"
-    room = 250 - len(tag.encode())
-    while len(stem.encode()) > room:
-        stem = stem[:-1]
-    return CloudPath(directory + slash + stem + tag)
-
-
 def folder_marks(
     walked: Mapping[CloudPath, Etag], unsettled: Iterable[CloudPath], agreed: Mapping[CloudPath, Agreed]
 ) -> dict[CloudPath, Etag]:
@@ -422,8 +370,3 @@ def folder_marks(
         dirty.add(path)
         dirty.update(ancestors(path))
     return {path: etag for path, etag in walked.items() if path not in dirty and (not path or path in agreed)}
-
-
-def by_number(remote: Mapping[CloudPath, Remote]) -> dict[FileId, CloudPath]:
-    """Where each file number lies."""
-    return {found.fileid: path for path, found in remote.items()}

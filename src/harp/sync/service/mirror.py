@@ -17,9 +17,21 @@ from typing import TypeVar
 
 from harp.base.errors import FolderError, StaleError
 from harp.base.runtime import Backoff
+from harp.sync.cloud import doubts
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.dav import BusyError, Dav, FullError, RefusedError
-from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote, agreed_on, ancestors, is_below
+from harp.sync.cloud.nodes import (
+    Agreed,
+    CloudPath,
+    Etag,
+    FileId,
+    Local,
+    Remote,
+    agreed_on,
+    ancestors,
+    conflict_name,
+    is_below,
+)
 from harp.sync.cloud.steps import (
     Action,
     Agree,
@@ -165,10 +177,10 @@ class Mirror:
                 why = "the folder in the account is another one than before"
             elif known_print and known_print != (walked.fingerprint or "none"):
                 why = "its administrator brought Nextcloud back from a backup"
-            elif planner.takes_from_disk(chosen) and (again := await asyncio.to_thread(self._store.came_again, etags)):
+            elif doubts.takes_from_disk(chosen) and (again := await asyncio.to_thread(self._store.came_again, etags)):
                 why = f"Nextcloud went back in time: {len(again)} folders are as they were once before"
             else:
-                why = planner.looks_restored(self.agreed, remote) or planner.looks_emptied(self.agreed, chosen.removals)
+                why = doubts.looks_restored(self.agreed, remote) or doubts.looks_emptied(self.agreed, chosen.removals)
         if why:
             return why
         await asyncio.to_thread(self._store.saw, etags)
@@ -354,7 +366,7 @@ class Mirror:
 
 def _aside(path: CloudPath, mtime_s: int, digits: str) -> CloudPath:
     when = datetime.fromtimestamp(max(mtime_s, 0), UTC)
-    return planner.conflict_name(path, f"{when:%Y-%m-%d %H%M%S}Z", digits)
+    return conflict_name(path, f"{when:%Y-%m-%d %H%M%S}Z", digits)
 
 
 def _to_disk(fd: int, flush: Callable[[], None]) -> None:
