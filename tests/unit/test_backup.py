@@ -13,6 +13,7 @@ from harp.identity import keyring
 from harp.sync.model import Role
 from harp.sync.service import opening
 from harp.sync.store import backup
+from harp.sync.store.accounts import Account, Accounts, Mirrored
 from harp.sync.store.ledger import Ledger
 from harp.sync.store.registry import Registry, SharedFolder
 from tests.fakes.replicas import connect, office, settle
@@ -45,6 +46,9 @@ def archive(path: FilePath, members: Mapping[str, bytes] | list[tarfile.TarInfo]
 
 def test_a_backup_brings_back_key_settings_registry_and_history(tmp_path: FilePath) -> None:
     home, shared = home_with_folder(tmp_path)
+    kept = Accounts(home)
+    kept.add(Account("work", "https://cloud.example", "ada", "ada", "s3cret"))
+    kept.mirror(Mirrored(shared.id.hex(), "work", "/Photos"))
     size = backup.make(home, tmp_path / "backup")
     assert size == (tmp_path / "backup").stat().st_size
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
@@ -54,6 +58,9 @@ def test_a_backup_brings_back_key_settings_registry_and_history(tmp_path: FilePa
     assert keyring.load_or_make(new).device_id == keyring.load_or_make(home).device_id
     assert (new / backup.SETTINGS).read_text() == (home / backup.SETTINGS).read_text()
     assert Registry(new / backup.REGISTRY).folders() == [shared]
+    assert (new / backup.ACCOUNTS).stat().st_mode & 0o777 == 0o600
+    again = Accounts(new)
+    assert (again.all(), again.mirrored()) == (kept.all(), kept.mirrored())
     before, after = (Ledger(opening.ledger_path(at, shared)) for at in (home, new))
     assert after.vector() == before.vector()
     assert after.incarnation != before.incarnation, "what is said from now on cannot contradict what was said"

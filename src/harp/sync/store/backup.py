@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Key and ledgers in one file, taken while the daemon runs, and put back into an empty home."""
+"""Key, ledgers and accounts in one file, taken while the daemon runs, and put back into an empty home."""
 
 import os
 import secrets
@@ -9,12 +9,14 @@ from pathlib import Path
 
 from harp.base.errors import FolderError, StoreError, UsageError
 from harp.sync.model import INCARNATION_BYTES, Incarnation
+from harp.sync.store import accounts
 from harp.sync.store.database import Database
 from harp.sync.store.ledger import Ledger
 
 KEY = "device.key"
 REGISTRY = "registry.db"
 SETTINGS = "config.toml"
+ACCOUNTS = accounts.FILE_NAME
 FOLDERS = "folders"
 _MAX_MEMBER_BYTES = 1 << 40
 
@@ -50,7 +52,8 @@ def restore(home: Path, source: Path) -> None:
     """Puts a backup into ``home``, which has no identity yet; whole or not at all.
 
     Each ledger gets a new chain for this device: what was said after the backup was made stays good, and nothing said
-    from now on can contradict it. Raises :class:`UsageError` for a file that is no backup.
+    from now on can contradict it. What a folder and an account last agreed on is not in a backup: both are put together by
+    their content, and nothing is removed. Raises :class:`UsageError` for a file that is no backup.
     """
     with tempfile.TemporaryDirectory(dir=home, prefix=".restore-") as scratch_name:
         scratch = Path(scratch_name)
@@ -68,7 +71,7 @@ def restore(home: Path, source: Path) -> None:
         (home / FOLDERS).mkdir(mode=0o700, exist_ok=True)
         for ledger in ledgers:
             ledger.rename(home / FOLDERS / ledger.name)
-        for name in (REGISTRY, SETTINGS, KEY):
+        for name in (REGISTRY, SETTINGS, ACCOUNTS, KEY):
             if (scratch / name).is_file():
                 (scratch / name).rename(home / name)
 
@@ -85,7 +88,7 @@ def _copied(home: Path, scratch: Path) -> list[str]:
         database.copy_to(scratch / FOLDERS / ledger.name)
         database.close()
         names.append(f"{FOLDERS}/{ledger.name}")
-    for name in (SETTINGS, KEY):
+    for name in (SETTINGS, ACCOUNTS, KEY):
         if (home / name).exists():
             (scratch / name).write_bytes((home / name).read_bytes())
             names.append(name)
@@ -96,7 +99,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path) -
     """One member, if its name is one that a backup has; a hostile archive writes nowhere else."""
     folder, _, name = member.name.rpartition("/")
     is_ledger = folder == FOLDERS and name.endswith(".db") and "/" not in name and not name.startswith(".")
-    is_known = is_ledger or member.name in (KEY, REGISTRY, SETTINGS)
+    is_known = is_ledger or member.name in (KEY, REGISTRY, SETTINGS, ACCOUNTS)
     if not member.isfile() or not is_known or member.size > _MAX_MEMBER_BYTES:
         raise tarfile.TarError(f"{member.name!r} does not belong into a backup")
     target = scratch / member.name
