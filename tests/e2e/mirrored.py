@@ -25,6 +25,7 @@ from harp.sync.folder.fs import Marker, Root
 from harp.sync.model import ID_BYTES, FolderId
 from harp.sync.service.mirror import Mirror
 from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.service.mirrornear import Near
 from harp.sync.store.agreements import Agreements
 from tests.e2e.cloud import Cloud, Person
 
@@ -38,8 +39,11 @@ def why_no_client() -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str, person: Person, folder: Path, top: str) -> AsyncIterator[Mirror]:
-    """``folder`` is made and marked where there is none; what is agreed is kept beside it."""
+async def opened(url: str, person: Person, folder: Path, top: str, near: Path | None = None) -> AsyncIterator[Mirror]:
+    """``folder`` is made and marked where there is none; what is agreed is kept beside it.
+
+    ``near`` is where the account's files lie on this very disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     root = Root.open(str(folder))
     if root.read_marker() is None:
@@ -49,7 +53,8 @@ async def opened(url: str, person: Person, folder: Path, top: str) -> AsyncItera
     try:
         async with aiohttp.ClientSession() as session:
             dav = Dav(session, login, await user_id(session, login), top)
-            yield Mirror(dav, MirrorDisk(folder, lambda path, is_directory: False), store)
+            disk = MirrorDisk(folder, lambda path, is_directory: False)
+            yield Mirror(dav, disk, store, None if near is None else Near(dav, near))
     finally:
         store.close()
 

@@ -6,6 +6,7 @@ import http.client
 import os
 import shutil
 import subprocess
+import time
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from harp.sync.service.mirror import Mirror
 from tests.e2e import mirrored
 from tests.e2e.cloud import Cloud, Person
+from tests.e2e.editing import Editor
 
 MIB = 1 << 20
 
@@ -290,3 +292,95 @@ async def test_a_file_that_is_written_by_somebody_just_now_is_waited_for(desk: D
         await mirror.settle()
         assert desk.here() == desk.there() == {"busy": b"by the device"}
         assert not mirror.problems
+
+
+async def test_on_the_servers_own_host_a_large_file_is_read_from_its_disk(desk: Desk) -> None:
+    large = os.urandom(8 * MIB)
+    desk.put("large", large, X_OC_Mtime="1700000000")
+    near = desk.cloud.data / "alice" / "files" / desk.top
+    async with mirrored.opened(desk.cloud.url, desk.alice, desk.folder, desk.top, near) as mirror:
+        await mirror.settle()
+        assert desk.here() == {"large": large}
+        assert not desk.asked(f"GET {desk.at}/large")
+        desk.put("large", large[::-1])
+        await mirror.settle()
+        assert desk.here() == {"large": large[::-1]}
+        assert not desk.asked(f"GET {desk.at}/large")
+
+
+async def test_a_folder_that_two_people_share_gets_each_change_once(desk: Desk, tmp_path: Path) -> None:
+    bob = desk.cloud.person("bob")
+    form = f"path=/{desk.top}&shareType=0&shareWith=bob&permissions=31".encode()
+    shares = "/ocs/v2.php/apps/files_sharing/api/v1/shares"
+    headers = desk.alice.basic | {"OCS-APIRequest": "true", "Content-Type": "application/x-www-form-urlencoded"}
+    assert desk.cloud.browser().ask("POST", shares, headers, form).status == 200
+    others = tmp_path / "bobs"
+    async with desk.opened() as mirror, mirrored.opened(desk.cloud.url, bob, others, desk.top) as bobs:
+        (desk.folder / "plan").write_bytes(b"by alice")
+        for side in (mirror, bobs, mirror, bobs):
+            await side.settle()
+        (others / "plan").write_bytes(b"then by bob")
+        for side in (bobs, mirror):
+            await side.settle()
+        assert desk.here() == desk.there() == mirrored.content(others) == {"plan": b"then by bob"}
+        assert [await side.settle() for side in (mirror, bobs)] == [0, 0]
+    written = [desk.asked(f"PUT /remote.php/dav/files/{name}/{desk.top}/plan") for name in ("alice", "bob")]
+    assert written == [1, 1]
+
+
+MINUTES = float(os.environ.get("HARP_ENDURANCE_MINUTES", "0.5"))
+
+
+@pytest.mark.timeout(600 + MINUTES * 120)
+async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothing(desk: Desk, tmp_path: Path) -> None:
+    if reason := mirrored.why_no_client():
+        pytest.skip(reason)
+    other = tmp_path / "other"
+    other.mkdir()
+    seed = int(os.environ.get("HARP_SEED", time.time_ns() % 10**6))
+    written: set[bytes] = set()
+    gone: set[bytes] = set()
+    editors = [Editor(folder, seed + number, written, gone) for number, folder in enumerate((desk.folder, other))]
+    until = time.monotonic() + MINUTES * 60
+
+    async def edits(editor: Editor) -> None:
+        while time.monotonic() < until:
+            await asyncio.to_thread(editor.edit)
+            await asyncio.sleep(editor.random.random() * 0.5)
+
+    async def client() -> None:
+        while time.monotonic() < until:
+            await asyncio.to_thread(mirrored.nextcloudcmd, desk.cloud, desk.alice, other, desk.top)
+
+    async with desk.opened() as mirror:
+
+        async def mirrors() -> None:
+            while time.monotonic() < until:
+                await mirror.settle()
+                assert not mirror.question
+                await asyncio.sleep(0.2)
+
+        async with asyncio.TaskGroup() as group:
+            for work in (edits(editors[0]), edits(editors[1]), client(), mirrors()):
+                group.create_task(work)
+        for _ in range(6):
+            await asyncio.to_thread(mirrored.nextcloudcmd, desk.cloud, desk.alice, other, desk.top)
+            if not await mirror.settle():
+                break
+        else:
+            pytest.fail(f"seed {seed}: both still exchange changes that nobody makes")
+        problems = dict(mirror.problems)
+
+    here, there, beside = desk.here(), desk.there(), mirrored.content(other)
+    conflicts = [path for path in there if "(conflict " in path]
+    edited = [editor.edits for editor in editors]
+    print(f"seed {seed}: {edited} edits, {len(here)} files, {len(conflicts)} conflicts")
+    assert not problems, f"seed {seed}"
+    assert here == there, f"seed {seed}"
+    kept = {path: content for path, content in beside.items() if "(conflicted copy " not in path}
+    assert kept == there, f"seed {seed}"
+    lost = written - gone - {*here.values(), *beside.values()}
+    assert not lost, f"seed {seed}: {len(lost)} of {len(written)} contents are nowhere"
+    # Each conflict is between two edits, one on either side; a storm makes conflicts out of conflicts.
+    assert len(conflicts) <= min(edited), f"seed {seed}: {conflicts}"
+    assert not [path for path in conflicts if path.count("(conflict ") > 1], f"seed {seed}: {conflicts}"

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A folder, an account on loopback, and the mirror between them."""
+"""A folder on the disk, an account in memory, and the mirror between them over real HTTP on loopback."""
 
-import contextlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import pytest
 from aiohttp.test_utils import TestServer
 
 from harp.base.runtime import Backoff
 from harp.sync.cloud.dav import Dav, Login, user_id
-from harp.sync.folder.fs import Root
 from harp.sync.service import mirrordisk
 from harp.sync.service.mirror import Mirror
 from harp.sync.store.agreements import Agreements
@@ -52,12 +50,12 @@ class Desk:
         self.open()
 
 
-@contextlib.asynccontextmanager
-async def desk_with_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(Root, "marker_is_there", lambda self: (tmp_path / "folder" / ".harp").is_dir())
+@asynccontextmanager
+async def opened(place: Path) -> AsyncIterator[Desk]:
+    """Until the block ends; the folder is marked by nothing but its ``.harp``."""
     account = Account()
     async with TestServer(account.application()) as server, aiohttp.ClientSession() as session:
         login = Login(str(server.make_url("")).rstrip("/"), "alice", PASSWORD)
-        made = Desk(tmp_path, account, Dav(session, login, await user_id(session, login), ""))
+        made = Desk(place, account, Dav(session, login, await user_id(session, login), ""))
         yield made
         made.store.close()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.desk import Desk, desk_with_an_account
+from harp.sync.folder.fs import Root
+from tests.fakes import desk as desks
+from tests.fakes.desk import Desk
 from tests.integration.office import Office, opened
 
 
@@ -19,6 +21,14 @@ def office(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Office]:
             found.abandon()
 
 
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    """A folder, an account, and the mirror between them."""
+    monkeypatch.setattr(Root, "marker_is_there", lambda self: (tmp_path / "folder" / ".harp").is_dir())
+    async with desks.opened(tmp_path) as made:
+        yield made
+
+
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -28,9 +38,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or call.excinfo is not None
     return report
-
-
-@pytest.fixture
-async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    async with desk_with_an_account(tmp_path, monkeypatch) as made:
-        yield made

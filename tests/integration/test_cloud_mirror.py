@@ -6,7 +6,6 @@ Holds harp.sync.service.mirror, mirrordisk and mirrorwalk, harp.sync.cloud.dav a
 
 import copy
 import os
-import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -82,6 +81,67 @@ async def test_who_writes_between_the_plan_and_the_write_is_not_overwritten(desk
     await desk.mirror.settle()
     assert desk.here() == desk.there()
     assert sorted(desk.here().values()) == [b"a moment earlier", b"by the device"]
+
+
+async def test_small_files_in_a_new_folder_go_in_one_request_and_none_elsewhere(desk: Desk) -> None:
+    desk.account.make("old")
+    await desk.mirror.settle()
+    (desk.folder / "new").mkdir()
+    for number in range(20):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+        (desk.folder / "old" / f"{number}").write_bytes(b"%d" % number)
+    desk.account.log.clear()
+    await desk.mirror.settle()
+    assert "BULK 20" in desk.account.log
+    assert sum(line.startswith("PUT old/") for line in desk.account.log) == 20
+    assert desk.here() == desk.there()
+    assert await desk.mirror.settle() == 0
+
+
+async def test_blanks_at_the_end_of_a_name_which_a_bulk_request_loses_do_not_overwrite_its_neighbour(
+    desk: Desk,
+) -> None:
+    (desk.folder / "new").mkdir()
+    for name in ("a", "a ", "b", "c", "d"):
+        (desk.folder / "new" / name).write_bytes(name.encode())
+    await desk.mirror.settle()
+    assert "BULK 4" in desk.account.log
+    assert desk.here() == desk.there()
+    assert len(desk.there()) == 5
+
+
+async def test_what_a_bulk_request_does_not_take_goes_one_by_one(desk: Desk) -> None:
+    desk.account.bulk_refuses = {"new/3"}
+    (desk.folder / "new").mkdir()
+    for number in range(6):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+    await desk.mirror.settle()
+    assert [line for line in desk.account.log if line.startswith("PUT")] == ["PUT new/3"]
+    assert desk.here() == desk.there()
+    assert not desk.mirror.problems
+
+
+async def test_where_bulk_requests_are_switched_off_all_go_one_by_one(desk: Desk) -> None:
+    desk.account.bulk_refuses = None
+    (desk.folder / "new").mkdir()
+    for number in range(6):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+    await desk.mirror.settle()
+    assert sum(line.startswith("PUT new/") for line in desk.account.log) == 6
+    assert desk.here() == desk.there()
+
+
+async def test_a_write_that_leaves_the_etag_as_it_was_gets_another_so_that_other_clients_see_it(desk: Desk) -> None:
+    desk.account.has_weak_etags = True
+    desk.account.write("clock", b"11:59", 1_700_000_000)
+    await desk.mirror.settle()
+    before = desk.account.etags["clock"]
+    (desk.folder / "clock").write_bytes(b"12:00")
+    os.utime(desk.folder / "clock", ns=(0, 1_700_000_000_500_000_000))
+    await desk.mirror.settle()
+    assert desk.there() == {"clock": b"12:00"}
+    assert desk.account.etags["clock"] != before
+    assert await desk.mirror.settle() == 0
 
 
 async def test_a_server_that_went_back_in_time_is_asked_about_and_newer_files_stay(desk: Desk) -> None:
@@ -162,88 +222,6 @@ async def test_bad_weather_changes_nothing(desk: Desk, status: int, kind: type[C
     assert desk.here() == {"a": b"x"}
     desk.account.fails = 0
     assert await desk.mirror.settle() == 0
-
-
-async def test_a_file_that_is_locked_for_a_moment_is_waited_for_and_one_that_stays_locked_is_named(desk: Desk) -> None:
-    desk.account.write("a", b"x")
-    desk.account.write("b", b"x")
-    await desk.mirror.settle()
-    desk.account.locked = {"a": 2, "b": 1000}
-    for name in ("a", "b", "c"):
-        (desk.folder / name).write_bytes(b"edited")
-    await desk.mirror.settle()
-    assert desk.there() == {"a": b"edited", "b": b"x", "c": b"edited"}
-    assert desk.mirror.problems == {"b": "a file is locked there"}
-    desk.account.locked = {}
-    await desk.mirror.settle()
-    assert desk.there()["b"] == b"edited"
-
-
-async def test_a_full_account_is_said_file_by_file_and_what_fits_goes_up(desk: Desk) -> None:
-    desk.account.room = 10
-    (desk.folder / "large").write_bytes(b"x" * 11)
-    (desk.folder / "small").write_bytes(b"x" * 3)
-    await desk.mirror.settle()
-    assert desk.there() == {"small": b"xxx"}
-    assert desk.mirror.problems == {"large": "the account's quota is used up"}
-    assert len([line for line in desk.account.log if line == "PUT large"]) <= 2
-    desk.account.room = 100
-    await desk.mirror.settle()
-    assert desk.here() == desk.there()
-
-
-async def test_a_share_that_may_only_be_read_stays_as_it_is_and_each_refusal_is_named(desk: Desk) -> None:
-    desk.account.write("share/x", b"theirs")
-    desk.account.make("share/sub")
-    desk.account.letters = {"share": "SGDNVm", "share/x": "SG", "share/sub": "SG"}
-    await desk.mirror.settle()
-    (desk.folder / "share" / "x").write_bytes(b"mine")
-    (desk.folder / "share" / "y").write_bytes(b"new")
-    (desk.folder / "share" / "d" / "e").mkdir(parents=True)
-    (desk.folder / "share" / "d" / "e" / "z").write_bytes(b"deep")
-    desk.account.log.clear()
-    await desk.mirror.settle()
-    assert desk.there() == {"share/x": b"theirs"}
-    assert set(desk.mirror.problems) == {"share/x", "share/y", "share/d", "share/d/e", "share/d/e/z"}
-    assert not any(line.startswith(("PUT", "MKCOL")) for line in desk.account.log)
-    (desk.folder / "share" / "x").unlink()
-    await desk.mirror.settle()
-    assert (desk.folder / "share" / "x").read_bytes() == b"theirs"
-
-
-async def test_who_deletes_a_share_takes_leave_of_it_and_deletes_nothing_in_it(desk: Desk) -> None:
-    desk.account.write("share/x", b"theirs")
-    desk.account.write("share/sub/y", b"theirs too")
-    desk.account.letters = {"share": "SRGDNVCKm"}
-    await desk.mirror.settle()
-    desk.again()
-    shutil.rmtree(desk.folder / "share")
-    desk.account.log.clear()
-    await desk.mirror.settle()
-    assert [line for line in desk.account.log if line.startswith("DELETE")] == ["DELETE share"]
-    assert desk.here() == desk.there() == {}
-    assert await desk.mirror.settle() == 0
-
-
-async def test_a_share_in_which_somebody_wrote_meanwhile_comes_back(desk: Desk) -> None:
-    desk.account.write("share/x", b"theirs")
-    desk.account.write("share/y", b"theirs")
-    desk.account.letters = {"share": "SRGDNVCKm"}
-    await desk.mirror.settle()
-    shutil.rmtree(desk.folder / "share")
-    desk.account.write("share/x", b"newer")
-    await desk.mirror.settle()
-    assert desk.here() == desk.there() == {"share/x": b"newer", "share/y": b"theirs"}
-
-
-async def test_a_rename_that_the_account_refuses_goes_as_a_new_file_and_stops_nothing_else(desk: Desk) -> None:
-    desk.account.write("a", b"x")
-    await desk.mirror.settle()
-    desk.account.refuses_moves = True
-    os.rename(desk.folder / "a", desk.folder / "b")
-    (desk.folder / "other").write_bytes(b"y")
-    await desk.mirror.settle()
-    assert desk.here() == desk.there() == {"b": b"x", "other": b"y"}
 
 
 async def test_a_disk_that_is_not_mounted_is_no_deletion(desk: Desk) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A folder and an account of which something changes between two looks, or within the same second."""
 
-from tests.integration.test_cloud_mirror import Desk, desk  # noqa: F401 - a fixture
+from tests.fakes.desk import Desk
 
 
-async def test_a_directory_that_is_renamed_just_after_it_was_made_leaves_nothing_behind(desk: Desk) -> None:  # noqa: F811 - the fixture
+async def test_a_directory_that_is_renamed_just_after_it_was_made_leaves_nothing_behind(desk: Desk) -> None:
     (desk.folder / "a").mkdir()
 
     def hurry(method: str, path: str) -> None:
@@ -20,7 +20,7 @@ async def test_a_directory_that_is_renamed_just_after_it_was_made_leaves_nothing
     assert {path.name for path in desk.folder.iterdir()} == {".harp", "b", "x"}
 
 
-async def test_an_overwrite_within_the_same_second_is_seen_although_the_etag_comes_again(desk: Desk) -> None:  # noqa: F811 - the fixture
+async def test_an_overwrite_within_the_same_second_is_seen_although_the_etag_comes_again(desk: Desk) -> None:
     desk.account.write("note.txt", b"one")
     await desk.mirror.settle()
     before = desk.account.etags["note.txt"]

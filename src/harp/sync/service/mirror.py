@@ -50,7 +50,8 @@ from harp.sync.cloud.steps import (
     SetAsideRemote,
     Upload,
 )
-from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.service.mirrordisk import DeniedError, MirrorDisk
+from harp.sync.service.mirrornear import Near
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorpost import BULK_WRITERS, Post
 from harp.sync.service.mirrorrenames import HALF_S, Renames
@@ -70,9 +71,10 @@ LONGEST_WAIT_S = 30.0
 class Mirror:
     """The folder of one disk and the folder of one account. Its methods belong to one event loop."""
 
-    def __init__(self, dav: Dav, disk: MirrorDisk, agreements: Agreements) -> None:
+    def __init__(self, dav: Dav, disk: MirrorDisk, agreements: Agreements, near: Near | None = None) -> None:
         self._dav = dav
         self._disk = disk
+        self._near = near
         self._store = agreements
         self._notes = Notes(agreements)
         self._post = Post(dav, disk, self._notes, agreements)
@@ -254,7 +256,7 @@ class Mirror:
                 self._is_stale = True
             else:
                 self.problems[path] = error.message
-        except FullError as error:
+        except (FullError, DeniedError) as error:
             self.problems[path] = error.message
         except BusyError as error:
             if not error.is_one_file:
@@ -320,10 +322,13 @@ class Mirror:
         name, target = await asyncio.to_thread(self._disk.temporary)
         try:
             with target:
-                sha256 = await self._dav.get(path, remote, target)
+                sha256 = await self._near.read(path, remote, target) if self._near else ""
+                sha256 = sha256 or await self._dav.get(path, remote, target)
                 await asyncio.to_thread(_to_disk, target.fileno(), target.flush)
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(asyncio.to_thread(self._disk.drop, name))
+            if isinstance(error, OSError):
+                raise FolderError(f"{path} cannot be written here: {error.strerror}", hint="see the disk") from error
             raise
         return name, sha256
 

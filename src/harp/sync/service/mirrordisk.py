@@ -5,25 +5,28 @@ Nothing is overwritten that was not looked at: a replacement is an exchange afte
 undone where somebody else wrote in between. What is removed goes to the folder's own trash.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path as OsPath
 from typing import BinaryIO
 
 from harp.base.errors import FolderError, StaleError
 from harp.sync.cloud.nodes import CloudPath, Local
 from harp.sync.folder import names, rename
-from harp.sync.folder.fs import Directory, Root
+from harp.sync.folder.fs import Directory, Root, refused, sentence
 from harp.sync.folder.trash import Trash
 from harp.sync.model import Path
 
 _TEMPORARY = Path(b".harp/cloud")
 _BLOCK = 1 << 20
+_CHANGED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP))
 Ignored = Callable[[Path, bool], bool]
 
 
@@ -36,6 +39,8 @@ class MirrorDisk:
         self._ignored = ignored
         self.refused: dict[CloudPath, str] = {}
         """What a scan left out, and why."""
+        self._is_swept = False
+        """Whether what a killed process left half fetched is gone; what lies there since then is in use."""
         self.left_out: set[int] = set()
         """The inodes of that."""
 
@@ -50,10 +55,19 @@ class MirrorDisk:
     def scan(self) -> dict[CloudPath, Local]:
         """Every file and directory that an account can hold."""
         self._root.forget()
+        if not self._is_swept:
+            self._sweep()
         found: dict[CloudPath, Local] = {}
         self.refused, self.left_out = {}, set()
         self._scan(Path(b""), found)
         return found
+
+    def _sweep(self) -> None:
+        with _as_expected(CloudPath(_TEMPORARY.decode())):
+            holder = self._root.make_private(_TEMPORARY)
+            for left in self._root.names(_TEMPORARY) or ():
+                os.unlink(left, dir_fd=holder.fd)
+        self._is_swept = True
 
     def _scan(self, directory: Path, found: dict[CloudPath, Local]) -> None:
         for name in sorted(self._root.names(directory) or ()):
@@ -78,7 +92,8 @@ class MirrorDisk:
 
     def open(self, path: CloudPath, expected: Local) -> BinaryIO:
         """The file, if it still is as expected."""
-        fd = self._root.open_regular(_raw(path))
+        with _as_expected(path):
+            fd = self._root.open_regular(_raw(path))
         if fd is None:
             raise StaleError(f"{path} is gone from the disk")
         source = os.fdopen(fd, "rb")
@@ -106,10 +121,11 @@ class MirrorDisk:
 
     def temporary(self) -> tuple[bytes, BinaryIO]:
         """A new file on the same disk, and its name."""
-        holder = self._root.make_private(_TEMPORARY)
-        name = secrets.token_hex(12).encode()
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=holder.fd)
-        return name, os.fdopen(fd, "wb")
+        with _as_expected(CloudPath(_TEMPORARY.decode())):
+            holder = self._root.make_private(_TEMPORARY)
+            name = secrets.token_hex(12).encode()
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=holder.fd)
+            return name, os.fdopen(fd, "wb")
 
     def drop(self, name: bytes) -> None:
         holder = self._root.make_private(_TEMPORARY)
@@ -119,21 +135,21 @@ class MirrorDisk:
             return
 
     def place(self, temporary: bytes, path: CloudPath, mtime_s: int, over: Local | None) -> Local:
-        """Puts a finished temporary file at ``path``, over exactly ``over``."""
-        holder = self._root.make_private(_TEMPORARY)
-        if mtime_s > 0:
-            os.utime(temporary, (mtime_s, mtime_s), dir_fd=holder.fd, follow_symlinks=False)
-        target, name = self._holder(path)
-        try:
+        """Puts a finished temporary file at ``path``, over exactly ``over``; what it is there.
+
+        What lies there a moment later may be somebody's next version already: that is seen by the next scan.
+        """
+        with _as_expected(path):
+            holder = self._root.make_private(_TEMPORARY)
+            if mtime_s > 0:
+                os.utime(temporary, (mtime_s, mtime_s), dir_fd=holder.fd, follow_symlinks=False)
+            ours = _local_at(holder, temporary)
+            target, name = self._holder(path)
             if over is None:
                 rename.to_free_name(holder, temporary, target, name)
             else:
                 self._replace(holder, temporary, target, name, path, over)
-        except (FileExistsError, FileNotFoundError) as error:
-            raise StaleError(f"{path} changed on the disk") from error
-        except OSError as error:
-            raise FolderError(f"{path} cannot be written: {error.strerror}", hint="see the disk") from error
-        return local_of(os.stat(name, dir_fd=target.fd, follow_symlinks=False))
+            return ours
 
     def _replace(
         self, holder: Directory, temporary: bytes, target: Directory, name: bytes, path: CloudPath, over: Local
@@ -142,20 +158,21 @@ class MirrorDisk:
         if local_of(before) != over:
             raise StaleError(f"{path} changed on the disk")
         os.chmod(temporary, stat.S_IMODE(before.st_mode), dir_fd=holder.fd)
+        ours = _local_at(holder, temporary)
         rename.exchange(holder, temporary, target, name)
-        if local_of(os.stat(temporary, dir_fd=holder.fd, follow_symlinks=False)) != over:
+        if _local_at(holder, temporary) != over:
             rename.exchange(holder, temporary, target, name)
+            if _local_at(holder, temporary) != ours:
+                # Somebody wrote twice: the first of it lies there again, the second must not be dropped.
+                self._trash.take(holder, temporary, _raw(path), (), now=time.time())
             raise StaleError(f"{path} changed on the disk")
         self._trash.take(holder, temporary, _raw(path), (), now=time.time())
 
     def make_directory(self, path: CloudPath) -> Local:
-        target, name = self._holder(path)
-        try:
-            os.mkdir(name, 0o777, dir_fd=target.fd)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise FolderError(f"{path} cannot be made: {error.strerror}", hint="see the disk") from error
+        with _as_expected(path):
+            target, name = self._holder(path)
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o777, dir_fd=target.fd)
         found = self.look(path)
         if found is None or not found.is_directory:
             raise StaleError(f"{path} is no directory on the disk")
@@ -165,21 +182,15 @@ class MirrorDisk:
         """Renames exactly what was expected, to where nothing lies."""
         if self.look(source) != expected:
             raise StaleError(f"{source} changed on the disk")
-        old, name = self._holder(source)
-        new, other = self._holder(target)
-        try:
-            rename.to_free_name(old, name, new, other)
-        except (FileExistsError, FileNotFoundError) as error:
-            raise StaleError(f"{target} is taken on the disk") from error
-        except OSError as error:
-            raise FolderError(f"{source} cannot be renamed: {error.strerror}", hint="see the disk") from error
+        with _as_expected(source):
+            rename.to_free_name(*self._holder(source), *self._holder(target))
         self._root.forget()
 
     def remove(self, path: CloudPath, expected: Local) -> None:
         """To the trash; a directory only where nothing lies in it."""
-        holder, name = self._holder(path)
-        found = self.look(path)
-        try:
+        with _as_expected(path):
+            holder, name = self._holder(path)
+            found = self.look(path)
             if found is None:
                 return
             if expected.is_directory and found.is_directory:
@@ -188,16 +199,35 @@ class MirrorDisk:
                 return
             if found != expected:
                 raise StaleError(f"{path} changed on the disk")
-            self._trash.take(holder, name, _raw(path), (), now=time.time())
-        except OSError as error:
-            raise StaleError(f"{path} is not empty, or not as it was") from error
+            taken = self._trash.take(holder, name, _raw(path), (), now=time.time())
+            if _local_at(taken.holder, taken.name) != expected:
+                self._trash.give_back(taken, holder, name)
+                raise StaleError(f"{path} changed on the disk")
 
     def _holder(self, path: CloudPath) -> tuple[Directory, bytes]:
         above, _, name = _raw(path).rpartition(b"/")
-        try:
-            return self._root.directory(Path(above)), name
-        except (OSError, FolderError) as error:
-            raise StaleError(f"the directory of {path} is gone") from error
+        return self._root.directory(Path(above)), name
+
+
+class DeniedError(FolderError):
+    """The disk lets Harp not at this one file."""
+
+
+@contextmanager
+def _as_expected(path: CloudPath) -> Iterator[None]:
+    """The disk's refusals in Harp's words: what is not as it was seen is stale, and planned anew."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DeniedError(f"{path}: {sentence(error)}", hint="see who owns it") from error
+    except OSError as error:
+        if error.errno in _CHANGED:
+            raise StaleError(f"{path} is not on the disk as it was") from error
+        raise refused(_raw(path), error) from error
+
+
+def _local_at(holder: Directory, name: bytes) -> Local:
+    return local_of(os.stat(name, dir_fd=holder.fd, follow_symlinks=False))
 
 
 def local_of(state: os.stat_result) -> Local:

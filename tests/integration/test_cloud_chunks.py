@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Many small files in one request, and large ones in chunks: what goes up, and what it never writes over.
+"""Large files go up in chunks, whatever is cut off in between.
 
-Holds harp.sync.service.mirrorpost and mirrorchunks.
+Holds harp.sync.service.mirrorchunks.
 """
-
-import os
 
 import pytest
 
@@ -13,67 +11,6 @@ from harp.sync.cloud import dav
 from harp.sync.cloud.dav import BusyError
 from harp.sync.service import mirrorchunks, mirrorpost
 from tests.fakes.desk import Desk
-
-
-async def test_small_files_in_a_new_folder_go_in_one_request_and_none_elsewhere(desk: Desk) -> None:
-    desk.account.make("old")
-    await desk.mirror.settle()
-    (desk.folder / "new").mkdir()
-    for number in range(20):
-        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
-        (desk.folder / "old" / f"{number}").write_bytes(b"%d" % number)
-    desk.account.log.clear()
-    await desk.mirror.settle()
-    assert "BULK 20" in desk.account.log
-    assert sum(line.startswith("PUT old/") for line in desk.account.log) == 20
-    assert desk.here() == desk.there()
-    assert await desk.mirror.settle() == 0
-
-
-async def test_blanks_at_the_end_of_a_name_which_a_bulk_request_loses_do_not_overwrite_its_neighbour(
-    desk: Desk,
-) -> None:
-    (desk.folder / "new").mkdir()
-    for name in ("a", "a ", "b", "c", "d"):
-        (desk.folder / "new" / name).write_bytes(name.encode())
-    await desk.mirror.settle()
-    assert "BULK 4" in desk.account.log
-    assert desk.here() == desk.there()
-    assert len(desk.there()) == 5
-
-
-async def test_what_a_bulk_request_does_not_take_goes_one_by_one(desk: Desk) -> None:
-    desk.account.bulk_refuses = {"new/3"}
-    (desk.folder / "new").mkdir()
-    for number in range(6):
-        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
-    await desk.mirror.settle()
-    assert [line for line in desk.account.log if line.startswith("PUT")] == ["PUT new/3"]
-    assert desk.here() == desk.there()
-    assert not desk.mirror.problems
-
-
-async def test_where_bulk_requests_are_switched_off_all_go_one_by_one(desk: Desk) -> None:
-    desk.account.bulk_refuses = None
-    (desk.folder / "new").mkdir()
-    for number in range(6):
-        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
-    await desk.mirror.settle()
-    assert sum(line.startswith("PUT new/") for line in desk.account.log) == 6
-    assert desk.here() == desk.there()
-
-
-async def test_a_write_that_leaves_the_etag_as_it_was_gets_another_so_that_other_clients_see_it(desk: Desk) -> None:
-    desk.account.has_weak_etags = True
-    desk.account.write("clock", b"11:59", 1_700_000_000)
-    await desk.mirror.settle()
-    before = desk.account.etags["clock"]
-    (desk.folder / "clock").write_bytes(b"12:00")
-    os.utime(desk.folder / "clock", ns=(0, 1_700_000_000_500_000_000))
-    await desk.mirror.settle()
-    assert desk.there() == {"clock": b"12:00"}
-    assert desk.account.etags["clock"] != before
-    assert await desk.mirror.settle() == 0
 
 
 @pytest.fixture
