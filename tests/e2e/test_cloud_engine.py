@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -343,6 +344,8 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
     editors = [Editor(folder, seed + number, written, gone) for number, folder in enumerate((desk.folder, other))]
     until = time.monotonic() + MINUTES * 60
 
+    runs = partial(mirrored.nextcloudcmd, desk.cloud, desk.alice, other, desk.top)
+
     async def edits(editor: Editor) -> None:
         while time.monotonic() < until:
             await asyncio.to_thread(editor.edit)
@@ -350,7 +353,7 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
 
     async def client() -> None:
         while time.monotonic() < until:
-            await asyncio.to_thread(mirrored.nextcloudcmd, desk.cloud, desk.alice, other, desk.top)
+            await asyncio.to_thread(runs, may_fail=True)
 
     async with desk.opened() as mirror:
 
@@ -363,9 +366,9 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
         async with asyncio.TaskGroup() as group:
             for work in (edits(editors[0]), edits(editors[1]), client(), mirrors()):
                 group.create_task(work)
-        for _ in range(6):
-            await asyncio.to_thread(mirrored.nextcloudcmd, desk.cloud, desk.alice, other, desk.top)
-            if not await mirror.settle():
+        for tries in range(6):
+            await asyncio.to_thread(runs, may_fail=tries < 3)
+            if not await mirror.settle() and tries:
                 break
         else:
             pytest.fail(f"seed {seed}: both still exchange changes that nobody makes")
