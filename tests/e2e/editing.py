@@ -19,8 +19,10 @@ NAMES = [f"{folder}{name}" for folder in ("", "d/", "e/", "e/f/") for name in ("
 class Editor:
     """Works on one folder; ``gone`` is shared by all who edit the same account."""
 
-    def __init__(self, folder: Path, seed: int, written: set[bytes], gone: set[bytes]) -> None:
-        self.folder, self.written, self.gone = folder, written, gone
+    def __init__(self, folder: Path, seed: int, gone: set[bytes]) -> None:
+        self.folder, self.gone = folder, gone
+        self.written: dict[bytes, str] = {}
+        """Where each content was first."""
         self.random = random.Random(seed)
         self.edits = 0
         self._aside = folder.with_name(f"{folder.name}.editor")
@@ -42,7 +44,7 @@ class Editor:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = self._aside / secrets.token_hex(8)
         new.write_bytes(content)
-        self.written.add(content)
+        self.written[content] = str(path.relative_to(self.folder))
         ends = (_opened(self._aside), new.name.encode(), _opened(path.parent), path.name.encode())
         try:
             try:
@@ -51,7 +53,7 @@ class Editor:
                 rename.exchange(*ends)
                 self._took(new)
         except OSError:
-            self.written.discard(content)
+            del self.written[content]
             raise
         finally:
             new.unlink(missing_ok=True)

@@ -85,10 +85,12 @@ def nextcloudcmd(cloud: Cloud, person: Person, folder: Path, top: str, *, may_fa
 def content(folder: Path) -> dict[str, bytes]:
     """The files of people in a folder on the disk, by path."""
     found = {}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        if path.is_file() and name.parts[0] != ".harp" and not name.name.startswith(".sync_"):
-            found[str(name)] = path.read_bytes()
+    for above, _, names in os.walk(folder):
+        inside = Path(above).relative_to(folder)
+        for name in names:
+            if inside.parts[:1] != (".harp",) and not name.startswith(".sync_"):
+                with contextlib.suppress(FileNotFoundError):
+                    found[str(inside / name)] = Path(above, name).read_bytes()
     return found
 
 
