@@ -88,7 +88,7 @@ async def _stays(call: Call, found: Mapping[str, Any]) -> bool:
 
     For one that dies a moment after it was said to run, AppAPI would ask in vain for ten minutes.
     """
-    given = environment.variables((found.get("Config") or {}).get("Env") or ())
+    given = environment.of(found)
     if not is_here(call.engine.address) or environment.speaks_frp(given) or environment.app_port(given) is None:
         return True
     place = address.whereabouts(found, own_networks=await call.own_networks())
