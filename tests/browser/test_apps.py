@@ -2,13 +2,17 @@
 """The page of apps, with a real HAProxy behind it: an app with its routes and figures, and a ban that is lifted."""
 
 import os
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from harp.proxy.deploy import steps
+from harp.proxy.deploy.steps import Step
 from tests.browser import visit
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.haproxy import HAPROXY, free_port, needs_haproxy
@@ -80,6 +84,19 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         expect(page.get_by_text("until the app answered, of the last 20 requests")).to_be_visible()
         expect(page.get_by_text("p99")).to_be_visible()
         shown(page, "apps-timed")
+
+        # As the agent writes it down, while AppAPI has an app deployed; the page follows by itself.
+        begun = Step(app="<b>mail", verb="create", began_at=time.time())
+        kept = desk.home / "proxy" / steps.FILE_NAME
+        kept.write_text(steps.encoded([begun]))
+        page.reload()
+        expect(page.get_by_text("under way")).to_be_visible()
+        assert visit.faults(page) == []
+        ended = msgspec.structs.replace(begun, ended_at=time.time(), ok=False, text="no space left; token=geheim123456")
+        kept.write_text(steps.encoded([ended]))
+        expect(page.get_by_text("no space left")).to_be_visible(timeout=15_000)
+        assert "geheim" not in page.content()
+        shown(page, "apps-deployments")
 
         page.get_by_role("link", name="Check the ways to the apps").click()
         expect(page.get_by_role("heading", name="1 thing needs care")).to_be_visible()

@@ -2,6 +2,7 @@
 """``harp proxy doctor`` with a real HAProxy behind a real nginx, which is broken in one way after the other.
 
 It walks by harp.proxy.doctor.walk, and an app of harp.proxy.doctor.echo stands at the end of the way.
+harp.daemon.proxydoctor puts them together.
 """
 
 from collections.abc import Iterator

@@ -120,6 +120,7 @@ def test_names_are_text_on_a_page(name: str) -> None:
             "now": 0.0,
             "is_in": False,
             "may_all": False,
+            "every": 0,
             "nextcloud": "",
             "back": "/",
             "here": "",

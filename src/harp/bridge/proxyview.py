@@ -59,6 +59,18 @@ class ContainerView(Noun, frozen=True, kw_only=True):
     status: str
 
 
+class StepView(Noun, frozen=True, kw_only=True):
+    """A step of an app's deployment. ``ended_at`` is None meanwhile; ``text`` is why it failed, without secrets."""
+
+    app: str
+    verb: str
+    """``create``, ``install_certificates``, ``start``, ``wait_for_start``, ``stop`` or ``remove``."""
+    began_at: float
+    ended_at: float | None = None
+    ok: bool = True
+    text: str = ""
+
+
 class TunnelView(Noun, frozen=True, kw_only=True):
     """An app or an engine that came through FRP, and its port on loopback."""
 
@@ -102,6 +114,8 @@ class ProxyView(Noun, frozen=True, kw_only=True):
     apps: list[AppView]
     bans: list[BanView]
     containers: list[ContainerView] = msgspec.field(default_factory=list)
+    steps: list[StepView] = msgspec.field(default_factory=list)
+    """Of deployments lately, the newest first."""
     frp: FrpView | None = None
     """None: no frps runs here."""
 

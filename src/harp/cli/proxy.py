@@ -12,7 +12,7 @@ import click
 
 from harp.base.errors import HarpError, NotRunningError
 from harp.bridge.model import Noun, Report
-from harp.bridge.proxyview import BanView
+from harp.bridge.proxyview import BanView, StepView
 from harp.cli import options, show
 from harp.daemon import appfrp, appplane, proxyanswers, proxydoctor
 from harp.proxy.edge import bans, files
@@ -27,6 +27,12 @@ class BanList(Noun, frozen=True):
     """Who failed lately."""
 
     bans: list[BanView]
+
+
+class StepList(Noun, frozen=True):
+    """What was done to deploy apps."""
+
+    steps: list[StepView]
 
 
 @click.group("proxy", invoke_without_command=True)
@@ -79,6 +85,31 @@ def status_command(home: Path, as_json: bool) -> None:
                 for app in status.apps
             ],
         )
+
+
+@proxy_command.command("deployments")
+@options.as_json
+@options.with_home
+def deployments_command(home: Path, as_json: bool) -> None:
+    """Show what was done lately to deploy apps, the newest first, and what is under way."""
+    from harp.daemon import deployments  # aiodocker is for who has containers
+
+    found = StepList(steps=deployments.steps(appplane.load_settings(home).run))
+    if as_json:
+        show.json(found)
+    elif found.steps:
+        show.table(
+            ("WHEN", "APP", "STEP", "HOW"),
+            [(show.moment(one.began_at), one.app, one.verb, _how(one)) for one in found.steps],
+        )
+    else:
+        show.line("no app was deployed lately")
+
+
+def _how(step: StepView) -> str:
+    if step.ended_at is None:
+        return "under way"
+    return f"done in {step.ended_at - step.began_at:.1f} s" if step.ok else f"failed: {step.text}"
 
 
 @proxy_command.command("bans")

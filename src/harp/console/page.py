@@ -117,6 +117,7 @@ class Page:
             "may_all": self.may_all,
             "nextcloud": self.visitor.back if self.visitor else "",
             "back": self.path,
+            "every": 0,
         }
         return render.page(self.words.language, template, {**common, **values})
 

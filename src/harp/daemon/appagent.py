@@ -20,11 +20,13 @@ from harp.daemon import appfrp
 from harp.daemon.appplane import load_settings
 from harp.proxy.appapi import ControlApi
 from harp.proxy.callers import Callers, Numbers
+from harp.proxy.deploy import steps
 from harp.proxy.deploy.docker.address import own_container
 from harp.proxy.deploy.docker.backend import DockerBackend
 from harp.proxy.deploy.docker.call import Surroundings
 from harp.proxy.deploy.docker.watch import Watch
 from harp.proxy.deploy.kubernetes import NoKubernetes
+from harp.proxy.deploy.steps import Recorded, Step
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.agent import Agent
 from harp.proxy.edge.figures import Figures
@@ -122,7 +124,11 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         watch = Watch(settings.engines, around)
         registry.whereabouts, registry.listening, watch.moved = watch.upstream, watch.listening, registry.moved
         show_engines(settings, watch, counters)
-        control = ControlApi(settings.key, registry, DockerBackend(settings.engines, around), NoKubernetes())
+        before = steps.decoded(files.read(run / steps.FILE_NAME))
+        docker = Recorded(
+            DockerBackend(settings.engines, around), clock.now, lambda done: remember_steps(run, done), before
+        )
+        control = ControlApi(settings.key, registry, docker, NoKubernetes())
         figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set, frp.remark)
 
         def haproxy_is_new() -> None:
@@ -195,6 +201,12 @@ def remember_apps(run: Path, registry: Registry) -> None:
     apps = [app for app, _upstream in registry.known().values()]
     with files.for_the_next_start(run / APPS_FILE):
         files.write(run / APPS_FILE, msgspec.json.encode(apps).decode())
+
+
+def remember_steps(run: Path, done: list[Step]) -> None:
+    """Writes down how deployments stand, for whoever asks, and for the next start."""
+    with files.for_the_next_start(run / steps.FILE_NAME):
+        files.write(run / steps.FILE_NAME, steps.encoded(done))
 
 
 def remembered_apps(run: Path) -> list[ExApp]:

@@ -5,12 +5,15 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from harp.base.errors import LinkError, UsageError
 from harp.base.logbook import without_secrets
 from harp.bridge import naming, proxyview
+from harp.proxy.deploy import steps as recorded
 from harp.proxy.deploy.docker.engine import Engine, Refused, Unreachable, connected
 from harp.proxy.deploy.docker.names import PREFIX
+from harp.proxy.edge import files
 from harp.proxy.model import EngineAddress
 
 ANSWER_S = 3.0
@@ -22,6 +25,21 @@ async def seen(engines: Sequence[EngineAddress]) -> list[proxyview.ContainerView
     """All of them, by name; an engine that does not answer soon has none."""
     found = await asyncio.gather(*(_of(engine) for engine in engines))
     return sorted((one for some in found for one in some), key=lambda one: one.name)
+
+
+def steps(run: Path) -> list[proxyview.StepView]:
+    """What was done lately, the newest first, as the agent wrote it down."""
+    return [
+        proxyview.StepView(
+            app=naming.printable(step.app),
+            verb=step.verb,
+            began_at=step.began_at,
+            ended_at=step.ended_at,
+            ok=step.ok,
+            text=naming.printable(without_secrets(step.text)),
+        )
+        for step in recorded.decoded(files.read(run / recorded.FILE_NAME))
+    ]
 
 
 async def log(engines: Sequence[EngineAddress], container: str, lines: int) -> list[str]:

@@ -106,6 +106,7 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         people=len(people),
         apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
         containers=await deployments.seen(appfrp.engines(settings)),
+        steps=await asyncio.to_thread(deployments.steps, settings.run),
         frp=appfrp.seen(settings),
         bans=await failed_lately(settings, now=now),
     )

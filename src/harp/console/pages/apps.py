@@ -6,9 +6,15 @@ from aiohttp import web
 from harp.console.client import at
 from harp.console.page import Page
 
+WORKING_S, IDLE_S = 2, 30
+"""How often an open page looks anew: while an app is being deployed, and else. Events tell of folders alone."""
+
 
 async def show(page: Page) -> web.StreamResponse:
-    return page.page("apps.html", "apps", proxy=await page.client.get(at("proxy")))
+    proxy = await page.client.get(at("proxy"))
+    is_working = any(step["ended_at"] is None for step in proxy["steps"])
+    every = 0 if not proxy["is_running"] else WORKING_S if is_working else IDLE_S
+    return page.page("apps.html", "apps", proxy=proxy, every=every)
 
 
 async def log(page: Page) -> web.StreamResponse:

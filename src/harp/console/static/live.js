@@ -12,10 +12,24 @@ let refreshing = false;
 let again = false;
 let refreshedAt = Date.now();
 
+// A page that shows what no event tells of says how often it is to be asked for anew, in seconds; the answer may say otherwise.
+function keepPace() {
+  const every = Number(document.body.dataset.every || 0);
+  if (every > 0) {
+    setTimeout(() => {
+      if (!document.hidden) {
+        refresh();
+      }
+      keepPace();
+    }, every * 1000);
+  }
+}
+
 export function follow() {
   if (!document.body.dataset.events) {
     return;
   }
+  keepPace();
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   addEventListener("pagehide", stop);
   if (!document.hidden) {
@@ -98,6 +112,7 @@ async function refresh() {
 }
 
 function replace(fresh) {
+  document.body.dataset.every = fresh.body.dataset.every || 0;
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(old.id);
     // Whoever has opened something, or is about to press it, is not interrupted.
