@@ -6,6 +6,7 @@ Names harp.daemon.mirrors, harp.daemon.mirrorportraits, harp.sync.service.mirror
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,6 +233,21 @@ def test_an_account_that_was_emptied_is_asked_about_and_followed_on_approval(hub
     hub.desk.do("approve", "Documents", held["id"])
     hub.same()
     assert hub.here() == {"plan.txt": b"from the cloud"}
+
+
+def test_what_the_folders_guard_holds_is_not_done_in_the_account_either(hub: Hub, account: Account) -> None:
+    for number in range(150):
+        account.write(f"Documents/{number}.txt", b"%d" % number)
+    hub.same()
+    for path in hub.folder.glob("*.txt"):
+        path.unlink()
+    until(hub.held, "the deletions are held")
+    time.sleep(4.0)  # longer than the mirror's second look
+    assert len(hub.there()) == 151
+    [held] = hub.held()
+    assert held["kind"] == "deletions"
+    hub.desk.do("approve", "Documents", str(held["id"]))
+    until(lambda: hub.there() == {}, "what was approved is done there as well")
 
 
 def test_a_paused_folder_leaves_its_account_alone(hub: Hub, account: Account) -> None:

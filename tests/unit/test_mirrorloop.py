@@ -194,3 +194,15 @@ def test_whoever_listens_to_a_folder_is_told_once_a_change() -> None:
     for changes in (0, 3, 3, 4):
         stillness.look(changes)
     assert len(told) == 2
+
+
+async def test_looks_in_between_put_no_second_round_off() -> None:
+    desk = Desk(poll_s=0.01)
+    desk.mirror.again_s = 0.3
+    task = asyncio.create_task(desk.loop.run())
+    await desk.until(1)
+    begun = asyncio.get_running_loop().time()
+    await desk.until(2)
+    assert desk.mirror.looks > 1
+    assert asyncio.get_running_loop().time() - begun < 10
+    task.cancel()

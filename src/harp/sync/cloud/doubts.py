@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from harp.sync.cloud.nodes import Agreed, CloudPath, Remote
 from harp.sync.cloud.plan import is_same
-from harp.sync.cloud.steps import Action, Download, Plan, RemoveLocal
+from harp.sync.cloud.steps import Action, Download, Plan, RemoveLocal, RemoveRemote
 
 FEWEST_GONE_BACK = 3
 MOST_REMOVED = 0.3
@@ -34,6 +34,11 @@ def takes_from_disk(chosen: Plan) -> bool:
     return any(isinstance(one, RemoveLocal) for one in chosen.removals) or any(
         isinstance(one, Download) and one.over is not None for one in chosen.files
     )
+
+
+def is_exodus(removals: Iterable[Action]) -> bool:
+    """Whether so many files are to go from the account at once that somebody should look twice."""
+    return sum(isinstance(one, RemoveRemote) and not one.remote.is_directory for one in removals) >= FEWEST_REMOVED
 
 
 def looks_emptied(agreed: Mapping[CloudPath, Agreed], removals: Iterable[Action]) -> str:

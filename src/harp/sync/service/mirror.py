@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
@@ -63,6 +64,8 @@ _Work = Callable[[], Awaitable[None]]
 WRITERS = 4
 """Requests at once. More in one folder meet in the server's database and wait for one another there."""
 MOST_TURNS = 6
+SECOND_LOOK_S = 3.0
+"""The folder's guard weighs a burst of deletions for two seconds at most; while it holds one, no round is begun."""
 TRIES = 4
 """Of one step, where the server asks for patience; then the round ends, or goes on without that file."""
 LONGEST_WAIT_S = 30.0
@@ -87,6 +90,8 @@ class Mirror:
         self.again_s = float("inf")
         """After how long another round is due, whatever happens until then."""
         self._renames = Renames(disk, self._notes)
+        self._exodus_s: float | None = None
+        """Since when (monotonic, s) many files are gone from the disk that the account still has."""
         self._is_stale = False
         self._seen = Etag("")
         """The etag that the account's folder had at the last walk."""
@@ -155,7 +160,7 @@ class Mirror:
         if out := (*self.problems, *halves):
             local, remote, agreed = _without(local, out), _without(remote, out), _without(agreed, out)
         self._notes.learn(remote)
-        chosen = planner.plan(agreed, local, remote, self._unmovable)
+        chosen = self._without_haste(planner.plan(agreed, local, remote, self._unmovable), now=time.monotonic())
         self.question = await self._doubt(walked, remote, chosen)
         if self.question:
             return 0
@@ -166,6 +171,17 @@ class Mirror:
         self._may_follow = False
         await self._keep(walked, chosen)
         return self._steps
+
+    def _without_haste(self, chosen: Plan, *, now: float) -> Plan:
+        """Many deletions on this disk are done in the account a moment later: the folder's guard sees them first."""
+        if not doubts.is_exodus(chosen.removals):
+            self._exodus_s = None
+            return chosen
+        self._exodus_s = now if self._exodus_s is None else self._exodus_s
+        if now - self._exodus_s >= SECOND_LOOK_S:
+            return chosen
+        self.again_s = min(self.again_s, SECOND_LOOK_S)
+        return replace(chosen, removals=tuple(one for one in chosen.removals if isinstance(one, RemoveLocal)))
 
     async def _doubt(self, walked: Walked, remote: dict[CloudPath, Remote], chosen: Plan) -> str:
         """Why this is not done unasked: the server went back in time, or nearly all is gone from it."""

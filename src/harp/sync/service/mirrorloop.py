@@ -30,6 +30,12 @@ REFUSED_AGAIN_S = 3600.0
 """A password that was refused is hardly good again by itself; each attempt counts as a failed login over there."""
 ASKED_AGAIN_S = 60.0
 """What a person is asked about may be settled in Nextcloud as well: a folder comes back, a share is given again."""
+STANDING_S = 1.0
+"""How often a folder that is paused, or in which something is held, is looked at for whether it still is."""
+QUIET_S = 0.3
+GATHER_S = 3.0
+"""A round begins when nothing has changed on the disk for the first, or something has for the second: files that come
+together go up together, and an editor that saves in several steps makes one version."""
 LONGEST_GAP_S = 3.0
 FIRST_GAP_S = 0.05
 """A datagram of Nextcloud's app says that somebody changed something; who looked in vain waits longer with the next."""
@@ -86,6 +92,8 @@ class MirrorLoop:
         self._fruitless = 0
         self._must = True
         """Whether both sides are looked at even where the account is as it was."""
+        self._first_s = self._last_s = float("-inf")
+        """When the disk changed since the last whole round, for the first and for the last time."""
         self._retry_at = float("inf")
         self._looked_s = float("-inf")
         self._woken = asyncio.Event()
@@ -97,6 +105,8 @@ class MirrorLoop:
 
     def disk_changed(self) -> None:
         """Something in the folder is other than it was."""
+        self._last_s = self._clock.monotonic()
+        self._first_s = self._first_s if self._must else self._last_s
         self._must = True
         self._woken.set()
 
@@ -142,7 +152,10 @@ class MirrorLoop:
                     while True:
                         async with self._turn:
                             pause_s = await self._round(mirror)
-                        await self._wait(pause_s)
+                        if self.standing:
+                            await asyncio.sleep(STANDING_S)
+                        else:
+                            await self._wait(pause_s)
             except HarpError as error:
                 await asyncio.sleep(self._troubled(error))
             except Exception:  # noqa: BLE001 - a defect stops this mirror for a while, not the daemon; it is logged whole
@@ -159,8 +172,9 @@ class MirrorLoop:
         self.standing = self._stands()
         if self.standing:
             return None
-        is_due = self._must or self._clock.monotonic() >= self._retry_at or bool(self.question)
-        self._must = False
+        now = self._clock.monotonic()
+        is_due = now >= min(self._gathered_s(), self._retry_at) or bool(self.question)
+        self._must = self._must and not is_due
         try:
             self.is_working = is_due
             steps = await mirror.settle(only_news=not is_due)
@@ -171,18 +185,17 @@ class MirrorLoop:
             self.is_working = False
             self._looked_s = self._clock.monotonic()
         self._fruitless = 0 if steps > 0 else self._fruitless + was_called
-        self._settled(mirror, steps)
+        self._settled(mirror, steps, was_whole=is_due or steps > 0)
         return ASKED_AGAIN_S if self.question else None
 
-    def _settled(self, mirror: Mirroring, steps: int) -> None:
+    def _settled(self, mirror: Mirroring, steps: int, *, was_whole: bool) -> None:
         self.trouble, self.question, self.problems = None, mirror.question, dict(mirror.problems)
         self.steps += max(0, steps)
-        if self.problems:
-            self._failures = 1 if steps > 0 else self._failures + 1
-            self._retry_at = self._clock.monotonic() + PROBLEMS.delay_s(self._failures, jitter=self._jitter())
-        else:
-            self._failures, self._retry_at = 0, float("inf")
-        self._retry_at = min(self._retry_at, self._clock.monotonic() + mirror.again_s)
+        if was_whole:
+            # A look in between that found nothing new puts nothing off.
+            self._failures = 0 if not self.problems else 1 if steps > 0 else self._failures + 1
+            wait_s = PROBLEMS.delay_s(self._failures, jitter=self._jitter()) if self.problems else float("inf")
+            self._retry_at = self._clock.monotonic() + min(wait_s, mirror.again_s)
         if not self.question:
             self.settled_s = self._clock.now()
 
@@ -212,18 +225,24 @@ class MirrorLoop:
                         self._woken.clear()
                         await self._woken.wait()
             return
-        until_s = min(self._poll_s, self._retry_at - self._clock.monotonic())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, until_s)):
-                await self._woken.wait()
-        if self._is_called and not self._must and self._fruitless:
-            gap_s = min(LONGEST_GAP_S, FIRST_GAP_S * 2.0 ** min(self._fruitless - 1, 16))
-            gap_s -= self._clock.monotonic() - self._looked_s
+        poll_s = self._clock.monotonic() + self._poll_s
+        while True:
+            self._woken.clear()
+            called_s = self._looked_s + self._gap_s if self._is_called else float("inf")
+            wait_s = min(poll_s, self._retry_at, self._gathered_s(), called_s) - self._clock.monotonic()
+            if wait_s <= 0:
+                return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, gap_s)):
-                    while not self._must:
-                        self._woken.clear()
-                        await self._woken.wait()
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
+
+    def _gathered_s(self) -> float:
+        """When (monotonic) what changed on the disk is looked at; infinite where nothing did."""
+        return min(self._last_s + QUIET_S, self._first_s + GATHER_S) if self._must else float("inf")
+
+    @property
+    def _gap_s(self) -> float:
+        return min(LONGEST_GAP_S, FIRST_GAP_S * 2.0 ** min(self._fruitless - 1, 16)) if self._fruitless else 0.0
 
     @property
     def _is_decided(self) -> bool:

@@ -52,8 +52,8 @@ def restore(home: Path, source: Path) -> None:
     """Puts a backup into ``home``, which has no identity yet; whole or not at all.
 
     Each ledger gets a new chain for this device: what was said after the backup was made stays good, and nothing said
-    from now on can contradict it. What a folder and an account last agreed on is not in a backup: both are put
-    together by their content, and nothing is removed. Raises :class:`UsageError` for a file that is no backup.
+    from now on can contradict it. What a folder and an account last agreed on is not in a backup: both are put together
+    by their content, and nothing is removed. Raises :class:`UsageError` for a file that is no backup.
     """
     with tempfile.TemporaryDirectory(dir=home, prefix=".restore-") as scratch_name:
         scratch = Path(scratch_name)
