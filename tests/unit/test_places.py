@@ -68,11 +68,12 @@ def plans(places: Places, monkeypatch: pytest.MonkeyPatch, ask: Callable[[], obj
         lambda places: places.copies_of(Path(b"a")),
         lambda places: places.lives_below(Path(b"a")),
         lambda places: places.glance(Path(b"a")),
+        lambda places: places.known([Path(b"a"), Path(b"b")]),
         lambda places: places.locate(ChunkId(bytes(32))),
         lambda places: places.with_root(RootId(bytes(32))),
     ],
     ids=[
-        "racy", "pending", "to be planned", "cut", "how many", "copies", "alive below", "glance", "chunk", "root",
+        "racy", "pending", "to be planned", "cut", "how many", "copies", "alive below", "glance", "known", "chunk", "root",
     ],
 )  # fmt: skip
 def test_what_is_asked_again_and_again_never_walks_all_rows(
@@ -98,6 +99,7 @@ def test_a_row_comes_back_as_it_went_in(places: Places, on_disk: OnDisk | None) 
     place = Place(1, Path(b"d/\n\xff"), (EntryId(b"h" * 32),), True, JOURNALLED, "no room", on_disk, True)
     put(places, place)
     assert places.get(place.path) == place == places.numbered(1)
+    assert places.known([place.path, Path(b"nothing")]) == {place.path: place}
     assert places.get(Path(b"other")) is None
 
 
@@ -216,6 +218,7 @@ def test_chunks_are_found_where_they_lie_and_only_while_something_lies_there(pla
     found = places.locate(chunk)
     assert sorted((one.path, one.offset, one.size) for one in found) == [(b"a", 0, 3), (b"a", 3, 2), (b"b", 0, 5)]
     assert all(one.stat == STAT for one in found)
+    assert {one.path for one in places.locate(chunk, may_be_whole=False)} == {b"a"}
     with places.db.transaction():
         places.drop_chunks(1, [(chunk, 0)])
         places.put([Place(2, Path(b"b"))])

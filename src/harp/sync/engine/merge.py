@@ -84,8 +84,10 @@ def view(path: Path, heads: Sequence[Entry], *, lives_below: bool) -> PathView:
     return PathView(others[0], copies=_named(path, others[1:])) if others else NOTHING
 
 
-def shown(entry: Entry, heads: Iterable[Entry]) -> tuple[EntryId, ...]:
+def shown(entry: Entry, heads: Sequence[Entry]) -> tuple[EntryId, ...]:
     """The heads whose content lies on a disk where ``entry`` does, the greatest first: ``OnDisk.applied``."""
+    if len(heads) == 1 and heads[0] is entry:
+        return (entry.id,)
     same = content(entry.meta)
     alike = sorted((head for head in heads if content(head.meta) == same), key=rank, reverse=True)
     return tuple([head.id for head in alike]) or (entry.id,)

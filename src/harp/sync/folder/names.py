@@ -59,7 +59,7 @@ def refusal(path: Path) -> str:
         return f"is deeper than {MAX_DEPTH} levels"
     if not _FORBIDDEN_COMPONENTS.isdisjoint(components):
         return "is absolute or has an empty, '.' or '..' component"
-    if len(max(components, key=len)) > MAX_NAME_BYTES:
+    if len(path) > MAX_NAME_BYTES and len(max(components, key=len)) > MAX_NAME_BYTES:
         return f"has a component longer than {MAX_NAME_BYTES} bytes"
     if is_reserved(path):
         return "is reserved"
@@ -71,12 +71,13 @@ def is_reserved(path: Path) -> bool:
 
     Only ``.harpignore`` at the top, spelled exactly so, is not reserved.
     """
+    starts_so = path[: len(PRIVATE)].lower() == PRIVATE
+    if not starts_so and path.isascii():
+        return False
     first, _, rest = path.partition(b"/")
     if first == SYNCED_IGNORE:
         return bool(rest)
-    if first.isascii():
-        return first[: len(PRIVATE)].lower() == PRIVATE
-    return _fixed_point(first, "NFKD").startswith(PRIVATE.decode())
+    return starts_so or _fixed_point(first, "NFKD").startswith(PRIVATE.decode())
 
 
 def folded(path: Path) -> bytes:

@@ -32,7 +32,7 @@ from harp.sync.service.courier import Courier
 from harp.sync.service.replica import Replica
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.traces import Traces, with_applied
-from harp.sync.store.places import JOURNALLED, PENDING, SETTLED, Place
+from harp.sync.store.places import JOURNALLED, PENDING, Place, with_disk
 
 _log = logging.getLogger(__name__)
 
@@ -479,9 +479,10 @@ class Applier:
         if all(map(self._traces.stays, failed)):
             self._retry.pop(place.path, None)
             self.awaits.pop(place.path, None)
-            if place.on_disk is not None and plan.heads:
-                place = replace(place, on_disk=with_applied(place.on_disk, plan.heads))
-            return replace(place, pending=SETTLED, problem=None)
+            on_disk = place.on_disk
+            if on_disk is not None and plan.heads:
+                on_disk = with_applied(on_disk, plan.heads)
+            return with_disk(place, on_disk, is_racy=place.is_racy)
         self._put_off(place.path, now)
         problem = None if failed[0].changed else failed[0].why
         return replace(place, pending=PENDING, problem=problem)

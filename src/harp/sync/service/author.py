@@ -12,7 +12,7 @@ from harp.sync.protocol import batchform
 from harp.sync.service import catalog
 from harp.sync.service.record import Record
 from harp.sync.service.replica import Replica
-from harp.sync.store.places import PENDING, SETTLED, Place
+from harp.sync.store.places import PENDING, Place, with_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Author:
             entry = said.pop(path, None)
             on_disk = found.on_disk
             if on_disk is not None and entry is not None and entry.meta.kind is not Kind.TOMBSTONE:
-                on_disk = replace(on_disk, applied=(entry.id,), copy_of=None)
+                on_disk = _authored(on_disk, entry)
             self._index(record.place(path), on_disk)
             record.show(path, on_disk, is_racy=found.is_racy)
             if found.is_recovered:
@@ -109,7 +109,7 @@ class Author:
         for path, entry in said.items():
             on_disk = record.place(path).on_disk
             if on_disk is not None and _lies(entry, on_disk):
-                record.show(path, replace(on_disk, applied=(entry.id,), copy_of=None))
+                record.show(path, _authored(on_disk, entry))
 
     def _index(self, place: Place, on_disk: OnDisk | None) -> None:
         places, before = self._replica.places, place.on_disk
@@ -123,8 +123,15 @@ class Author:
         place = record.place(path)
         is_alone = place.heads == (entry.id,) and entry.meta.kind in (Kind.FILE, Kind.SYMLINK)
         if is_alone and not self._replica.places.lives_below(path):
-            record.put(replace(place, pending=SETTLED))
+            record.put(with_disk(place, place.on_disk, problem=place.problem, is_racy=place.is_racy))
             record.touched.discard(path)
+
+
+def _authored(on_disk: OnDisk, entry: Entry) -> OnDisk:
+    """What lies there is what ``entry`` says, and no copy of something else any more."""
+    return OnDisk(
+        on_disk.stat, (entry.id,), on_disk.root, on_disk.target, on_disk.wanted_mtime_ns, on_disk.wanted_executable
+    )
 
 
 def _lies(entry: Entry, on_disk: OnDisk) -> bool:

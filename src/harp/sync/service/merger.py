@@ -220,6 +220,7 @@ class Merger:
         merge_no = ledger.mark_merged(batch_no, batch)
         known = ledger.chain(batch.chain)
         governs = False
+        record.look_up(entry.meta.path for entry in batch.entries if entry.meta.kind.is_about_path)
         for entry in batch.entries:
             if entry.meta.kind.is_about_path:
                 record.add(entry, known.number, counts=self._counts(entry, batch))

@@ -240,16 +240,22 @@ class Observer:
         if self._is_held(path) or group.has(path):
             return
         self.notes.pop(path, None)
-        # What a walk found was judged there already.
-        why = names.refusal(path) if stat is None else ""
-        if why:
-            self.notes[path] = why
-            return
-        try:
-            stat = stat or replica.root.stat(path)
-        except FolderError as error:
-            self.notes[path] = error.message
-            return
+        if stat is None:
+            # What a walk found was judged there already, and compared.
+            why = names.refusal(path)
+            if why:
+                self.notes[path] = why
+                return
+            try:
+                stat = replica.root.stat(path)
+            except FolderError as error:
+                self.notes[path] = error.message
+                return
+            glance = replica.places.glance(path)
+            if stat is not None and glance is not None and glance.shows(stat):
+                # Mostly what this device has just written itself.
+                return
+            has_row = glance is not None
         place = replica.places.get_or_new(path) if has_row else replica.places.new(path)
         before = place.on_disk
         if stat is None:

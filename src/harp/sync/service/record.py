@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harp.sync.model import Entry, EntryId, Kind, OnDisk, Path
 from harp.sync.store.ledger import EntryRow, Ledger
-from harp.sync.store.places import PENDING, Place, Places
+from harp.sync.store.places import PENDING, Place, Places, with_disk
 
 
 class Record:
@@ -28,6 +28,12 @@ class Record:
         if found is None:
             found = self._cached[path] = self._places.get_or_new(path)
         return found
+
+    def look_up(self, paths: Iterable[Path]) -> None:
+        """Reads the rows of these paths in one go: each is going to be asked for."""
+        unread = {path for path in paths if path not in self._cached}
+        found = self._places.known(unread)
+        self._cached.update((path, found.get(path) or self._places.new(path)) for path in unread)
 
     def put(self, place: Place) -> None:
         self._cached[place.path] = place
@@ -53,7 +59,8 @@ class Record:
 
     def show(self, path: Path, on_disk: OnDisk | None, *, is_racy: bool = False) -> None:
         """Notes what lies on the disk at a path."""
-        self.put(replace(self.place(path), on_disk=on_disk, is_racy=is_racy))
+        place = self.place(path)
+        self.put(with_disk(place, on_disk, pending=place.pending, problem=place.problem, is_racy=is_racy))
 
     def flush(self) -> list[Place]:
         """Writes all of it; the rows that changed."""

@@ -24,7 +24,7 @@ from harp.sync.model import (
 )
 from harp.sync.service import catalog
 from harp.sync.service.replica import Replica
-from harp.sync.store.places import PENDING, SETTLED, Place
+from harp.sync.store.places import PENDING, SETTLED, Place, with_disk
 
 
 class Traces:
@@ -44,7 +44,7 @@ class Traces:
         on_disk = None if stat is None else lying(action, stat, heads)
         if on_disk is not None and on_disk.root and not isinstance(action, SetAttributes):
             catalog.index(self._replica.places, place.number, on_disk.root, on_disk.stat.size)
-        return replace(place, on_disk=on_disk, is_racy=False)
+        return with_disk(place, on_disk, pending=place.pending, problem=place.problem)
 
     def moved_away(self, place: Place, before: OnDisk, trashed: Path | None) -> None:
         """What lay there lies in the trash now, and is a source of chunks there."""
@@ -95,6 +95,8 @@ def lying(action: Action, stat: Stat, heads: Sequence[Entry]) -> OnDisk:
 
 def with_applied(on_disk: OnDisk, heads: Sequence[Entry]) -> OnDisk:
     """The heads whose bytes lie there, should more of them say the same by now."""
+    if len(heads) == 1 and on_disk.applied == (heads[0].id,):
+        return on_disk
     ids = {head.id for head in heads}
     winner = next((head for head in heads if head.id in on_disk.applied), None)
     if winner is None or on_disk.copy_of is not None:
