@@ -51,8 +51,9 @@ class Temp:
         view = memoryview(buffer)
         ranges = data_ranges(view)
         try:
-            for start, end in _between(ranges, len(view)):
-                self._make_zero(offset + start, offset + end)
+            if ranges != [(0, len(view))]:
+                for start, end in _between(ranges, len(view)):
+                    self._make_zero(offset + start, offset + end)
             self._reach(offset + len(view))
             for start, end in ranges:
                 _write_all(self._fd, view[start:end], offset + start)

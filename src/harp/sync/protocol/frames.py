@@ -40,6 +40,9 @@ class Status(IntEnum):
     """The payload is the id of a device of your site that already has been given it."""
 
 
+_STATUSES = tuple(Status)
+
+
 class Answer(NamedTuple):
     """One answer as it came; ``payload`` is content for OK, a device id for ELSEWHERE, else empty."""
 
@@ -62,7 +65,7 @@ def answer_frame(request: int, status: Status, payload: bytes = b"") -> bytes:
 
 def status_of(number: int) -> Status:
     """The status that ``number`` says; REFUSED for one that a later version added."""
-    return Status(number) if number <= Status.ELSEWHERE else Status.REFUSED
+    return _STATUSES[number] if number < len(_STATUSES) else Status.REFUSED
 
 
 def decode_answer(body: bytes) -> Answer:

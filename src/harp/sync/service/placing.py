@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 
 from harp.base.errors import FolderError
 from harp.sync.engine import manifest
-from harp.sync.model import MAX_CHUNK, ChunkRef, FileKind, Path, Stat
+from harp.sync.model import MAX_CHUNK, MIN_CHUNK, ChunkRef, FileKind, Path, Stat
 from harp.sync.service.assembly import Assembly, Deliveries, Run, copied, runs, zero_id
 from harp.sync.service.inbox import Event, Woken
 from harp.sync.service.replica import Replica
@@ -93,7 +93,7 @@ class Placing:
     def _locate(self, ref: ChunkRef) -> ChunkPlace | None:
         if ref.id == self._zero:
             return _HOLE
-        for place in self._replica.places.locate(ref.id):
+        for place in self._replica.places.locate(ref.id, may_be_whole=ref.size <= MIN_CHUNK):
             if place.size == ref.size:
                 return place
         return None

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 WINDOW_BYTES = {Reach.LAN: 16 * 1024 * 1024, Reach.WAN: 4 * 1024 * 1024}
 ANSWER_TIMEOUT_S = 60.0
-WAKE_BYTES = 4 * 1024 * 1024
+WAKE_BYTES = WINDOW_BYTES[Reach.LAN] // 2
 WAKE_ANSWERS = 256
 """The folder's thread is told of answers when so much has come, or all that was asked for."""
 REFUSED_AGAIN_S = 5.0

@@ -61,7 +61,7 @@ class Server:
             return Status.OK, length
         offered = self._offering.locate(chunk)
         try:
-            found = [offered] if offered is not None else self._places().locate(chunk)
+            found = [offered] if offered is not None else self._located(chunk)
         except StoreError:
             return Status.NOT_HELD, 0
         for place in found:
@@ -69,6 +69,11 @@ class Server:
                 self.served_bytes += place.size
                 return Status.OK, place.size
         return (Status.GONE if found else Status.NOT_HELD), 0
+
+    def _located(self, chunk: ChunkId) -> list[ChunkPlace]:
+        """Mostly it is one of a large file's; only then is it not looked for among the small files."""
+        places = self._places()
+        return places.locate(chunk, may_be_whole=False) or places.locate(chunk)
 
     def _filled(self, place: ChunkPlace, buffer: memoryview) -> bool:
         try:
