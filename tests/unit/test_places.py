@@ -73,7 +73,8 @@ def plans(places: Places, monkeypatch: pytest.MonkeyPatch, ask: Callable[[], obj
         lambda places: places.with_root(RootId(bytes(32))),
     ],
     ids=[
-        "racy", "pending", "to be planned", "cut", "how many", "copies", "alive below", "glance", "known", "chunk", "root",
+        "racy", "pending", "to be planned", "cut", "how many", "copies", "alive below", "glance", "known", "chunk",
+        "root",
     ],
 )  # fmt: skip
 def test_what_is_asked_again_and_again_never_walks_all_rows(
