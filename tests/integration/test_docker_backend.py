@@ -26,6 +26,7 @@ from harp.proxy.deploy.port import NoTunnels, Outcome
 from harp.proxy.model import AppId, BindFolder, EngineAddress
 from tests.contract.docked import environment, relayed
 from tests.fakes.dockerengine import FakeEngine
+from tests.fakes.haproxy import free_port
 from tests.integration import engine as real
 
 pytestmark = pytest.mark.timeout(180)
@@ -401,6 +402,19 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeEngine]:
     await started.start()
     yield started
     await started.stop()
+
+
+async def test_an_app_behind_frp_has_started_when_its_tunnel_is_there(fake: FakeEngine) -> None:
+    port = free_port()
+    fake.runs("nc_app_x", "172.17.0.2", env=environment("x", port))
+    waiting = asyncio.create_task(Asked(fake.socket)("wait_for_start", name="x"))
+    done, _ = await asyncio.wait({waiting}, timeout=0.5)
+    assert not done
+
+    async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", port):
+        said = (await asyncio.wait_for(waiting, 1.0)).body
+
+    assert said == {"started": True, "status": "running", "health": None}
 
 
 async def test_a_full_disk_is_one_line_and_leaves_nothing(fake: FakeEngine, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from harp.proxy.deploy.docker.call import Call, is_here
 from harp.proxy.deploy.docker.engine import Refused
 from harp.proxy.deploy.payload import ImageRemove, Named, Remove
 from harp.proxy.deploy.port import Outcome
+from harp.proxy.model import Upstream
 
 _log = logging.getLogger(__name__)
 
@@ -89,14 +90,19 @@ async def _stays(call: Call, found: Mapping[str, Any]) -> bool:
     For one that dies a moment after it was said to run, AppAPI would ask in vain for ten minutes.
     """
     given = environment.of(found)
-    if not is_here(call.engine.address) or environment.speaks_frp(given) or environment.app_port(given) is None:
+    port, is_tunnelled = environment.app_port(given), environment.speaks_frp(given)
+    if port is None or not (is_tunnelled or is_here(call.engine.address)):
         return True
-    place = address.whereabouts(found, own_networks=await call.own_networks())
+    if is_tunnelled:
+        place: Upstream | None = Upstream("127.0.0.1", port)  # frps listens there as soon as the app's frpc has come
+    else:
+        found_at = address.whereabouts(found, own_networks=await call.own_networks())
+        place = None if found_at is None else found_at.upstream
     # One that is just ending has no address any more.
-    if place is not None and await knock.listens_within(place.upstream, STEADY_S):
-        return True
     if place is None:
         await asyncio.sleep(STEADY_S)
+    elif await knock.listens_within(place, STEADY_S):
+        return True
     now = await call.engine.inspect(str(found["Id"]))
     return now is not None and _run(now) == _run(found)
 
