@@ -199,12 +199,12 @@ def test_a_thousand_small_files_go_both_ways(line: Line) -> None:
     started = time.monotonic()
     for number in range(1000):
         (here / f"{number:04}.txt").write_bytes(b"%04d" % number * 1024)
-    until(lambda: len(list(line.disk.folder.glob("many/*.txt"))) == 1000, "all are in Nextcloud", 240)
+    until(lambda: len(list(line.disk.folder.glob("many/*.txt"))) == 1000, "all are in Nextcloud", 390)
     print(f"1,000 files of 4 KiB, device to Nextcloud: {time.monotonic() - started:.1f} s")
     line.are_the_same()
     started = time.monotonic()
     line.does("COPY", "many", to="again")
-    until(lambda: len(list(line.laptop.folder.glob("again/*.txt"))) == 1000, "all are on the device", 240)
+    until(lambda: len(list(line.laptop.folder.glob("again/*.txt"))) == 1000, "all are on the device", 390)
     print(f"1,000 files of 4 KiB, copied in Nextcloud, to the device: {time.monotonic() - started:.1f} s")
     for name in ("many", "again"):
         line.does("DELETE", name)

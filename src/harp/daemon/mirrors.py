@@ -118,10 +118,12 @@ class Mirrors:
 
     async def demand(self, account: Account, path: str) -> None:
         """Raises :class:`UsageError` where an account has no folder at ``path`` that can be mirrored."""
+        top_path = CloudPath("")
         async with server.session(account.ca_file) as session:
-            dav = Dav(session, _login(account), account.user_id, path)
+            # Nextcloud mounts what was shared with somebody lately when they list what they have, and not before.
+            await Dav(session, _login(account), account.user_id, "/").listing(top_path, 1)
             try:
-                top, *_ = await dav.listing(CloudPath(""), 0)
+                top, *_ = await Dav(session, _login(account), account.user_id, path).listing(top_path, 0)
             except StaleError as error:
                 raise UsageError(
                     f"the account {account.name} has no folder {path}", hint="make it in Nextcloud first"
