@@ -6,6 +6,7 @@ Names harp.daemon.mirrors, harp.daemon.mirrorportraits, harp.sync.service.mirror
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,24 @@ def test_an_account_reaches_a_device_and_a_device_the_account(hub: Hub, office: 
     hub.same()
     assert "MOVE Documents/plan.txt" in account.log, "nothing was sent for a rename"
     assert account.files["Private/diary.txt"][0] == b"not shared"
+
+
+def test_large_files_are_read_from_the_servers_own_disk_and_from_no_other(
+    office: Office, account: Account, url: str, tmp_path: Path
+) -> None:
+    large = b"large" * 300_000
+    account.write("Documents/large.bin", large, 1_700_000_000)
+    files = tmp_path / "data" / "alice" / "files" / "Documents"
+    files.mkdir(parents=True)
+    (files / "large.bin").write_bytes(large)
+    os.utime(files / "large.bin", (1_700_000_000, 1_700_000_000))
+    for instance, is_asked in (("ocelsewhere", True), ("ocabc", False)):
+        (tmp_path / "data" / f"appdata_{instance}").mkdir()
+        account.log.clear()
+        desk = office.desk(f"ada-{instance}", account_poll_s="1", nextcloud_data=str(tmp_path / "data")).start()
+        hub = Hub(desk, account, url).same()
+        assert hub.here()["large.bin"] == large
+        assert ("GET Documents/large.bin" in account.log) == is_asked
 
 
 def test_the_same_share_twice_is_one_and_an_account_in_use_stays(hub: Hub) -> None:

@@ -66,6 +66,7 @@ class Config:
     send_limit: Timetable
     scan_interval_s: float
     account_poll_s: float
+    nextcloud_data: Path | None
     trash_days: float
     trash_share: float
     guard_files: int
@@ -283,6 +284,11 @@ SETTINGS: Mapping[str, Setting] = {
         "seconds between two looks at a Nextcloud account that tells of no change by itself",
         _number(1, 86_400),
         _always("15"),
+    ),
+    "nextcloud_data": Setting(
+        "the data folder of a Nextcloud on this machine, from which large files are read without PHP; none: nowhere",
+        _unless_none(_absolute),
+        _always("none"),
     ),
     "trash_days": Setting("days for which what was replaced or deleted is kept", _number(0, 3650), _always("30")),
     "trash_share": Setting("the most that the trash takes of the disk, as a share", _number(0, 0.9), _always("0.10")),

@@ -81,12 +81,16 @@ class BridgeFacts:
 
 @dataclass(frozen=True, slots=True)
 class MirrorFacts:
-    """A mirror of ``account:/path``: when both sides were the same last, and what is wrong."""
+    """A mirror of ``account:/path``: when both sides were the same last, and what is wrong.
+
+    ``near_trouble`` is why the server's own disk, which is here, cannot be read.
+    """
 
     name: str
     settled_s: float | None = None
     error: str = ""
     remedy: str = ""
+    near_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +203,9 @@ def mirror(facts: MirrorFacts, now: float) -> Check:
     name = f"account {printable(facts.name)}"
     if facts.error:
         return _bad(name, printable(facts.error), printable(facts.remedy) or "see `harp status`")
+    if facts.near_trouble:
+        remedy = "give this user the web server's group, or: harp config set nextcloud_data none"
+        return _bad(name, f"large files come through PHP: {printable(facts.near_trouble)}", remedy)
     if facts.settled_s is None:
         return _good(name, "is being looked at for the first time")
     return _good(name, f"was the same as here {max(0.0, now - facts.settled_s):.0f} s ago")

@@ -111,7 +111,13 @@ class Daemon:
         self.doors = Doors(self.key, self.registry, self.hub.loops)
         self.tasks = Tasks("harp")
         self.mirrors = Mirrors(
-            config.home, self.accounts, self.hub.loop, self.tasks, poll_s=config.account_poll_s, clock=self.clock
+            config.home,
+            self.accounts,
+            self.hub.loop,
+            self.tasks,
+            poll_s=config.account_poll_s,
+            data=config.nextcloud_data,
+            clock=self.clock,
         )
         self.dialler: Dialler | None = None
         self.listener: Listener | None = None

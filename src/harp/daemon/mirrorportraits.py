@@ -92,6 +92,7 @@ def held_id(loop: MirrorLoop) -> str:
     return f"account-{hashlib.sha256(loop.question.encode()).hexdigest()[:8]}"
 
 
-def facts(mirror: MirrorStatus) -> MirrorFacts:
+def facts(mirror: MirrorStatus, near_trouble: str) -> MirrorFacts:
     """For the self-test."""
-    return MirrorFacts(f"{mirror.account}:{mirror.path}", mirror.settled_at, mirror.error, mirror.remedy)
+    where = f"{mirror.account}:{mirror.path}"
+    return MirrorFacts(where, mirror.settled_at, mirror.error, mirror.remedy, near_trouble)

@@ -3,13 +3,14 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harp.base.errors import StaleError, UsageError
+from harp.base.errors import CloudError, StaleError, UsageError
 from harp.base.runtime import Clock, Tasks
 from harp.bridge.model import MirrorStatus
 from harp.daemon import mirrorportraits
@@ -21,8 +22,11 @@ from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.mirror import Mirror
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrorloop import MirrorLoop
+from harp.sync.service.mirrornear import Near
 from harp.sync.store.accounts import Account, Accounts, Mirrored
 from harp.sync.store.agreements import Agreements
+
+_log = logging.getLogger(__name__)
 
 FOLDER = "mirrors"
 """In the home: where each mirror keeps what both sides last agreed on."""
@@ -36,6 +40,8 @@ class _Running:
     folder_loop: FolderLoop
     loop: MirrorLoop
     task: "asyncio.Task[None]"
+    nears: list[Near]
+    """At most one: how it reads the server's own disk."""
     listener: Callable[[], None]
 
 
@@ -50,6 +56,7 @@ class Mirrors:
         tasks: Tasks,
         *,
         poll_s: float,
+        data: Path | None,
         clock: Clock,
     ) -> None:
         self._home = home
@@ -57,6 +64,8 @@ class Mirrors:
         self._loop_of = loop_of
         self._tasks = tasks
         self._poll_s = poll_s
+        self._data = data
+        """The data folder of a Nextcloud on this machine, which need not be that of any account."""
         self._clock = clock
         self._running: dict[str, _Running] = {}
 
@@ -142,6 +151,8 @@ class Mirrors:
     # --- one loop -----------------------------------------------------------------------------------------------------
 
     def _start(self, mirrored: Mirrored, folder_loop: FolderLoop) -> None:
+        nears: list[Near] = []
+
         @contextlib.asynccontextmanager
         async def opened() -> AsyncIterator[Mirror]:
             account = self._accounts.named(mirrored.account)
@@ -150,7 +161,9 @@ class Mirrors:
                 disk = MirrorDisk(Path(os.fsdecode(folder_loop.replica.root.path)), folder_loop.replica.ignore.ignores)
                 async with server.session(account.ca_file) as session:
                     dav = Dav(session, _login(account), account.user_id, mirrored.path)
-                    yield await asyncio.to_thread(Mirror, dav, disk, store)
+                    near = await self._near(dav, account, mirrored.path)
+                    nears[:] = [] if near is None else [near]
+                    yield await asyncio.to_thread(Mirror, dav, disk, store, near)
             finally:
                 store.close()
 
@@ -169,7 +182,24 @@ class Mirrors:
 
         folder_loop.stillness.listeners.append(at_rest)
         task = self._tasks.task(f"mirror of {mirrored.account}:{mirrored.path}", loop.run())
-        self._running[mirrored.folder] = _Running(mirrored, folder_loop, loop, task, at_rest)
+        self._running[mirrored.folder] = _Running(mirrored, folder_loop, loop, task, nears, at_rest)
+
+    async def _near(self, dav: Dav, account: Account, path: str) -> Near | None:
+        """The account's files on this disk, where the data folder that is set is that of the account's very server."""
+        if self._data is None:
+            return None
+        try:
+            top, *_ = await dav.listing(CloudPath(""), 0)
+            is_same = await asyncio.to_thread(_is_of, self._data, top.whole_id)
+        except (CloudError, OSError) as error:
+            _log.warning("%s is not read for %s: %s", self._data, account.name, error)
+            return None
+        return Near(dav, self._data / account.user_id / "files" / path.strip("/")) if is_same else None
+
+    def near_trouble(self, folder: str) -> str:
+        """Why large files of a mirror come through PHP although the server's disk is here; empty where all is well."""
+        running = self._running.get(folder)
+        return running.nears[0].trouble if running is not None and running.nears else ""
 
     def _end(self, folder: str) -> "asyncio.Task[None] | None":
         running = self._running.pop(folder, None)
@@ -185,6 +215,12 @@ class Mirrors:
 
 def _login(account: Account) -> Login:
     return Login(account.url, account.user, account.password)
+
+
+def _is_of(data: Path, whole_id: str) -> bool:
+    """Whether a data folder is that of the instance whose id a file's whole id ends with. Raises ``OSError``."""
+    instances = [name.removeprefix("appdata_") for name in os.listdir(data) if name.startswith("appdata_")]
+    return any(instance and whole_id.endswith(instance) for instance in instances)
 
 
 def cloud_path(text: str) -> str:

@@ -366,7 +366,10 @@ def facts_of(daemon: "Daemon") -> DaemonFacts:
     """What the self-test wants to know of the running daemon."""
     disks = [facts.disk(shared.name, shared.path) for shared in daemon.registry.folders()]
     others = [_peer_facts(one) for one in peers(daemon)]
-    mirrors = [mirrorportraits.facts(daemon.mirrors.status(one)) for one in daemon.accounts.mirrored()]
+    mirrors = [
+        mirrorportraits.facts(daemon.mirrors.status(one), daemon.mirrors.near_trouble(one.folder))
+        for one in daemon.accounts.mirrored()
+    ]
     return selftest.DaemonFacts(folders=disks, peers=others, harpbridge=_bridge_facts(daemon.wakeup), mirrors=mirrors)
 
 
