@@ -29,6 +29,7 @@ class FakeDaemon(FakeAccounting, FakeBrowsing):
         self.ready = True
         self.has_console = True
         self.lifted = False
+        self.mirror: model.MirrorStatus | None = None
         self.rules = "*.tmp\n</textarea><script>\n"
         self.stopping = asyncio.Event()
         self.progress: list[model.Progress | Exception] = [
@@ -114,6 +115,7 @@ class FakeDaemon(FakeAccounting, FakeBrowsing):
             conflicts=1,
             problems=[model.Problem(**path_fields(HOSTILE_NAME), why="permission denied")],
             problem_count=12,
+            mirror=self.mirror,
         )
 
     def _peers(self) -> list[model.PeerStatus]:

@@ -66,6 +66,37 @@ def test_a_path_that_is_not_text_is_shared_as_it_is(
     capsys.readouterr()
 
 
+def test_accounts_are_listed_and_a_folder_of_one_is_shared(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
+    assert harp(home, "account", "list") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "work  https://cloud.example  alice  Photos   ok",
+        "old   https://old.example    alice  –        revoked",
+    ]
+    assert harp(home, "share", "work:/Documents", "--at", "/srv/papers", "--merge") == 0
+    assert harp(home, "share", "work:/") == 0
+    assert daemon.calls[1:] == [
+        ("share_account", "work", "/Documents", None, Path("/srv/papers"), True),
+        ("share_account", "work", "/", None, None, False),
+    ]
+    capsys.readouterr()
+    assert harp(home, "share", "work:Documents", "--merge") == 2, "an account's folder begins with a slash"
+    assert "are for folders of an account" in capsys.readouterr().err
+
+
+def test_a_status_says_what_a_folder_mirrors_and_what_to_do(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
+    daemon.mirror = model.MirrorStatus(
+        account="work",
+        path="/Documents",
+        state=model.MirrorState.STOPPED,
+        error="the app password was revoked",
+        remedy="harp account add work https://cloud.example",
+    )
+    assert harp(home, "status") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  mirrors work:/Documents  [stopped]" in lines
+    assert "    harp account add work https://cloud.example" in lines
+
+
 def test_invite_prints_the_ticket_alone(daemon: FakeDaemon, home: Path, capsys: Said) -> None:
     assert harp(home, "invite", "Photos") == 0
     assert capsys.readouterr().out == "harp1abc\n"

@@ -14,6 +14,7 @@ from harp.bridge.selftest import (
     DiskFacts,
     FirewallFacts,
     LocalFacts,
+    MirrorFacts,
     PeerFacts,
     PortFacts,
     WatchFacts,
@@ -37,7 +38,8 @@ def test_where_all_is_well_every_line_is_good() -> None:
     folders = [DiskFacts("Photos", "/p", 5 * GIB, 10 * GIB, lacks=("names that differ by case only",))]
     peers = [PeerFacts("bob", True, "10.0.0.2:8783", skew_s=-0.5)]
     hears = BridgeFacts("/run/harp/bridge.sock", heard=3)
-    report = selftest.report(WELL, DaemonFacts(folders=folders, peers=peers, harpbridge=hears))
+    mirrors = [MirrorFacts("work:/Documents", settled_s=WELL.now - 5.0)]
+    report = selftest.report(WELL, DaemonFacts(folders=folders, peers=peers, harpbridge=hears, mirrors=mirrors))
     assert report.is_running
     assert [check.name for check in report.checks] == [
         "daemon",
@@ -50,12 +52,14 @@ def test_where_all_is_well_every_line_is_good() -> None:
         "inotify instances",
         "disk of the home",
         "harpbridge",
+        "account work:/Documents",
         "disk of Photos",
         "peer bob",
         "clock of bob",
     ]
     assert all(check.ok and not check.remedy for check in report.checks)
-    assert report.checks[10].text == "5.0 of 10.0 GiB free; names that differ by case only"
+    assert report.checks[10].text == "was the same as here 5 s ago"
+    assert report.checks[11].text == "5.0 of 10.0 GiB free; names that differ by case only"
 
 
 def test_without_a_daemon_the_rest_is_checked_and_that_is_said() -> None:
@@ -93,6 +97,10 @@ def cases() -> Iterator[tuple[LocalFacts, DaemonFacts, str, str, str]]:
     yield WELL, fixed, "disk of Photos", "read-only", "mount it for writing"
     deaf = DaemonFacts(harpbridge=BridgeFacts("/run/harp/bridge.sock", trouble="is not heard", remedy="do this"))
     yield WELL, deaf, "harpbridge", "is not heard", "do this"
+    revoked = DaemonFacts(mirrors=[MirrorFacts("work:/x", 1.0, "work: was revoked", "harp account add work URL")])
+    yield WELL, revoked, "account work:/x", "was revoked", "harp account add work URL"
+    shut = DaemonFacts(mirrors=[MirrorFacts("work:/x", 1.0, near_trouble="/data: permission denied")])
+    yield WELL, shut, "account work:/x", "large files come through PHP", "web server's group"
     away = DaemonFacts(peers=[PeerFacts("b\nob", False, error="connection refused")])
     yield WELL, away, "peer b\\nob", "connection refused", "TCP 8783"
     never = DaemonFacts(peers=[PeerFacts("bob", False)])
