@@ -28,3 +28,21 @@ async def test_an_overwrite_within_the_same_second_is_seen_although_the_etag_com
     desk.account.etags["note.txt"] = before
     await desk.mirror.settle()
     assert desk.here() == {"note.txt": b"two, longer"}
+
+
+async def test_a_folder_that_this_run_made_takes_files_by_the_hundred_until_somebody_else_is_at_work_there(
+    desk: Desk,
+) -> None:
+    (desk.folder / "new").mkdir()
+    for batch in (range(5), range(5, 15)):
+        for number in batch:
+            (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+        await desk.mirror.settle()
+    assert [line for line in desk.account.log if line.startswith("BULK")] == ["BULK 5", "BULK 10"]
+    desk.account.write("new/strange", b"by somebody else")
+    await desk.mirror.settle()
+    for number in range(15, 25):
+        (desk.folder / "new" / f"{number}").write_bytes(b"%d" % number)
+    await desk.mirror.settle()
+    assert sum(line.startswith("BULK") for line in desk.account.log) == 2
+    assert desk.here() == desk.there()

@@ -32,6 +32,7 @@ from harp.sync.cloud.nodes import (
     ancestors,
     conflict_name,
     is_below,
+    parent,
 )
 from harp.sync.cloud.steps import (
     Action,
@@ -98,6 +99,7 @@ class Mirror:
         self._unmovable: set[CloudPath] = set()
         """Targets of renames that the account refused: they go as new files, and the old ones as removed."""
         self._made: set[CloudPath] = set()
+        """Folders of the account that this run has made, and in which nobody else has been at work since."""
         self._steps = 0
         self.backoff = Backoff(first_s=0.5, most_s=LONGEST_WAIT_S)
 
@@ -138,7 +140,6 @@ class Mirror:
 
     async def _turn(self, *, only_news: bool) -> int:
         self._is_stale = False
-        self._made = set()
         self._steps = 0
         if not await asyncio.to_thread(self._disk.is_there):
             raise FolderError("the folder's marker is gone from the disk", hint="is its disk mounted?")
@@ -146,6 +147,7 @@ class Mirror:
         if only_news and walked.folders[TOP] == self._seen:
             return 0
         self._seen = walked.folders[TOP]
+        self._made = self._still_ours(walked.found)
         self.problems = {}
         local = await asyncio.to_thread(self._disk.scan)
         rules = await self._dav.capabilities()
@@ -171,6 +173,15 @@ class Mirror:
         self._may_follow = False
         await self._keep(walked, chosen)
         return self._steps
+
+    def _still_ours(self, found: Mapping[CloudPath, Remote]) -> set[CloudPath]:
+        agreed = self._notes.agreed
+        strange = {
+            parent(path)
+            for path, one in found.items()
+            if (known := agreed.get(path)) is None or not planner.is_same(one, known)
+        }
+        return {path for path in self._made if path in found and path not in strange}
 
     def _without_haste(self, chosen: Plan, *, now: float) -> Plan:
         """Many deletions on this disk are done in the account a moment later: the folder's guard sees them first."""
