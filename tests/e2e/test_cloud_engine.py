@@ -336,6 +336,29 @@ async def test_a_folder_that_two_people_share_gets_each_change_once(desk: Desk, 
     assert written == [1, 1]
 
 
+async def test_what_comes_into_a_folder_in_the_moment_in_which_it_is_removed_is_brought_back(desk: Desk) -> None:
+    mirrored.make_folder(desk.cloud, desk.alice, f"{desk.top}/d")
+    mirrored.make_folder(desk.cloud, desk.alice, f"{desk.top}/e")
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        for name in ("d", "e"):
+            (desk.folder / name).rmdir()
+        delete = mirror._dav._asked
+
+        def late(method: str, url: str, **named: object) -> object:
+            if method == "DELETE" and url.endswith("/d"):
+                desk.put("d/late", b"late")
+            return delete(method, url, **named)
+
+        mirror._dav._asked = late
+        await mirror.settle()
+        mirror._dav._asked = delete
+        await mirror.settle()
+        assert desk.here() == desk.there() == {"d/late": b"late"}
+        assert not (desk.folder / "e").exists()
+        assert await mirror.settle() == 0
+
+
 MINUTES = float(os.environ.get("HARP_ENDURANCE_MINUTES", "0.5"))
 
 

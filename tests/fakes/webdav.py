@@ -3,6 +3,7 @@
 
 import base64
 import hashlib
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from urllib.parse import quote, unquote, urlsplit
@@ -39,6 +40,7 @@ class Account:
         self.letters: dict[str, str] = {}
         """Permissions that are not those of one's own files; with ``m``, a share begins here."""
         self.refuses_moves = False
+        self.trash: dict[str, tuple[str, dict[str, tuple[bytes, int]]]] = {}
         self.loses_answers = False
         """The connection breaks once chunks are put together."""
         self.has_weak_etags = False
@@ -119,6 +121,7 @@ class Account:
         app.router.add_get("/ocs/v2.php/cloud/capabilities", self._capabilities)
         app.router.add_route("*", "/remote.php/dav/files/alice{path:.*}", self._files)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
+        app.router.add_route("*", "/remote.php/dav/trashbin/alice/trash/{name}", self._trashbin)
         app.router.add_route("*", "/remote.php/dav/uploads/alice/{place}{number:.*}", self._uploads)
         return app
 
@@ -296,8 +299,30 @@ class Account:
     async def _delete(self, request: web.Request, path: str) -> web.Response:
         if not self.has(path):
             return web.Response(status=404)
+        inside = {one: self.files[one] for one in self.files if one.startswith(path + "/")}
+        self.trash[f"{path.rpartition('/')[2]}.d{int(time.time())}"] = (path, inside)
         self.remove(path)
         return web.Response(status=204)
+
+    async def _trashbin(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.trash:
+            return web.Response(status=404)
+        path, inside = self.trash[name]
+        if request.method == "MOVE":
+            del self.trash[name]
+            self.make(path)
+            for one, (content, mtime) in inside.items():
+                self.write(one, content, mtime)
+            return web.Response(status=201)
+        at = f"/remote.php/dav/trashbin/alice/trash/{quote(name)}"
+        hrefs = [at, *(f"{at}{quote(one.removeprefix(path))}" for one in inside)]
+        body = "".join(f"<d:response><d:href>{href}</d:href></d:response>" for href in hrefs)
+        return web.Response(
+            status=207,
+            text=f'<?xml version="1.0"?><d:multistatus xmlns:d="DAV:">{body}</d:multistatus>',
+            content_type="application/xml",
+        )
 
     async def _move(self, request: web.Request, path: str) -> web.Response:
         target = self._target(request)

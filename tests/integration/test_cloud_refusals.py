@@ -97,6 +97,22 @@ async def test_a_rename_that_the_account_refuses_goes_as_a_new_file_and_stops_no
     assert desk.here() == desk.there() == {"b": b"x", "other": b"y"}
 
 
+async def test_what_comes_into_a_folder_in_the_moment_in_which_it_is_removed_is_brought_back(desk: Desk) -> None:
+    desk.account.write("d/x", b"x")
+    desk.account.make("d/empty")
+    await desk.mirror.settle()
+    shutil.rmtree(desk.folder / "d")
+
+    def meddle(method: str, path: str) -> None:
+        if (method, path) == ("DELETE", "d/empty"):
+            desk.account.write("d/empty/late", b"late")
+
+    desk.account.meddles = meddle
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"d/empty/late": b"late"}
+    assert await desk.mirror.settle() == 0
+
+
 async def test_a_file_that_may_not_be_read_here_is_named_and_stops_nothing_else(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -109,13 +109,18 @@ class Dav:
 
     async def listing(self, path: CloudPath, depth: int) -> list[Found]:
         """``path`` itself, and with depth 1 what lies in it."""
-        headers = {"Depth": str(depth), "Content-Type": "application/xml"}
-        async with self._asked("PROPFIND", self._at(path), headers=headers, data=multistatus.REQUEST) as response:
-            raw = await response.read()
-        found = await asyncio.to_thread(multistatus.parsed, raw, self._root)
+        found, _ = await self._listed(self._at(path), self._root, depth)
         if found and found[0].remote.fileid:
             self._instance = found[0].whole_id.removeprefix(found[0].remote.fileid.rjust(8, "0"))
         return found
+
+    async def _listed(self, url: str, root: str, depth: int) -> tuple[list[Found], int]:
+        """What ``parsed`` says of ``url``, and the server's clock; 0 where it says none."""
+        headers = {"Depth": str(depth), "Content-Type": "application/xml"}
+        async with self._asked("PROPFIND", url, headers=headers, data=multistatus.REQUEST) as response:
+            raw = await response.read()
+            second = _second(response)
+        return await asyncio.to_thread(multistatus.parsed, raw, root), second
 
     async def get(self, path: CloudPath, expected: Remote, target: BinaryIO) -> str:
         """Writes the version ``expected`` into ``target``; its SHA-256 in hexadecimal."""
@@ -184,10 +189,9 @@ class Dav:
 
     async def chunks(self, place: str) -> int:
         """How many whole chunks lie there without a gap. Raises :class:`StaleError` where the place is gone."""
-        async with self._asked("PROPFIND", self._chunks_at(place), headers={"Depth": "1"}) as response:
-            raw = await response.read()
         root = self._root.partition("/files/")[0] + f"/uploads/{self._user_id}/{place}"
-        sizes = {one.path: one.remote.size for one in multistatus.parsed(raw, root)}
+        found, _ = await self._listed(self._chunks_at(place), root, 1)
+        sizes = {one.path: one.remote.size for one in found}
         count = 0
         while sizes.get(CloudPath(_chunk_name(count))) == CHUNK_BYTES:
             count += 1
@@ -288,17 +292,36 @@ class Dav:
     async def delete(self, path: CloudPath, expected: Remote) -> None:
         """Removes exactly that version; a folder only where nothing lies in it any more, or where it is a share."""
         headers = {}
-        if expected.is_directory and expected.may(MOUNT):
-            # Nextcloud only takes leave of it: what lies in it stays with whom it belongs to.
-            pass
-        elif expected.is_directory:
-            # No condition can be put on a folder's etag; what comes in the moment between goes to Nextcloud's trash.
-            if len(await self.listing(path, 1)) > 1:
+        # Of a share Nextcloud only takes leave: what lies in it stays with whom it belongs to.
+        is_folder = expected.is_directory and not expected.may(MOUNT)
+        since = 0
+        if is_folder:
+            found, since = await self._listed(self._at(path), self._root, 1)
+            if len(found) > 1:
                 raise StaleError(f"{path} is not empty")
-        else:
+        elif not expected.is_directory:
             headers["If-Match"] = f'"{expected.etag}"'
-        async with self._asked("DELETE", self._at(path), headers=headers):
-            pass
+        async with self._asked("DELETE", self._at(path), headers=headers) as response:
+            until = _second(response)
+        if is_folder and since:
+            await self._rescue(path, range(until, since - 1, -1))
+
+    async def _rescue(self, path: CloudPath, seconds: Iterable[int]) -> None:
+        """No condition can be put on a folder's etag: what came into it in the moment between is brought back."""
+        user = quote(self._user_id, safe="")
+        for second in seconds:
+            name = f"{path.rpartition('/')[2]}.d{second}"
+            root = f"{self._root.partition('/files/')[0]}/trashbin/{self._user_id}/trash/{name}"
+            bin_url = f"{self._base}/remote.php/dav/trashbin/{user}"
+            try:
+                found, _ = await self._listed(f"{bin_url}/trash/{quote(name, safe='')}", root, 1)
+            except StaleError:
+                continue
+            if len(found) > 1:
+                headers = {"Destination": f"{bin_url}/restore/{quote(name, safe='')}"}
+                async with self._asked("MOVE", f"{bin_url}/trash/{quote(name, safe='')}", headers=headers):
+                    raise StaleError(f"somebody put something into {path} when it was removed")
+            return
 
     def _written(self, response: aiohttp.ClientResponse, sha256: str, *, is_proved: bool) -> Written:
         return Written(self._number(response.headers.get("OC-FileId", "")), _etag(response), sha256, is_proved)
@@ -432,6 +455,11 @@ def _condition(over: Remote | None) -> dict[str, str]:
 def _chunk_name(number: int) -> str:
     """Nextcloud takes 1 to 10000, and puts them together in the order of their names."""
     return f"{number + 1:05}"
+
+
+def _second(response: aiohttp.ClientResponse) -> int:
+    """When the server answered, by its own clock; 0 where it does not say."""
+    return multistatus.seconds(response.headers.get("Date", ""))
 
 
 def _etag(response: aiohttp.ClientResponse) -> Etag:

@@ -123,7 +123,7 @@ def _found(response: _Response, root: str) -> Found:
         FileId(had.get("fileid", "")),
         Etag(had.get("getetag", "").strip('"')),
         0 if is_directory else _number(had.get("getcontentlength", "")),
-        _seconds(had.get("getlastmodified", "")),
+        seconds(had.get("getlastmodified", "")),
         had.get("permissions", "") + (MOUNT if had.get("is-mount-root") == "true" else ""),
         had.get("checksum", ""),
         _refusal(had),
@@ -145,7 +145,8 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def _seconds(text: str) -> int:
+def seconds(text: str) -> int:
+    """A date of HTTP, in seconds since 1970; 0 for what is none."""
     try:
         return int(parsedate_to_datetime(text).timestamp())
     except (ValueError, TypeError, OverflowError):
