@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 class FakeAccounting:
     """Mixed into :class:`tests.fakes.daemon.FakeDaemon`."""
 
-    async def accounts(self: "FakeDaemon") -> list[accountview.AccountStatus]:
+    async def accounts(self: "FakeDaemon") -> accountview.AccountList:
         self._called("accounts")
-        return [
-            accountview.AccountStatus(name="work", url="https://cloud.example", user="alice", folders=["Photos"]),
-            accountview.AccountStatus(name="old", url="https://old.example", user="alice", error="revoked"),
-        ]
+        return accountview.AccountList(
+            accounts=[
+                accountview.AccountStatus(name="work", url="https://cloud.example", user="alice", folders=["Photos"]),
+                accountview.AccountStatus(name="old", url="https://old.example", user="alice", error="revoked"),
+            ]
+        )
+
+    async def log_in(self: "FakeDaemon", asked: accountview.LoginAsked) -> accountview.AccountLogin:
+        self._called("log_in", asked.account, asked.url)
+        return accountview.AccountLogin(name=asked.account, url=asked.url, address="https://cloud.example/login/v2/x")
 
     async def add_account(self: "FakeDaemon", asked: accountview.AccountAsked) -> accountview.AccountStatus:
         self._called("add_account", asked.name, asked.url, asked.user, asked.password, asked.is_own)

@@ -48,7 +48,8 @@ def test_an_account_is_added_with_an_app_password_listed_and_removed(ada: Desk, 
     assert "no account yet" in ada.do("account", "list")
     assert added(ada, url) == f"work: alice at {url}\n"
     assert ada.ask("account", "list") == {
-        "accounts": [{"name": "work", "url": url, "user": "alice", "folders": [], "error": ""}]
+        "accounts": [{"name": "work", "url": url, "user": "alice", "folders": [], "error": ""}],
+        "logins": [],
     }
     ada.stop()
     ada.start()

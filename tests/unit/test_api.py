@@ -408,6 +408,7 @@ CALLS: dict[str, tuple[object, ...]] = {
         browsing.GuestAsked(user="carol", is_admin=False, folders=[PHOTOS], entry="/enter"),
     ),
     "get_accounts": ("accounts",),
+    "post_accounts_account_login": ("log_in", "work", "https://x"),
     "post_accounts": ("add_account", "work", "https://x", "alice", "pw", False),
     "delete_accounts_account": ("remove_account", "work"),
     "get_config": ("config_get",),

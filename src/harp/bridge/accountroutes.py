@@ -8,7 +8,7 @@ from harp.bridge.route import Answer, Route
 
 
 async def _accounts(daemon: Daemon, _: Caller, __: requests.Nothing) -> accountview.AccountList:
-    return accountview.AccountList(accounts=await daemon.accounts())
+    return await daemon.accounts()
 
 
 ROUTES: tuple[Route, ...] = (
@@ -29,6 +29,15 @@ ROUTES: tuple[Route, ...] = (
         Verb.MANAGE,
         "Log in to a Nextcloud with an app password, and keep the account",
         Answer(perform=lambda daemon, _, asked: daemon.add_account(asked)),
+    ),
+    Route(
+        "POST",
+        "/v1/accounts/{account}/login",
+        accountview.LoginAsked,
+        accountview.AccountLogin,
+        Verb.MANAGE,
+        "Begin a login to a Nextcloud that a person ends in a browser",
+        Answer(perform=lambda daemon, _, asked: daemon.log_in(asked)),
     ),
     Route(
         "DELETE",

@@ -21,8 +21,30 @@ class AccountStatus(Noun, frozen=True, kw_only=True):
     """Why one of them stands still, in one line."""
 
 
+class AccountLogin(Noun, frozen=True, kw_only=True):
+    """A login that was begun: ``address`` is to be opened in a browser, where a person agrees.
+
+    ``error`` is why it has ended without an account.
+    """
+
+    name: str
+    url: str
+    address: str
+    error: str = ""
+
+
 class AccountList(Noun, frozen=True, kw_only=True):
     accounts: list[AccountStatus]
+    logins: list[AccountLogin] = msgspec.field(default_factory=list)
+    """That have not become accounts (yet)."""
+
+
+class LoginAsked(Noun, frozen=True, kw_only=True):
+    """``account`` is the name that it gets, or has; ``ca_file`` as in :class:`AccountAsked`."""
+
+    account: str
+    url: str
+    ca_file: str = ""
 
 
 class AccountAsked(Noun, frozen=True, kw_only=True):
@@ -51,7 +73,11 @@ class AccountNamed(Noun, frozen=True, kw_only=True):
 class Accounting(Protocol):
     """What the running daemon does about accounts; see :class:`harp.bridge.daemonport.Daemon`."""
 
-    async def accounts(self) -> list[AccountStatus]: ...
+    async def accounts(self) -> AccountList: ...
+
+    async def log_in(self, asked: LoginAsked) -> AccountLogin:
+        """Begin a login that a person ends in a browser; then the account is there, with a password of its own."""
+        ...
 
     async def add_account(self, asked: AccountAsked) -> AccountStatus:
         """Log in, and keep the account. Raises :class:`harp.base.errors.CloudError` where that does not work."""

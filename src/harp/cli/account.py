@@ -4,18 +4,13 @@
 import asyncio
 import socket
 import sys
-import time
 
 import click
 
-from harp.base.errors import CloudError, UsageError
+from harp.base.errors import UsageError
 from harp.bridge import accountview, model
 from harp.cli import options, show
 from harp.cli.client import Client, at
-
-POLL_S = 1.0
-LOGIN_S = 20 * 60.0
-"""Nextcloud forgets a login that was begun after twenty minutes (developer manual, "Login flow v2")."""
 
 
 @click.group("account")
@@ -96,10 +91,5 @@ async def _agreed(url: str, ca_file: str) -> tuple[str, str]:
         show.line("open this address in a browser, log in and agree:")
         show.line(f"  {flow.address}")
         sys.stdout.flush()
-        until = time.monotonic() + LOGIN_S
-        while time.monotonic() < until:
-            login = await server.granted(session, where, flow)
-            if login is not None:
-                return login.user, login.password
-            await asyncio.sleep(POLL_S)
-    raise CloudError("nobody has agreed within twenty minutes", hint="run the command again")
+        login = await server.awaited(session, where, flow)
+        return login.user, login.password

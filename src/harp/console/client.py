@@ -56,6 +56,10 @@ class Client:
         """What ``PUT`` answers."""
         return await self._ask("PUT", path, body=body)
 
+    async def delete(self, path: str, /) -> Json:
+        """What ``DELETE`` answers."""
+        return await self._ask("DELETE", path)
+
     async def lines(self, method: str, path: str) -> AsyncIterator[Json]:
         """The objects of a long answer, as they come."""
         async with self._answered(method, path, None, None, total_s=None) as response:

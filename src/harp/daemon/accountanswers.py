@@ -4,7 +4,9 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from harp.base.errors import UsageError
+import msgspec
+
+from harp.base.errors import HarpError, UsageError
 from harp.bridge import accountview, model
 from harp.daemon import mirrorportraits
 from harp.sync.cloud import dav, server
@@ -17,14 +19,55 @@ if TYPE_CHECKING:
     from harp.daemon.composition import Daemon
 
 
+MOST_LOGINS = 20
+
+
 class AccountAnswers:
     """Implements :class:`harp.bridge.accountview.Accounting`; on the daemon's event loop."""
 
     def __init__(self, daemon: "Daemon") -> None:
         self._daemon = daemon
+        self._logins: dict[str, accountview.AccountLogin] = {}
 
-    async def accounts(self) -> list[accountview.AccountStatus]:
-        return [self._account(account) for account in self._daemon.accounts.all()]
+    async def accounts(self) -> accountview.AccountList:
+        known = [self._account(account) for account in self._daemon.accounts.all()]
+        return accountview.AccountList(accounts=known, logins=list(self._logins.values()))
+
+    async def log_in(self, asked: accountview.LoginAsked) -> accountview.AccountLogin:
+        store.check_name(asked.account)
+        where = server.address(asked.url)
+        async with server.session(asked.ca_file) as session:
+            await server.demand(session, where)
+            flow = await server.begin_login(session, where, self._daemon.config.device_name)
+        begun = accountview.AccountLogin(name=asked.account, url=where, address=flow.address)
+        self._logins.pop(asked.account, None)
+        while len(self._logins) >= MOST_LOGINS:
+            del self._logins[next(iter(self._logins))]
+        self._logins[asked.account] = begun
+        self._daemon.tasks.start(f"login of {asked.account}", self._logged_in(begun, flow, asked.ca_file))
+        return begun
+
+    async def _logged_in(self, begun: accountview.AccountLogin, flow: server.LoginFlow, ca_file: str) -> None:
+        """Waits for the person; a login of the same name that was begun later counts in place of this one."""
+        try:
+            async with server.session(ca_file) as session:
+                login = await server.awaited(session, begun.url, flow)
+            if self._logins.get(begun.name) is not begun:
+                return
+            await self.add_account(
+                accountview.AccountAsked(
+                    name=begun.name,
+                    url=begun.url,
+                    user=login.user,
+                    password=login.password,
+                    ca_file=ca_file,
+                    is_own=True,
+                )
+            )
+            self._logins.pop(begun.name, None)
+        except HarpError as error:
+            if self._logins.get(begun.name) is begun:
+                self._logins[begun.name] = msgspec.structs.replace(begun, error=str(error))
 
     async def add_account(self, asked: accountview.AccountAsked) -> accountview.AccountStatus:
         store.check_name(asked.name)

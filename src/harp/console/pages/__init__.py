@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from harp.console.page import Handler
-from harp.console.pages import apps, conflicts, devices, folder, guide, health, home, settings
+from harp.console.pages import accounts, apps, conflicts, devices, folder, guide, health, home, settings
 
 SHOWN: Mapping[str, Handler] = {
     "/": home.show,
@@ -17,6 +17,7 @@ SHOWN: Mapping[str, Handler] = {
     "/folders/{folder}/ignore": folder.left_out,
     "/folders/{folder}/picture": conflicts.picture,
     "/folders/{folder}/download": conflicts.download,
+    "/accounts": accounts.show,
     "/devices": devices.show,
     "/devices/invitation": devices.invitation,
     "/apps": apps.show,
@@ -38,6 +39,9 @@ DONE: Mapping[str, Handler] = {
     "/folders/{folder}/restore": folder.restore,
     "/folders/{folder}/held": folder.decide,
     "/folders/{folder}/resolve": conflicts.resolve,
+    "/accounts": accounts.log_in,
+    "/accounts/share": accounts.share,
+    "/accounts/forget": accounts.forget,
     "/devices/invite": devices.invite,
     "/devices/join": devices.join,
     "/devices/forget": devices.forget,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A Nextcloud before anybody has logged in: whether it is one, and the login flow that yields an app password."""
 
+import asyncio
 import ssl
+import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -11,6 +13,9 @@ from harp.base.errors import CloudError, StaleError, UsageError
 from harp.base.webaddress import https_address
 from harp.sync.cloud.dav import BusyError, Login, LoginError, RefusedError, asked, opened, read_json
 
+POLL_S = 1.0
+LOGIN_S = 20 * 60.0
+"""Nextcloud forgets a login that was begun after twenty minutes (developer manual, "Login flow v2")."""
 _ENDS = ("/index.php", "/remote.php", "/apps/", "/login", "/status.php", "/ocs/")
 
 
@@ -81,6 +86,8 @@ async def begin_login(session: aiohttp.ClientSession, url: str, device: str) -> 
         flow = LoginFlow(str(told["login"]), str(told["poll"]["endpoint"]), str(told["poll"]["token"]))
     except (KeyError, TypeError) as error:
         raise _no_nextcloud(url) from error
+    if urlsplit(flow.address).scheme not in ("https", "http"):
+        raise _no_nextcloud(url)
     # It is asked with the token alone, so nobody else may be meant.
     if urlsplit(flow.endpoint).hostname != urlsplit(url).hostname:
         raise CloudError(
@@ -102,6 +109,17 @@ async def granted(session: aiohttp.ClientSession, url: str, flow: LoginFlow) -> 
         return Login(url, str(told["loginName"]), str(told["appPassword"]))
     except (KeyError, TypeError) as error:
         raise _no_nextcloud(url) from error
+
+
+async def awaited(session: aiohttp.ClientSession, url: str, flow: LoginFlow) -> Login:
+    """The same, as soon as the person has agreed. Raises :class:`CloudError` where nobody does."""
+    until = time.monotonic() + LOGIN_S
+    while time.monotonic() < until:
+        login = await granted(session, url, flow)
+        if login is not None:
+            return login
+        await asyncio.sleep(POLL_S)
+    raise CloudError("nobody has agreed within twenty minutes", hint="begin again")
 
 
 async def take_back(session: aiohttp.ClientSession, login: Login) -> bool:

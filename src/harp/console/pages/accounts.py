@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Nextcloud accounts: log in by a browser or with an app password, share a folder of one, forget one."""
+
+from aiohttp import web
+
+from harp.console.client import at
+from harp.console.page import Page
+
+WAITING_S = 2
+"""How often an open page looks whether a person has agreed."""
+
+
+async def show(page: Page) -> web.StreamResponse:
+    found = await page.client.get(at("accounts"))
+    waiting = [login for login in found["logins"] if not login["error"]]
+    return page.page(
+        "accounts.html",
+        "folders",
+        accounts=found["accounts"],
+        logins=found["logins"],
+        every=WAITING_S if waiting else 0,
+    )
+
+
+async def log_in(page: Page) -> web.StreamResponse:
+    """With an app password at once; without one a login is begun that ends on a page of the Nextcloud."""
+    name, url = page.field("name").strip(), page.field("url").strip()
+    user, password = page.field("user").strip(), page.field("password")
+    if user or password:
+        await page.client.post(at("accounts"), name=name, url=url, user=user, password=password)
+        page.note(page.words.gettext("%(name)s is there now. Share a folder of it.") % {"name": name})
+    else:
+        await page.client.post(at("accounts", name, "login"), url=url)
+    return page.to("/accounts")
+
+
+async def share(page: Page) -> web.StreamResponse:
+    """Makes a folder that mirrors one of the account."""
+    path = "/" + page.field("path").strip().strip("/")
+    shared = await page.client.post(at("folders"), account=page.field("account"), path=path)
+    page.note(page.words.gettext("%(name)s is shared now.") % {"name": shared["name"]})
+    return page.to(f"/folders/{shared['id']}")
+
+
+async def forget(page: Page) -> web.StreamResponse:
+    done = await page.client.delete(at("accounts", page.field("account")))
+    page.note(done["message"])
+    return page.to("/accounts")
