@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Dockerfile, compose file and units name only what there is."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -32,15 +33,69 @@ def test_nothing_runs_as_root() -> None:
     assert "\nNoNewPrivileges=yes\n" in UNIT
 
 
+def _compose() -> list[str]:
+    """Docker's own command, or the one of its own name; nothing where neither is here."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            asked = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if asked.returncode == 0:
+                return command
+    return []
+
+
 def test_docker_compose_takes_the_file() -> None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("no docker compose here")
-    done = subprocess.run(
-        [docker, "compose", "-f", str(ROOT / "compose.yaml"), "config", "--quiet"],
-        env={"PATH": "/usr/bin:/bin", "HP_SHARED_KEY": "k", "NC_INSTANCE_URL": "https://cloud.example.org"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    compose = _compose()
+    if not compose:
+        pytest.skip("no docker compose here (apt install docker-compose)")
+    given = {"HP_SHARED_KEY": "k", "NC_INSTANCE_URL": "https://cloud.example.org", "DOCKER_GID": "999"}
+
+    def config(**variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*compose, "-f", str(ROOT / "compose.yaml"), "config"],
+            env={"PATH": os.environ["PATH"], **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = config(**given)
     assert done.returncode == 0, done.stderr
+    for line in ("restart: always", "/var/run/docker.sock:/var/run/docker.sock", "- '999'"):
+        assert line in done.stdout.replace('"', "'"), done.stdout
+    for name in given:
+        lacking = config(**{key: value for key, value in given.items() if key != name})
+        assert lacking.returncode != 0
+        assert name in lacking.stderr
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit, with a program that there is: what is verified is the rest."""
+    changed = tmp_path / "harp-proxy.service"
+    changed.write_text(re.sub(r"^ExecStart=.*", "ExecStart=/bin/true", UNIT, flags=re.M))
+    return changed
+
+
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+
+
+@needs_systemd
+def test_systemd_takes_the_unit(unit: Path) -> None:
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_the_unit_leaves_little_open(unit: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd judges no files (252 or newer does)")
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_after_a_reboot_it_comes_by_itself() -> None:
+    assert "restart: always" in COMPOSE
+    assert "\nWantedBy=multi-user.target\n" in UNIT
+    assert re.search(r"^After=.*\bdocker\.service\b", UNIT, re.M)
+    assert "\nStartLimitIntervalSec=0\n" in UNIT.partition("[Service]")[0], "its place is [Unit]"
