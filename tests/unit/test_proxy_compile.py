@@ -2,6 +2,7 @@
 """harp.proxy.policy.compile and configuration: same state, same bytes; what a change leads to."""
 
 import base64
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harp.proxy.model import AppId, Identity, Level, Route, Upstream
 from harp.proxy.policy import backends, configuration, frontend, shape
 from harp.proxy.policy import compile as policy
-from harp.proxy.policy.compile import DropEntry, ForgetSessions, PutEntry, Reload, RuntimeCommands, SwitchMap
+from harp.proxy.policy.compile import DropEntry, ForgetSessions, PutEntry, Reload, RuntimeCommands, SetServer, SwitchMap
 from harp.proxy.policy.shape import Shape
 from tests.fakes.haproxy import KEY_DIGEST, app
 
@@ -62,6 +63,7 @@ def test_an_app_comes_its_routes_first() -> None:
     assert isinstance(step, RuntimeCommands)
     assert step.commands == (
         SwitchMap("/run/harp/slot0.map", (INTERNAL, "^\\A/x 1:401:403")),
+        SetServer(0, Upstream("127.0.0.1", 1)),
         PutEntry("/run/harp/apps.map", "/exapps/a/", policy.record_text(new.apps[A], 0)),
     )
 
@@ -83,7 +85,7 @@ def test_new_routes_go_into_a_slot_that_nobody_reads() -> None:
     assert new.slots[A] not in old.slots.values()
     step = policy.changes(old, new)
     assert isinstance(step, RuntimeCommands)
-    assert [type(command) for command in step.commands] == [SwitchMap, PutEntry]
+    assert [type(command) for command in step.commands] == [SwitchMap, SetServer, PutEntry]
 
 
 def test_a_slot_that_was_left_a_moment_ago_is_taken_last() -> None:
@@ -94,12 +96,25 @@ def test_a_slot_that_was_left_a_moment_ago_is_taken_last() -> None:
     assert newest.slots[A] != newer.slots[A]
 
 
-def test_another_host_alone_moves_no_routes() -> None:
+def test_another_address_is_another_slot_too() -> None:
     old = state(a=app(1, ROUTE))
-    step = policy.changes(old, state(old, a=app(2, ROUTE)))
+    new = state(old, a=app(2, ROUTE))
+    step = policy.changes(old, new)
 
     assert isinstance(step, RuntimeCommands)
-    assert [type(command) for command in step.commands] == [PutEntry]
+    assert new.slots[A] != old.slots[A]
+    assert [type(command) for command in step.commands] == [SwitchMap, SetServer, PutEntry]
+    assert step.commands[1] == SetServer(new.slots[A], Upstream("127.0.0.1", 2))
+
+
+def test_a_slot_goes_where_its_app_listens() -> None:
+    text = policy.files(state(a=app(23001, ROUTE), b=policy.Known(app(1).app, Upstream("::1", 23002))))["haproxy.cfg"]
+
+    assert re.findall("backend slot.*\n(?:    .*\n)*?    server app (.*)", text)[:3] == [
+        "127.0.0.1:23001",
+        "[::1]:23002",
+        f"{backends.NOWHERE}:1",
+    ]
 
 
 def test_an_app_goes() -> None:
@@ -131,10 +146,14 @@ def test_another_shape_is_a_reload() -> None:
     assert isinstance(policy.changes(old, replace(old, shape=replace(SHAPE, threads=2))), Reload)
 
 
-def test_seeding_says_everything_anew_and_the_apps_last() -> None:
+def test_seeding_says_everything_anew_while_haproxy_knows_no_app() -> None:
     commands = policy.seeding(state(a=app(1, ROUTE), b=app(2, OTHER))).commands
 
-    assert [command.path for command in commands] == [f"/run/harp/{n}.map" for n in ("slot0", "slot1", "apps")]
+    switched = [command for command in commands if isinstance(command, SwitchMap)]
+    assert [command.path for command in switched] == [f"/run/harp/{n}.map" for n in ("apps", "slot0", "slot1", "apps")]
+    assert switched[0].lines == ()
+    assert [command.slot for command in commands if isinstance(command, SetServer)] == [0, 1]
+    assert commands[-1] is switched[-1]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "a|b", "a/b", "#a", "x" * 200])
@@ -201,4 +220,4 @@ def test_an_app_whose_routes_the_agent_comes_to_match_is_withdrawn_first() -> No
     step = policy.changes(old, state(old, a=app(1, Route("(a+)+", Level.USER))))
 
     assert isinstance(step, RuntimeCommands)
-    assert [type(command) for command in step.commands] == [DropEntry, SwitchMap, PutEntry]
+    assert [type(command) for command in step.commands] == [DropEntry, SwitchMap, SetServer, PutEntry]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from harp.base.errors import HarpError
 from harp.base.sockets import short_name
-from harp.proxy.policy.compile import Command, DropEntry, ForgetSessions, PutEntry, SwitchMap
+from harp.proxy.policy.compile import Command, DropEntry, ForgetSessions, PutEntry, SetServer, SwitchMap
 
 TIMEOUT_S = 5.0
 CHUNK = 12_000
 """Bytes of a payload: HAProxy reads a command and its payload into one buffer."""
 _VERSION = re.compile(r"New version created: ([0-9]+)")
+_MOVED = re.compile("IP changed|port changed|no need to change|nothing changed")
 _ENTRY = re.compile(r"key=(\S+) use=[0-9]+ exp=([0-9]+)(?: shard=[0-9]+)?(.*)")
 _DATA = re.compile(r"(\w+)(?:\([0-9]+\))?=([0-9]+)")
 
@@ -55,6 +56,11 @@ class RuntimeSocket:
             await self._switch(command)
         elif isinstance(command, ForgetSessions):
             await self._quietly("clear table sessions")
+        elif isinstance(command, SetServer):
+            place = f"addr {command.upstream.address} port {command.upstream.port}"
+            answer = await self.ask(f"set server slot{command.slot}/app {place}")
+            if not _MOVED.match(answer):
+                raise RuntimeSocketError(f"HAProxy refused set server: {answer.splitlines()[:1]}")
         elif isinstance(command, PutEntry):
             # An entry that is not there yet cannot be set.
             if await self._has(command):

@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from harp.proxy.model import Level, Refusal
+from harp.proxy.model import Level, Refusal, Upstream
 from harp.proxy.policy.frontend import network, withheld
 from harp.proxy.policy.shape import (
     AS_ASKED,
@@ -22,22 +22,30 @@ from harp.proxy.policy.shape import (
     ring_of,
 )
 
-_NOWHERE = "255.255.255.255"
-"""Where a name leads that has no address yet: a connection fails at once, and the agent says later where it is."""
+NOWHERE = "255.255.255.255"
+"""Where a name leads that has no address yet, and a slot that has no app: a connection fails at once."""
+_ANYWHERE = "    server app 0.0.0.0"
+"""A server that is wherever ``set-dst`` says."""
 _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 
-def slot(shape: Shape, number: int) -> list[str]:
+def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[str]:
     """For what HAProxy decides alone. A filter for questions costs each request, even one that asks nothing."""
+    somebody, matched = "{ var(txn.uid) -m found }", _matched(shape, number)
     return [
         f"backend slot{number}",
         *_retries(shape, number),
-        # Nothing else has to be known of most requests to a public route.
-        f"    http-request allow if !{{ var(txn.same) -m found }} {{ {_matched(shape, number)} -m str 0 }}",
+        # Nothing else has to be known of most requests: what follows is for admins, for routes some of whose answers
+        # count as failures, and for who gets nothing.
+        f"    http-request allow if !{somebody} {{ {matched} -m str 0 }}"
+        f" or {somebody} {{ {matched} -m str 0 1 }} {{ var(txn.uid),mod(4) ge 1 }}",
         *_route(shape, number, "TRUE"),
         *_refusal(shape),
         *_watched(shape),
-        *_instances(shape, number, "slot"),
+        *(
+            _instances(shape, number, "slot")
+            or [f"    server app {f'{NOWHERE}:1' if upstream is None else _place(upstream)}"]
+        ),
         "",
     ]
 
@@ -49,6 +57,8 @@ def asked(shape: Shape, number: int) -> list[str]:
         f"backend ask{number}",
         f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
         *_retries(shape, number),
+        "    http-request set-dst var(txn.rec),field(4,|)",
+        "    http-request set-dst-port var(txn.rec),field(5,|)",
         "    http-request allow if { var(txn.signed) -m found }",
         *_route(shape, number, f"!{pending}"),
         f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",
@@ -58,8 +68,13 @@ def asked(shape: Shape, number: int) -> list[str]:
         f"    http-request unset-var(txn.st) if {asks}",
         f"    http-request unset-var(txn.count) if {asks}",
         *_ask(asks),
-        *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number, "ask")),
+        *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number, "ask") or [_ANYWHERE]),
     ]
+
+
+def _place(upstream: Upstream) -> str:
+    is_v6 = ":" in upstream.address
+    return f"[{upstream.address}]:{upstream.port}" if is_v6 else f"{upstream.address}:{upstream.port}"
 
 
 def _matched(shape: Shape, number: int) -> str:
@@ -100,15 +115,15 @@ def _retries(shape: Shape, number: int) -> list[str]:
 
 
 def _instances(shape: Shape, number: int, kind: Literal["slot", "ask"]) -> list[str]:
-    """Where the slot's requests go: one server that is whatever ``set-dst`` said, or the instances of its app."""
+    """The instances of the slot's app, if it is one that has several."""
     if number >= 2 * len(shape.pools):
-        return ["    server app 0.0.0.0"]
+        return []
     first = number - number % 2
     lines = []
     for place, instance in enumerate(shape.pools[number // 2][1]):
         # All backends of an app have one health: it is asked about once.
         health = f"check {_HEALTH}" if (kind, number) == ("slot", first) else f"track slot{first}/app{place}"
-        names = "" if is_literal(instance) else f" init-addr last,libc,{_NOWHERE}"
+        names = "" if is_literal(instance) else f" init-addr last,libc,{NOWHERE}"
         lines.append(f"    server app{place} {quoted(instance)} {health}{names}")
     return lines
 
@@ -231,7 +246,7 @@ def unknown(shape: Shape) -> list[str]:
         "    http-request del-header ex-app-host",
         "    http-request del-header ex-app-port",
         *withheld(shape),
-        *_as_answered(shape, "FALSE", ["    server app 0.0.0.0"]),
+        *_as_answered(shape, "FALSE", [_ANYWHERE]),
     ]
 
 

@@ -73,11 +73,19 @@ class DropEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SetServer:
+    """Where the requests of a slot go."""
+
+    slot: int
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetSessions:
     """Whoever is known is asked about anew; the agent has the answers."""
 
 
-Command = SwitchMap | PutEntry | DropEntry | ForgetSessions
+Command = SwitchMap | SetServer | PutEntry | DropEntry | ForgetSessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ def read_record(line: str) -> Record | None:
 
 
 def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> State:
-    """A state with these apps: those whose routes stayed keep their slot, the others get one that is free.
+    """A state with these apps: those whose routes and address stayed keep their slot, the others get one that is free.
 
     The shape grows where there are too few slots, or where a route names more statuses than there is room for.
     """
@@ -161,6 +169,7 @@ def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> Stat
         if old is not None
         and name in before
         and routes_of(old.apps[name].app) == routes_of(apps[name].app)
+        and old.apps[name].upstream == apps[name].upstream
         and _may_lie(shape, name, before[name])
     }
     shape = _grown(shape, apps)
@@ -197,7 +206,9 @@ def files(state: State) -> dict[str, str]:
     """Every file that HAProxy reads, by its name in the run folder. Same state, same bytes."""
     shape = state.shape
     found = {
-        "haproxy.cfg": haproxy_cfg(shape),
+        "haproxy.cfg": haproxy_cfg(
+            shape, tuple((slot, state.apps[name].upstream) for name, slot in state.slots.items())
+        ),
         "spoe.conf": spoe_conf(shape),
         "users.map": "",
         "apps.map": _lines(_records(state)),
@@ -233,16 +244,19 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
     apps = map_file(new.shape, "apps")
     before, after = _entries(old), _entries(new)
     dropped = [DropEntry(apps, key) for key in before if key not in after]
-    switched = [
-        SwitchMap(map_file(new.shape, f"slot{slot}"), routes_of(new.apps[name].app))
-        for name, slot in new.slots.items()
-        if old.slots.get(name) != slot
-    ]
+    laid = [each for name, slot in new.slots.items() if old.slots.get(name) != slot for each in _laid(new, name)]
     put = [PutEntry(apps, key, text) for key, text in after.items() if before.get(key) != text]
     # The header that stands behind a known person holds the app's token.
     tokens = {name: known.app.token for name, known in old.apps.items()}
     is_renewed = any(tokens.get(name, known.app.token) != known.app.token for name, known in new.apps.items())
-    return RuntimeCommands((*dropped, *switched, *put, *([ForgetSessions()] if is_renewed else [])))
+    return RuntimeCommands((*dropped, *laid, *put, *([ForgetSessions()] if is_renewed else [])))
+
+
+def _laid(state: State, name: AppId) -> tuple[Command, ...]:
+    """What puts an app into its slot."""
+    slot, known = state.slots[name], state.apps[name]
+    routes = SwitchMap(map_file(state.shape, f"slot{slot}"), routes_of(known.app))
+    return (routes,) if pool_slots(state.shape, name) else (routes, SetServer(slot, known.upstream))
 
 
 def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
@@ -254,10 +268,7 @@ def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:
 
 
 def seeding(state: State) -> RuntimeCommands:
-    """All of a state anew, for a HAProxy of which nobody knows what it holds."""
-    shape = state.shape
-    apps = map_file(shape, "apps")
-    routes = (
-        SwitchMap(map_file(shape, f"slot{slot}"), routes_of(state.apps[name].app)) for name, slot in state.slots.items()
-    )
-    return RuntimeCommands((*routes, SwitchMap(apps, tuple(_records(state)))))
+    """All of a state anew, for a HAProxy of which nobody knows what lies in which slot: first, it forgets all apps."""
+    apps = map_file(state.shape, "apps")
+    laid = (each for name in state.slots for each in _laid(state, name))
+    return RuntimeCommands((SwitchMap(apps, ()), *laid, SwitchMap(apps, tuple(_records(state)))))

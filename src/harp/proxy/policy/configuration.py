@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The text of ``haproxy.cfg`` and of its SPOE file, for HAProxy 2.6 to 3.2. Same shape, same bytes.
+"""The text of ``haproxy.cfg`` and of its SPOE file, for HAProxy 2.6 to 3.2. Same state, same bytes.
 
 A request passes the frontend, where it is told whose it is and what for, then a backend of its app's slot, where its
 route is looked up: ``slotN`` if it is a usual one, ``askN``, which may ask the agent, if not. Every request pays for
@@ -8,7 +8,7 @@ each rule that it passes, so the order is: what is usual first, and out. Variabl
     ip         the client's address, where there are trusted proxies
     key        there if the shared key was right
     rec        the app's record: slot|version|token's header for nobody|address|port
-    same       there if the connection remembers these credentials
+    same       there if the connection remembers these credentials: until when they are good, or were
     slow       there if the request is no usual one, and passes all rules
     aside      there if it is, besides, for no app that HAProxy knows: refused, for the control API, or one to look up
     cookie, auth, passphrase, who, rest
@@ -23,16 +23,19 @@ each rule that it passes, so the order is: what is usual first, and out. Variabl
 
 import functools
 
+from harp.proxy.model import Upstream
 from harp.proxy.policy import backends, engines
 from harp.proxy.policy.frontend import client, frontend
 from harp.proxy.policy.shape import ASK_S, RING_MOST, TIMES, Shape, quoted, ring_of
 
 
 @functools.lru_cache(maxsize=4)
-def haproxy_cfg(shape: Shape) -> str:
-    """The whole of ``haproxy.cfg``."""
+def haproxy_cfg(shape: Shape, listening: tuple[tuple[int, Upstream], ...] = ()) -> str:
+    """The whole of ``haproxy.cfg``; ``listening`` says where the requests of a slot go, until it is told otherwise."""
+    places = dict(listening)
     sections = [_global(shape), _ring(), _defaults(shape), _tables(shape), frontend(shape)]
-    sections += [kind(shape, number) for number in range(shape.slots) for kind in (backends.slot, backends.asked)]
+    for number in range(shape.slots):
+        sections += [backends.slot(shape, number, places.get(number)), backends.asked(shape, number)]
     sections += [
         backends.unknown(shape),
         backends.refuse(shape),

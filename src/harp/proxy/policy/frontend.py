@@ -166,18 +166,18 @@ def _usual(shape: Shape) -> list[str]:
     return [
         f"set-var(txn.rec) path,map_beg({quoted(map_file(shape, 'apps'))})",
         f"accept if !cookie !authorization {usual}",
-        f"set-var(txn.same) bool(true) if {' or '.join(same)}",
-        f"set-var(txn.until) {_SPELLED},concat(:,sess.who),table_gpt(1,sessions) if {{ var(txn.same) -m found }}",
-        f"set-var(txn.uid) {_SPELLED},concat(:,sess.who),table_gpt(0,sessions) if {{ {_LEFT} }}",
-        f"accept if person {{ {_text(shape)} -m found }}",
+        f"set-var(txn.same) {_SPELLED},concat(:,sess.who),table_gpt(1,sessions) if {' or '.join(same)}",
+        f"set-var(txn.uid) {_SPELLED},concat(:,sess.who),table_gpt(0,sessions) if {_is_to_come('same')}",
+        f"accept if {{ {_text(shape)} -m found }}",
         "accept if { var(txn.same) -m found } !{ var(sess.who) -m found }",
         "unset-var(txn.same)",
         "unset-var(txn.uid)",
     ]
 
 
-_LEFT = f"{NOW},sub(txn.until),neg -m int 1:{LIFETIME_MOST_MS}"
-"""Whether the deadline is still to come; one that is further away than any is that of another turn of the clock."""
+def _is_to_come(deadline: str) -> str:
+    """Whether it is; one that is further away than any is that of another turn of the clock."""
+    return f"{{ {NOW},sub(txn.{deadline}),neg -m int 1:{LIFETIME_MOST_MS} }}"
 
 
 def _text(shape: Shape) -> str:
@@ -247,7 +247,7 @@ def _credentials(shape: Shape) -> list[str]:
         "set-var(txn.who) var(txn.mine),sha2(256),base64 if !signed authorization",
         "set-var(txn.cred) var(txn.app),lower,concat(:,txn.who) if { var(txn.who) -m found }",
         f"set-var(txn.until) var(txn.cred),table_gpt(1,sessions) if known {asked}",
-        f"set-var(txn.uid) var(txn.cred),table_gpt(0,sessions) if known {asked} {{ {_LEFT} }}",
+        f"set-var(txn.uid) var(txn.cred),table_gpt(0,sessions) if known {asked} {_is_to_come('until')}",
         f"unset-var(txn.uid) if !{{ {_text(shape)} -m found }}",
         f"set-var(txn.pending) bool(true) if {asked} !person",
         # Requests of HTTP/2 mingle, those of HTTP/1 come one by one: what is remembered belongs together.
@@ -269,8 +269,6 @@ def _to_app(shape: Shape) -> list[str]:
         "http-request set-header AA-VERSION 32",
         "http-request set-header EX-APP-VERSION %[var(txn.rec),field(2,|),url_dec]",
         "http-request set-header AUTHORIZATION-APP-API %[var(txn.rec),field(3,|)] if !person !signed",
-        "http-request set-dst var(txn.rec),field(4,|)",
-        "http-request set-dst-port var(txn.rec),field(5,|)",
         AS_ASKED,
         "http-request del-header ex-app-host",
         "http-request del-header ex-app-port",
@@ -281,7 +279,7 @@ def _to_app(shape: Shape) -> list[str]:
         lines += [
             f"http-request set-header cookie %[var(sess.rest)] if {same} {{ var(sess.rest) -m found }}",
             f"http-request del-header cookie if {same} !{{ var(sess.rest) -m found }}",
-            f"http-request del-header authorization if {same} authorization {{ {_IDENTIFIED} }}",
+            f"http-request del-header authorization if {same} {{ var(sess.auth) -m found }} {{ {_IDENTIFIED} }}",
         ]
     return [*(f"    {line}" for line in [*lines, f"http-request allow if {same}"]), *withheld(shape)]
 
