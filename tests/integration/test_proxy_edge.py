@@ -21,6 +21,7 @@ from harp.proxy.edge.publisher import Publisher
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import AppId, Level, Route
 from harp.proxy.policy import compile as policy
+from harp.proxy.policy import configuration
 from harp.proxy.policy.compile import DropEntry, PutEntry, SwitchMap
 from harp.proxy.policy.shape import MODULUS
 from tests.fakes.exapp import ExApp
@@ -363,6 +364,7 @@ def test_connections_follow_from_the_descriptors_that_there_are(monkeypatch: pyt
     for hard, most in ((1024, 329), (1 << 20, process.MAXCONN_MOST), (process.resource.RLIM_INFINITY, 16_384)):
         monkeypatch.setattr(process.resource, "getrlimit", lambda _which, hard=hard: (hard, hard))
         assert process.maxconn() == most
+        assert hard < 0 or 2 * (most + configuration.PIPES) + 50 < hard
     monkeypatch.setattr(process.resource, "getrlimit", lambda _which: (64, 64))
     with pytest.raises(ConfigError, match="64 file descriptors"):
         process.maxconn()
