@@ -99,3 +99,8 @@ def test_after_a_reboot_it_comes_by_itself() -> None:
     assert "\nWantedBy=multi-user.target\n" in UNIT
     assert re.search(r"^After=.*\bdocker\.service\b", UNIT, re.M)
     assert "\nStartLimitIntervalSec=0\n" in UNIT.partition("[Service]")[0], "its place is [Unit]"
+
+
+def test_a_reload_needs_no_package() -> None:
+    # /bin/kill is procps', which a small Debian has not.
+    assert re.findall(r"^ExecReload=(\S+)", UNIT, re.M) == ["/bin/sh"]
