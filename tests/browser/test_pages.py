@@ -109,6 +109,7 @@ def addresses(world: World) -> dict[str, str]:
         "ignore": f"{folder}/ignore",
         "conflicts": f"{folder}/conflicts",
         "devices": "/devices",
+        "accounts": "/accounts",
         "apps": "/apps",
         "health": "/health",
         "settings": "/settings",

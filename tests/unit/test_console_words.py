@@ -6,6 +6,7 @@ Names harp.console.words and harp.console.render.
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,22 +16,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harp.base import config
+from harp.bridge import selftest
 from harp.bridge.naming import path_fields
-from harp.console import render
+from harp.bridge.selftest import BridgeFacts, DaemonFacts, DiskFacts, PeerFacts, WatchFacts
+from harp.console import daemonwords, render
 from harp.console.client import Refused
 from harp.console.page import own
 from harp.console.pages.folder import crumbs
 from harp.console.pages.home import absolute, suggested
 from harp.console.pages.preview import as_text, picture_type, side_by_side
 from harp.console.words import LANGUAGES, chosen, words
+from tests.unit.test_selftest import WELL, cases
 
+FOLDER = DiskFacts("Photos", "/p", 5 << 30, 10 << 30, lacks=("names that differ by case only",))
+PEER, AWAY = PeerFacts("bob", True, "10.0.0.2:8783", skew_s=-0.5), PeerFacts("carol", False)
 CONSOLE = Path(render.__file__).parent
 BLANK = re.compile(r"%\(\w+\)[sd]")
 
 
 def said() -> set[str]:
     """All that templates, pages and settings say, as it stands in them."""
-    found = {setting.summary for setting in config.SETTINGS.values()}
+    found = {setting.summary for setting in config.SETTINGS.values()} | set(daemonwords.SENTENCES)
     options = {"templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "newstyle_gettext": "true"}}
     keywords = {"_": None, "gettext": None, "ngettext": (1, 2)}
     ways = [("templates/**.html", "jinja2"), ("**.py", "python")]
@@ -51,6 +57,21 @@ def test_every_text_has_a_translation_with_the_same_blanks(language: str) -> Non
         assert all(strings), text
         for one in strings:
             assert sorted(BLANK.findall(one)) == sorted(BLANK.findall(ids[-1])), one
+
+
+def test_what_the_self_test_says_is_said_in_german_too() -> None:
+    beside = DaemonFacts(folders=[FOLDER], peers=[PEER, AWAY], harpbridge=BridgeFacts("/run/x", heard=3))
+    variants = (WELL, replace(WELL, multicast_fault="no route"), replace(WELL, watches=WatchFacts(9, 9, 1, 128)))
+    reports = [selftest.report(local, beside) for local in variants]
+    reports += [selftest.report(local, daemon) for local, daemon, *_ in cases()]
+    german = words("de")
+    for check in (one for report in reports for one in report.checks):
+        assert german.said(check.name) != check.name or check.name == "harpbridge", check.name
+        if check.ok:
+            assert german.said(check.text) != check.text, check.text
+    assert german.said("5 of 9 in use: changes will be seen by the hourly scan only").startswith("5 von 9 belegt: ")
+    assert german.said("disk of %(name)s <b>") == "Platte von %(name)s <b>"
+    assert (german.said("something else"), german.said(""), words("en").said("runs")) == ("something else", "", "runs")
 
 
 def test_sizes_and_times_are_written_as_people_do() -> None:

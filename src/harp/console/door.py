@@ -201,8 +201,7 @@ def _words(request: web.Request) -> Words:
 
 def _said(page: Page, refused: Refused) -> tuple[str, str]:
     """Of the daemon's own words those are translated that a catalogue has."""
-    gettext = page.words.gettext
-    return refused.message and gettext(refused.message), refused.hint and gettext(refused.hint)
+    return page.words.said(refused.message), page.words.said(refused.hint)
 
 
 def _add_headers(headers: CIMultiDict[str]) -> None:

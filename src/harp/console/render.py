@@ -35,6 +35,7 @@ def environment(language: str) -> "jinja2.Environment":
     )
     env.install_gettext_translations(said.translations, newstyle=True)  # type: ignore[attr-defined]
     env.filters.update(
+        said=said.said,
         size=said.size,
         rate=said.rate,
         number=said.number,

@@ -10,6 +10,8 @@ import io
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from harp.console import daemonwords
+
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 _LOCALES = Path(__file__).parent / "locale"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -28,6 +30,14 @@ class Words:
         self.translations = _translations(language)
         self.gettext = self.translations.gettext
         self.ngettext = self.translations.ngettext
+
+    def said(self, text: str) -> str:
+        """What the daemon has said in English, where it is known; else as it said it."""
+        exact = self.gettext(text) if text else ""
+        if exact != text or self.language == "en":
+            return exact
+        found = daemonwords.recognised(text)
+        return text if found is None else self.gettext(found[0]) % found[1]
 
     def size(self, size_bytes: float) -> str:
         """``0 B``, ``1.5 MiB``."""

@@ -44,5 +44,5 @@ async def share(page: Page) -> web.StreamResponse:
 
 async def forget(page: Page) -> web.StreamResponse:
     done = await page.client.delete(at("accounts", page.field("account")))
-    page.note(done["message"])
+    page.note(page.words.said(done["message"]))
     return page.to("/accounts")

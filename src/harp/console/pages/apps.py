@@ -34,5 +34,5 @@ async def doctor(page: Page) -> web.StreamResponse:
 
 async def lift(page: Page) -> web.StreamResponse:
     done = await page.client.post(at("proxy", "bans", page.field("client"), "lift"))
-    page.note(done["message"])
+    page.note(page.words.said(done["message"]))
     return page.to("/apps")

@@ -167,5 +167,5 @@ async def decide(page: Page) -> web.StreamResponse:
     """Approves or rejects exactly the held set that was shown."""
     verb = "approve" if page.field("decision") == "approve" else "reject"
     done = await page.client.post(at("folders", page.folder, "held", page.field("held"), verb))
-    page.note(done["message"])
+    page.note(page.words.said(done["message"]))
     return page.to(f"/folders/{page.folder}")
