@@ -2,6 +2,7 @@
 """The agent's doors, over real sockets: SPOP, AppAPI's control API, the calls of Nextcloud, the matcher's process."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -306,5 +307,18 @@ async def test_not_everybody_may_wait_for_it() -> None:
         for each in slow:
             each.cancel()
         await asyncio.wait(slow)
+    finally:
+        await matcher.close()
+
+
+@pytest.mark.parametrize("patience_s", [0.001, 0.01, 0.03, 0.06, 0.1, 0.15])
+async def test_who_gives_up_while_the_process_starts_leaves_the_next_one_its_own_answer(patience_s: float) -> None:
+    matcher = ProcessMatcher()
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(matcher.first(("^/first",), "/first"), patience_s)
+
+        assert await matcher.first(("^/first", "^/second"), "/second") == 1
+        assert await matcher.first(("^/first",), "/second") is None
     finally:
         await matcher.close()

@@ -18,6 +18,7 @@ class ProcessMatcher:
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
+        self._is_up = False
         self._lock = asyncio.Lock()
         self._waiting = 0
 
@@ -47,6 +48,11 @@ class ProcessMatcher:
         process = self._process or await self._started()
         assert process.stdin is not None
         assert process.stdout is not None
+        if not self._is_up:
+            # Python's own start is not the expression's time. Who gives up during it leaves this line to the next one,
+            # who would take it for an answer.
+            await process.stdout.readline()
+            self._is_up = True
         try:
             process.stdin.write(msgspec.json.encode((patterns, path)) + b"\n")
             line = await asyncio.wait_for(process.stdout.readline(), timeout=LIMIT_S)
@@ -67,10 +73,8 @@ class ProcessMatcher:
             limit=1 << 22,
         )
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        # Python's own start is not the expression's time.
         self._process.stdin.write(b'[[],""]\n')
-        await self._process.stdout.readline()
+        self._is_up = False
         return self._process
 
 
