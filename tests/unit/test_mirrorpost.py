@@ -17,8 +17,8 @@ def sizes(files: list[Upload]) -> list[int]:
     return [len(group) for group in groups]
 
 
-def test_a_thousand_files_take_ten_requests() -> None:
-    assert sizes(uploads(1000)) == [mirrorpost.BULK_FILES] * 10
+def test_a_thousand_files_take_six_requests_three_for_each_writer() -> None:
+    assert sizes(uploads(1000)) == [167, 167, 167, 167, 167, 165]
 
 
 def test_a_few_files_are_spread_over_the_writers_and_fewer_share_one_request() -> None:
@@ -27,6 +27,7 @@ def test_a_few_files_are_spread_over_the_writers_and_fewer_share_one_request() -
 
 
 def test_a_request_has_a_length_that_a_server_takes() -> None:
+    assert max(sizes(uploads(100_000, 1))) <= mirrorpost.BULK_FILES
     assert sizes(uploads(80, mirrorpost.SMALL_BYTES)) == [20] * 4
     assert sizes(uploads(4000, mirrorpost.SMALL_BYTES))[:2] == [32, 32]
 

@@ -14,7 +14,8 @@ from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.store.agreements import Agreements
 
-BULK_FILES = 100
+BULK_FILES = 200
+"""A request costs as much as some five files; one that is cut off is to be sent again."""
 FEWEST_IN_BULK = 4
 SHARED_FROM = 20
 """A request of fewer files is not worth a second writer."""
@@ -106,8 +107,9 @@ class Post:
 
 
 def grouped(small: Sequence[Upload]) -> list[list[Upload]]:
-    """One list a request: no longer than the server likes, and enough of them to keep all writers busy."""
-    most = max(SHARED_FROM, min(BULK_FILES, -(-len(small) // (2 * BULK_WRITERS))))
+    """One list a request: no longer than the server likes, and as many for each writer."""
+    rounds = max(2, -(-len(small) // (BULK_WRITERS * BULK_FILES)))
+    most = max(SHARED_FROM, -(-len(small) // (BULK_WRITERS * rounds)))
     groups: list[list[Upload]] = [[]]
     size = 0
     for one in small:
