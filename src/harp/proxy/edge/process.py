@@ -26,7 +26,8 @@ _KILL_AFTER_S = 3.0
 def maxconn() -> int:
     """How many connections HAProxy may have, from the descriptors that there are.
 
-    Each has one to the client and one to the app; questions to the agent, listeners and the pipes of uploads take some more.
+    Each has one to the client and one to the app; questions to the agent, listeners and the pipes of uploads take some
+    more.
     """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
