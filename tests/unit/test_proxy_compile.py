@@ -221,3 +221,13 @@ def test_an_app_whose_routes_the_agent_comes_to_match_is_withdrawn_first() -> No
 
     assert isinstance(step, RuntimeCommands)
     assert [type(command) for command in step.commands] == [DropEntry, SwitchMap, SetServer, PutEntry]
+
+
+def test_a_condition_that_recurs_in_a_slot_is_read_once() -> None:
+    odd = replace(state().shape, run="/run/{ x }/harp")
+    for section in (backends.slot(odd, 0), backends.asked(odd, 0)):
+        rules = "\n".join(line for line in section if not line.startswith("    acl "))
+        assert "if often" in rules
+        for condition in re.findall(r"\{ var\([^{}]* \}", rules):
+            assert rules.count(condition) == 1, condition
+        assert '"/run/{ x }/harp/slot0.map"' in rules, "a path is no condition"

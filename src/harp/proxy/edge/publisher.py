@@ -23,6 +23,9 @@ GATHER_S = 0.002
 PUBLISHED_S = 1.0
 AGAIN_S = 1.0
 NEW_WORKER_S = 10.0
+"""What a new worker may take once the master answers: while it reads the configuration, that of 2.6 answers nobody."""
+READ_MOST_S = 300.0
+"""What reading the configuration may take. To ask for another reload meanwhile would begin it anew."""
 
 KnownApps = Callable[[], Mapping[AppId, policy.Known]]
 
@@ -32,6 +35,7 @@ class Publisher:
 
     def __init__(self, run: Path, shape: Shape, apps: KnownApps, clock: Clock, counters: Counters) -> None:
         self.socket = RuntimeSocket(run / "haproxy.sock")
+        self._master = RuntimeSocket(run / "master.sock")
         self._run = run
         self._shape = shape
         self._apps = apps
@@ -149,7 +153,8 @@ class Publisher:
         before = (await self.socket.info()).get("Pid")
         self._write(wanted)
         _log.warning("HAProxy is reloaded: %s", why)
-        await RuntimeSocket(self._run / "master.sock").ask("reload")
+        # From 2.7 on the answer comes when the configuration was read.
+        await self._master.ask("reload", READ_MOST_S)
         await self._new_worker(before)
         await bans.give_back(self._run, known)
         self._state, self._reloaded_at = wanted, self._clock.monotonic()
@@ -157,14 +162,18 @@ class Publisher:
 
     async def _new_worker(self, before: str | None) -> None:
         """Waits for another worker to answer. Raises :class:`RuntimeSocketError`."""
-        deadline = self._clock.monotonic() + NEW_WORKER_S
-        while self._clock.monotonic() < deadline:
+        now = self._clock.monotonic()
+        latest, deadline = now + READ_MOST_S, now + NEW_WORKER_S
+        while now < min(deadline, latest):
             await asyncio.sleep(0.05)
-            try:
+            with contextlib.suppress(RuntimeSocketError):
                 if (await self.socket.info()).get("Pid") not in (None, before):
                     return
+            now = self._clock.monotonic()
+            try:
+                await self._master.ask("show version")
             except RuntimeSocketError:
-                continue
+                deadline = now + NEW_WORKER_S
         self._wants_reload = "the last reload led to no new worker"
         raise RuntimeSocketError("HAProxy has no new worker after a reload", hint="look at its messages")
 

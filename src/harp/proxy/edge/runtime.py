@@ -31,10 +31,10 @@ class RuntimeSocket:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def ask(self, command: str) -> str:
+    async def ask(self, command: str, timeout_s: float = TIMEOUT_S) -> str:
         """The answer to one command. Raises :class:`RuntimeSocketError`."""
         try:
-            return await asyncio.wait_for(self._asked(command), TIMEOUT_S)
+            return await asyncio.wait_for(self._asked(command), timeout_s)
         except (OSError, TimeoutError) as error:
             raise RuntimeSocketError(
                 f"HAProxy does not answer on {self._path}: {type(error).__name__}", hint="is it running?"

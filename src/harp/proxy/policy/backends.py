@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The backends: one for each slot, where a route is looked up, and those for all that is no app's."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
@@ -26,50 +28,73 @@ NOWHERE = "255.255.255.255"
 """Where a name leads that has no address yet, and a slot that has no app: a connection fails at once."""
 _ANYWHERE = "    server app 0.0.0.0"
 """A server that is wherever ``set-dst`` says."""
+_CONDITION = re.compile(r'"(?:[^"\\]|\\.)*"|(\{ (?:"(?:[^"\\]|\\.)*"|[^{}"])* \})')
+"""A quoted word, or (as the only group) a condition without a name."""
 _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 
 def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[str]:
     """For what HAProxy decides alone. A filter for questions costs each request, even one that asks nothing."""
     somebody, matched = "{ var(txn.uid) -m found }", _matched(shape, number)
-    return [
-        f"backend slot{number}",
-        *_retries(shape, number),
-        # Nothing else has to be known of most requests: what follows is for admins, for routes some of whose answers
-        # count as failures, and for who gets nothing.
-        f"    http-request allow if !{somebody} {{ {matched} -m str 0 }}"
-        f" or {somebody} {{ {matched} -m str 0 1 }} {{ var(txn.uid),mod(4) ge 1 }}",
-        *_route(shape, number, "TRUE"),
-        *_refusal(shape),
-        *_watched(shape),
-        *(
-            _instances(shape, number, "slot")
-            or [f"    server app {f'{NOWHERE}:1' if upstream is None else _place(upstream)}"]
-        ),
-        "",
-    ]
+    return _named(
+        [
+            f"backend slot{number}",
+            *_retries(shape, number),
+            # Nothing else has to be known of most requests: what follows is for admins, for routes some of whose
+            # answers count as failures, and for who gets nothing.
+            f"    http-request allow if !{somebody} {{ {matched} -m str 0 }}"
+            f" or {somebody} {{ {matched} -m str 0 1 }} {{ var(txn.uid),mod(4) ge 1 }}",
+            *_route(shape, number, "TRUE"),
+            *_refusal(shape),
+            *_watched(shape),
+            *(
+                _instances(shape, number, "slot")
+                or [f"    server app {f'{NOWHERE}:1' if upstream is None else _place(upstream)}"]
+            ),
+            "",
+        ]
+    )
 
 
 def asked(shape: Shape, number: int) -> list[str]:
     """The slot for the rest: people who are not known yet, Nextcloud itself, routes that the agent has to match."""
     pending, asks = "{ var(txn.pending) -m found }", "{ var(txn.ask) -m found }"
-    return [
-        f"backend ask{number}",
-        f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
-        *_retries(shape, number),
-        "    http-request set-dst var(txn.rec),field(4,|)",
-        "    http-request set-dst-port var(txn.rec),field(5,|)",
-        "    http-request allow if { var(txn.signed) -m found }",
-        *_route(shape, number, f"!{pending}"),
-        f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",
-        f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }}"
-        f" !{{ var(txn.why) -m str {Refusal.INTERNAL.reason} }}",
-        f"    http-request unset-var(txn.why) if {asks}",
-        f"    http-request unset-var(txn.st) if {asks}",
-        f"    http-request unset-var(txn.count) if {asks}",
-        *_ask(asks),
-        *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number, "ask") or [_ANYWHERE]),
-    ]
+    return _named(
+        [
+            f"backend ask{number}",
+            f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
+            *_retries(shape, number),
+            "    http-request set-dst var(txn.rec),field(4,|)",
+            "    http-request set-dst-port var(txn.rec),field(5,|)",
+            "    http-request allow if { var(txn.signed) -m found }",
+            *_route(shape, number, f"!{pending}"),
+            f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",
+            f"    http-request set-var(txn.ask) bool(true) if {pending} {{ var(txn.route) -m found }}"
+            f" !{{ var(txn.why) -m str {Refusal.INTERNAL.reason} }}",
+            f"    http-request unset-var(txn.why) if {asks}",
+            f"    http-request unset-var(txn.st) if {asks}",
+            f"    http-request unset-var(txn.count) if {asks}",
+            *_ask(asks),
+            *_as_answered(shape, "{ var(txn.route) -m beg 0 }", _instances(shape, number, "ask") or [_ANYWHERE]),
+        ]
+    )
+
+
+def _named(section: list[str]) -> list[str]:
+    """The section, in which a condition that recurs has a name.
+
+    HAProxy reads a file in a time that grows with the square of the number of conditions in it, and there are hundreds
+    of slots.
+    """
+    counts = Counter(found for line in section for found in _CONDITION.findall(line) if found)
+    names = {found: f"often{number}" for number, found in enumerate(found for found in counts if counts[found] > 1)}
+
+    def name(match: re.Match[str]) -> str:
+        return names.get(match[1], match[0])
+
+    first, *rest = section
+    acls = [f"    acl {given} {found[2:-2]}" for found, given in names.items()]
+    return [first, *acls, *(_CONDITION.sub(name, line) for line in rest)]
 
 
 def _place(upstream: Upstream) -> str:
