@@ -64,7 +64,7 @@ def apache(lines: str, port: int, folder: Path) -> list[str]:
 
 def caddy(lines: str, port: int, folder: Path) -> list[str]:
     site = lines.replace("cloud.example.org", f"http://127.0.0.1:{port}")
-    (folder / "Caddyfile").write_text("{\n\tadmin off\n}\n" + site)
+    (folder / "Caddyfile").write_text("{\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n" + site)
     return ["run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
 
 

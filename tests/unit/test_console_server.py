@@ -330,7 +330,9 @@ async def test_what_the_daemon_refuses_is_said_on_the_page_that_it_came_from(
     daemon.fails = FolderError("no <room> left", hint="free some space")
     status, _, response = await browser.sends(f"/folders/{PHOTOS}/rescan", back="/health")
     assert (status, response.headers["Location"]) == (303, "/health")
-    _, text, _ = await browser.get("/health")
+    kept_live = {"Sec-Fetch-Dest": "empty"}
+    assert "no &lt;room&gt;" not in (await browser.get("/health", headers=kept_live))[1], "no person sees this one"
+    _, text, _ = await browser.get("/health", headers={"Sec-Fetch-Dest": "document"})
     assert "no &lt;room&gt; left" in text
     assert "free some space" in text
     assert "no &lt;room&gt;" not in (await browser.get("/health"))[1], "it is said once"

@@ -107,7 +107,10 @@ class Page:
 
     def text(self, template: str, **values: Any) -> str:
         """A template, with what all of them need."""
-        notes, self.memory.notes = self.memory.notes, []
+        notes: list[Note] = []
+        # What a page fetches to keep itself up to date is not the next one that a person sees (Fetch Metadata, 2.1).
+        if self.request.headers.get("Sec-Fetch-Dest", "document") == "document":
+            notes, self.memory.notes = self.memory.notes, []
         common: Mapping[str, Any] = {
             "base": self.base,
             "csrf": sessions.csrf(self.visitor.token) if self.visitor else "",
