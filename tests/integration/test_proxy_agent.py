@@ -322,3 +322,16 @@ async def test_who_gives_up_while_the_process_starts_leaves_the_next_one_its_own
         assert await matcher.first(("^/first",), "/second") is None
     finally:
         await matcher.close()
+
+
+async def test_an_agent_that_ends_while_haproxy_is_connected_writes_no_error(
+    haproxy: Haproxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    await haproxy.hello()
+    serving = [task for task in asyncio.all_tasks() if "Agent._connected" in repr(task.get_coro())]
+    assert serving
+    for task in serving:
+        task.cancel()
+    await asyncio.wait(serving)
+    await asyncio.sleep(0)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -51,6 +51,8 @@ class Agent:
                     pass
         except (OSError, asyncio.IncompleteReadError):
             pass  # HAProxy closes idle connections as it likes
+        except asyncio.CancelledError:
+            pass  # the agent ends; Python 3.11's streams would write that down as an error of theirs
         except spop.MalformedFrame as error:
             _log.warning("a peer on the agent's socket does not speak SPOP: %s", error)
         finally:
