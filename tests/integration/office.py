@@ -336,7 +336,9 @@ class Office:
     def agreed(*desks: Desk) -> dict[bytes, Item]:
         """Waits until all of them say that all is settled, and compares their folders; the tree they share."""
         for desk in desks:
-            desk.settled()
+            ended = desk.wait()
+            states = {one.name: one.status() for one in desks} if ended.phase is not model.Phase.DONE else {}
+            assert not states, f"{desk.name}: {ended.reason}; {states}"
         first = desks[0].tree()
         for other in desks[1:]:
             theirs = other.tree()

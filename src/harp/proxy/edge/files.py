@@ -13,7 +13,8 @@ from harp.base.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 ROOM_BYTES = 1 << 19
-"""What a start wants to have free; the files of a hundred apps take less."""
+"""What a start wants to have free: its files, up to eight apps, take half of it. With more apps they grow later, and a
+disk that is full by then is said (:func:`for_the_next_start`)."""
 _lost: set[Path] = set()
 
 
