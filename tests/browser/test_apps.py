@@ -15,8 +15,9 @@ from harp.proxy.deploy import steps
 from harp.proxy.deploy.steps import Step
 from tests.browser import visit
 from tests.fakes.exapp import ExApp, route
-from tests.fakes.haproxy import HAPROXY, free_port, needs_haproxy
+from tests.fakes.haproxy import HAPROXY, needs_haproxy
 from tests.fakes.nextcloud import Nextcloud
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 from tests.integration.office import Desk, Office, console_address, until
 

@@ -18,7 +18,7 @@ from harp.bridge import browsing
 from harp.cli.client import at
 from harp.console import password
 from tests.browser import visit
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 from tests.integration.office import NAME, Desk, Office, console_address, until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]

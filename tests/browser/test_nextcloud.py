@@ -23,9 +23,10 @@ from harp.cli.client import at
 from tests.browser import visit
 from tests.browser.test_apps import with_proxy
 from tests.fakes.exapp import route
-from tests.fakes.haproxy import free_port, needs_haproxy
+from tests.fakes.haproxy import needs_haproxy
 from tests.fakes.nextcloud import ADMIN, ORDINARY, PASSPHRASE, Nextcloud
 from tests.fakes.nginx import NGINX, needs_nginx
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 from tests.integration.office import NAME, Desk, Office, until
 

@@ -29,8 +29,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.processes import family
-from benchmarks.proxy.reference import free_port
 from tests.contract.talk import CLOSED, SILENCE, Caller, Headers, Reply, next_address
+from tests.fakes.ports import free_port
 
 IS_REFERENCE = os.environ.get("HARP_TEST_REFERENCE") == "1"
 URL = os.environ.get("HARP_TEST_URL", "")

@@ -3,9 +3,9 @@
 
 import pytest
 
-from benchmarks.proxy.reference import free_port
 from tests.contract.instance import Harp
 from tests.fakes.exapp import ExApp
+from tests.fakes.ports import free_port
 
 HANDLERS = ("exists", "create", "start", "stop", "wait_for_start", "remove", "install_certificates")
 

@@ -28,7 +28,7 @@ from tests.contract.instance import Harp
 from tests.contract.talk import next_name
 from tests.fakes import frp
 from tests.fakes.exapp import ExApp, route
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 pytestmark = [
     pytest.mark.timeout(180),

@@ -19,7 +19,7 @@ from tests.contract.docked import Docked, environment
 from tests.contract.talk import next_name
 from tests.contract.test_frp import Fronted
 from tests.fakes import frp
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 from tests.integration import engine
 
 pytestmark = [

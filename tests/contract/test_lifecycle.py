@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.proxy.reference import free_port
 from tests.contract.conftest import KEY, Cloud, Launch
 from tests.contract.instance import Harp, Program
 from tests.contract.talk import Caller, cookie
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.nextcloud import ORDINARY
+from tests.fakes.ports import free_port
 
 Known = Callable[..., str]
 Start = Callable[..., Program]

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.browser import Browser
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 ADMIN = "admin"
 WEB_USER = "www-data"

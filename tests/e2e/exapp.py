@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 PROGRAM = Path(__file__).with_name("hello.py")
 # The PHP proxy matches without the leading slash, HaRP with it: such an expression is right for both.

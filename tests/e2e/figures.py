@@ -32,7 +32,8 @@ from tests.contract.docked import Docked, environment
 from tests.e2e import cloud, image
 from tests.e2e.exapp import Hello, described
 from tests.e2e.site import Site, documented_location
-from tests.fakes.haproxy import HAPROXY, free_port
+from tests.fakes.haproxy import HAPROXY
+from tests.fakes.ports import free_port
 from tests.integration import engine as engines
 from tests.integration.engine import DockerEngine
 

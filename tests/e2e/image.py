@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.e2e.exapp import PROGRAM
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 from tests.integration.engine import DockerEngine
 
 NAME = "hello"

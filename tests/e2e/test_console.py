@@ -25,7 +25,7 @@ from harp.cli.client import Client, at
 from tests.e2e.browser import Browser, Reply
 from tests.e2e.cloud import ADMIN, WEB_USER, Cloud
 from tests.e2e.site import Site
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 ENTRY = "/index.php/apps/harpbridge/console"
 INSIDE = "/exapps/harp/console"

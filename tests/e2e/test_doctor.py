@@ -16,7 +16,7 @@ from tests.contract.instance import Harp
 from tests.e2e.conftest import KEY
 from tests.e2e.exapp import Hello
 from tests.e2e.site import Site, documented_location
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 Checks = dict[str, dict[str, str]]
 

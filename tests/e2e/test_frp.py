@@ -18,7 +18,7 @@ from tests.e2e.image import Registry
 from tests.e2e.site import Site, documented_location
 from tests.e2e.test_manual import within
 from tests.fakes import frp
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 from tests.integration import engine as engines
 from tests.integration.engine import DockerEngine
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.site import Site
 from tests.e2e.test_manual import within
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 from tests.integration.test_first_exapp import PYTHON, the_how_to
 
 pytestmark = pytest.mark.skipif(not PYTHON, reason="HARP_TEST_EXAPP_PYTHON names no Python with nc_py_api")

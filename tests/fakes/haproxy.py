@@ -4,7 +4,6 @@
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -23,12 +22,6 @@ HAPROXY = os.environ.get("HARP_TEST_HAPROXY") or "haproxy"
 needs_haproxy = pytest.mark.skipif(shutil.which(HAPROXY) is None, reason=f"{HAPROXY} is not installed")
 KEY_DIGEST = "2C70E12B7A0646F92279F427C7B38E7334D8E5389CFF167A1DC30E73F826B683"
 """SHA-256 of ``key``."""
-
-
-def free_port() -> int:
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])
 
 
 def shape(run: Path, port: int, **changed: object) -> Shape:

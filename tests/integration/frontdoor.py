@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.lab.namespace import Namespace
 from tests.fakes.exapp import ExApp, route
-from tests.fakes.haproxy import free_port
 from tests.fakes.nextcloud import Nextcloud
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 from tests.integration.test_proxy_command import KEY, Running, started
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from benchmarks.lab.site import Host
 from harp.base.errors import HarpError
 from harp.bridge import model
 from harp.cli.client import Client, at
+from tests.fakes.ports import free_port
 
 T = TypeVar("T")
 SOON_S = 30.0
@@ -100,7 +100,7 @@ class Desk:
         self.program: Sequence[str] = _HARP
         """What is run as its daemon."""
         # The same at each start, as it is for people: peers come back to where they found it.
-        self.listen = f"127.0.0.1:{_free_port()}"
+        self.listen = f"127.0.0.1:{free_port()}"
         # Most desks have no console: one that has finds it again after a restart, too.
         self._settings = {"device_name": name, "console": "none", **settings}
 
@@ -279,13 +279,7 @@ class Desk:
 
 def console_address() -> str:
     """Where a desk's console may be: ``office.desk(name, console=console_address())``."""
-    return f"127.0.0.1:{_free_port()}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return f"127.0.0.1:{free_port()}"
 
 
 _HARP = (sys.executable, "-m", "harp.cli")

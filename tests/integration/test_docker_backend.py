@@ -26,7 +26,7 @@ from harp.proxy.deploy.port import NoTunnels, Outcome
 from harp.proxy.model import AppId, BindFolder, EngineAddress
 from tests.contract.docked import environment, relayed
 from tests.fakes.dockerengine import FakeEngine
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 from tests.integration import engine as real
 
 pytestmark = pytest.mark.timeout(180)

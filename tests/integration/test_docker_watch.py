@@ -19,7 +19,7 @@ from harp.proxy.deploy.port import NoTunnels
 from harp.proxy.model import AppId, EngineAddress, ExApp, Upstream
 from tests.contract.docked import environment
 from tests.fakes.dockerengine import FakeEngine
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 DIRECT = environment("MyApp", direct=True)
 

@@ -19,8 +19,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.fakes.haproxy import HAPROXY, free_port, needs_haproxy
+from tests.fakes.haproxy import HAPROXY, needs_haproxy
 from tests.fakes.nextcloud import Nextcloud
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 
 PYTHON = os.environ.get("HARP_TEST_EXAPP_PYTHON", "")

@@ -27,11 +27,12 @@ from harp.sync.transport.tls import Identity
 from harp.sync.transport.webdoor import WebDoor
 from harp.sync.transport.websocket import dial
 from tests.fakes.certificates import certificate
-from tests.fakes.haproxy import HAPROXY, free_port, needs_haproxy
+from tests.fakes.haproxy import HAPROXY, needs_haproxy
 from tests.fakes.neighbours import ALICE, BOB, DEADLINE_S, Ear, House, knock, only, open_house
 from tests.fakes.neighbours import until as links_until
 from tests.fakes.nextcloud import Nextcloud
 from tests.fakes.nginx import Nginx, Tap, needs_nginx
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 from tests.integration.office import Desk, opened, until
 

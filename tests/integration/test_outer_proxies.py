@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from harp.proxy.doctor import remedies
-from tests.fakes.haproxy import free_port, needs_haproxy
+from tests.fakes.haproxy import needs_haproxy
+from tests.fakes.ports import free_port
 from tests.integration.frontdoor import FrontDoor
 
 pytestmark = [needs_haproxy, pytest.mark.timeout(180)]

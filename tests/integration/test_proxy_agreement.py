@@ -19,7 +19,8 @@ from harp.proxy.model import NOBODY, Allowed, AppId, Level, Route
 from harp.proxy.policy import compile as policy
 from harp.proxy.policy import decide, patterns
 from tests.fakes.exapp import ExApp
-from tests.fakes.haproxy import RealHaproxy, app, free_port, needs_haproxy, shape
+from tests.fakes.haproxy import RealHaproxy, app, needs_haproxy, shape
+from tests.fakes.ports import free_port
 
 pytestmark = needs_haproxy
 APP = AppId("app")

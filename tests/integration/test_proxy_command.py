@@ -23,8 +23,9 @@ from harp.base.errors import ConfigError
 from harp.cli.proxy import redacted
 from harp.daemon import appagent, appplane
 from tests.fakes.exapp import ExApp, route
-from tests.fakes.haproxy import HAPROXY, free_port, needs_haproxy
+from tests.fakes.haproxy import HAPROXY, needs_haproxy
 from tests.fakes.nextcloud import Nextcloud
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 
 pytestmark = needs_haproxy

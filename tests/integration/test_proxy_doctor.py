@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.certificates import Authority, certificate
-from tests.fakes.haproxy import free_port, needs_haproxy
+from tests.fakes.haproxy import needs_haproxy
+from tests.fakes.ports import free_port
 from tests.integration.frontdoor import GOOD, FrontDoor, needs_nginx
 
 pytestmark = [needs_haproxy, needs_nginx]

@@ -20,7 +20,8 @@ from harp.proxy.doctor.seen import Reach, Upstream
 from harp.proxy.model import EngineAddress
 from tests.contract.docked import environment
 from tests.fakes.certificates import certificate
-from tests.fakes.haproxy import free_port, needs_haproxy
+from tests.fakes.haproxy import needs_haproxy
+from tests.fakes.ports import free_port
 from tests.integration.engine import DockerEngine, why_not
 from tests.integration.frontdoor import FrontDoor, needs_nginx
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.lab.namespace import Namespace, why_not
-from tests.fakes.haproxy import free_port, needs_haproxy
+from tests.fakes.haproxy import needs_haproxy
+from tests.fakes.ports import free_port
 from tests.integration.frontdoor import FrontDoor, needs_nginx
 
 CLOUD, HARP = "10.9.0.1", "10.9.0.2"

@@ -25,7 +25,8 @@ from harp.proxy.policy import configuration
 from harp.proxy.policy.compile import DropEntry, PutEntry, SwitchMap
 from harp.proxy.policy.shape import MODULUS
 from tests.fakes.exapp import ExApp
-from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, free_port, needs_haproxy, shape
+from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, needs_haproxy, shape
+from tests.fakes.ports import free_port
 
 pytestmark = needs_haproxy
 APP = AppId("app")

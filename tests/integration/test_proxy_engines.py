@@ -10,7 +10,8 @@ from aiohttp import web
 
 from harp.proxy.model import EngineAddress
 from harp.proxy.policy import compile as policy
-from tests.fakes.haproxy import RealHaproxy, free_port, needs_haproxy, shape
+from tests.fakes.haproxy import RealHaproxy, needs_haproxy, shape
+from tests.fakes.ports import free_port
 from tests.fakes.served import Served
 
 pytestmark = needs_haproxy

@@ -15,7 +15,8 @@ from harp.proxy.model import AppId, Level, Route
 from harp.proxy.policy import compile as policy
 from tests.fakes.appplane import FakeNames
 from tests.fakes.exapp import Answer, ExApp
-from tests.fakes.haproxy import RealHaproxy, app, free_port, needs_haproxy, shape
+from tests.fakes.haproxy import RealHaproxy, app, needs_haproxy, shape
+from tests.fakes.ports import free_port
 
 pytestmark = needs_haproxy
 APP, OTHER = AppId("app"), AppId("other")

@@ -26,7 +26,7 @@ from harp.proxy.edge.listening import listening, listens
 from harp.proxy.model import AppId
 from harp.proxy.registry import Registry
 from harp.proxy.settings import ProxySettings
-from tests.fakes.haproxy import free_port
+from tests.fakes.ports import free_port
 
 FRPS = """#!/bin/sh
 case "$1" in
