@@ -186,6 +186,20 @@ def test_a_newer_link_stays_when_the_older_one_ends(device: Device, known: Excha
     assert found.peer is new.as_peer
 
 
+def test_what_a_replaced_link_still_says_does_not_undo_what_the_newer_one_said(device: Device, known: Exchange) -> None:
+    old, new = linked(device, known), linked(device, known)
+    vector = device.replica.ledger.vector()
+    assert known.heard(old.as_peer, state(device, vector={}, settled=False)) is None
+    known.wanted(old.as_peer, Get(device.replica.folder, {}))
+    assert known.is_agreed(vector)
+    assert not known.pump()
+    known.heard(new.as_peer, state(device, vector=beyond(device)))
+    known.got(old.as_peer, Batches(device.replica.folder, ()))
+    [found] = known.correspondents()
+    assert found.is_getting
+    assert "has another history" in known.describe_disagreement(vector)
+
+
 def test_a_correspondent_has_what_it_wrote_and_what_it_settled(device: Device) -> None:
     [written] = device.says(file_draft(b"a", 1))
     [entry] = written.batch.entries

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The hub and its peers over links in memory: who is admitted to which folder, and who is shown the door."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,9 +15,9 @@ from harp.base.errors import TrustError
 from harp.identity import pairing
 from harp.identity.device import DeviceId
 from harp.sync.engine.fetcher import Reach
-from harp.sync.model import MAX_CHUNK, Role
+from harp.sync.model import MAX_CHUNK, FolderId, Role
 from harp.sync.protocol.frames import FrameSplitter
-from harp.sync.protocol.messages import CloseCode, Hello
+from harp.sync.protocol.messages import CloseCode, Hello, State
 from harp.sync.service.doors import ByDevice, ByTicket
 from harp.sync.service.hub import UNADMITTED_S, Hub, Joining
 from harp.sync.service.inbox import PeerCame, PeerWent
@@ -165,6 +166,36 @@ def test_members_who_meet_share_their_folder_and_know_where_they_are(two: tuple[
     assert anna.hub.peer(ben.device.key.device_id) is other
     assert one.name == "house"
     assert anna.hub.traffic()[0] > 0
+
+
+def test_what_a_peer_says_while_it_is_admitted_comes_after_its_coming_and_in_its_order(
+    two: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    folder, device = anna.device.replica.folder, ben.device.key.device_id
+    anna.hub.drop_loop(folder)
+    _, other, *wires = dialled(ben, anna)
+    carry(*wires)
+    first, second, third = (State(folder, {}, False, waiting, 0) for waiting in (1, 2, 3))
+    anna.hub.claimed(other, first)
+    saying = threading.Thread(target=anna.hub.received, args=(other, second))
+    admit = other.admit
+
+    def admitted(folder: FolderId) -> None:
+        admit(folder)
+        # The gate is open: the link's thread hears the next one before anything else happens here.
+        saying.start()
+        saying.join(0.2)
+
+    monkeypatch.setattr(other, "admit", admitted)
+    anna.hub.add_loop(anna.device.loop)
+    saying.join()
+    # This one had been heard before the gate opened, and is only told of now.
+    anna.hub.claimed(other, third)
+    came, *said = anna.posted
+    assert isinstance(came, PeerCame)
+    assert came.peer.device == device
+    assert [event.message.waiting for event in said] == [1, 2, 3]
 
 
 def test_of_two_links_both_keep_the_same_one(two: tuple[House, House]) -> None:

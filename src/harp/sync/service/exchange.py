@@ -68,25 +68,29 @@ class Exchange:
 
     def greet_again(self, peer: Peer) -> None:
         """A linked member begins to speak of the folder: what was said before has not reached it."""
-        known = self._peers.get(peer.device)
-        if known is None or known.peer is not peer or self.last_state is None:
+        known = self._by_link(peer)
+        if known is None or self.last_state is None:
             return
         known.is_getting, known.outgoing = False, None
         peer.send(self.last_state)
 
     def went(self, peer: Peer) -> bool:
         """Whether the peer was here by that very link."""
-        known = self._peers.get(peer.device)
-        if known is None or known.peer is not peer:
+        if self._by_link(peer) is None:
             return False
         del self._peers[peer.device]
         return True
+
+    def _by_link(self, peer: Peer) -> Correspondent | None:
+        """None also for a link that another one to the same device replaced: what it still says is out of date."""
+        known = self._peers.get(peer.device)
+        return known if known is not None and known.peer is peer else None
 
     # --- what they say ------------------------------------------------------------------------------------------------
 
     def heard(self, peer: Peer, state: State) -> Correspondent | None:
         """Notes how far a peer is, and asks it for what we lack."""
-        known = self._peers.get(peer.device)
+        known = self._by_link(peer)
         if known is None:
             return None
         if not known.has_spoken:
@@ -138,13 +142,13 @@ class Exchange:
 
     def got(self, peer: Peer, batches: Batches) -> None:
         """An empty Batches ends the answer to a Get."""
-        known = self._peers.get(peer.device)
+        known = self._by_link(peer)
         if known is not None and not batches.batches:
             known.is_getting = False
 
     def wanted(self, peer: Peer, get: Get) -> None:
         """A peer asks for what lies beyond its vector; it is sent as its link takes it."""
-        known = self._peers.get(peer.device)
+        known = self._by_link(peer)
         if known is not None:
             known.said = dag.joined(known.said, get.vector)
             known.outgoing = self._ledger.batches_beyond(get.vector)
@@ -250,8 +254,10 @@ class Exchange:
                 return f"{who} has not spoken of this folder yet"
             if known.held:
                 return f"{who} holds changes until a person decides there"
-            if not self._is_agreed(known, vector):
+            if not known.is_settled:
                 return f"{who} is still working, or paused: {known.waiting} to go"
+            if not self._is_agreed(known, vector):
+                return f"{who} has another history than this device"
         return ""
 
 

@@ -251,9 +251,7 @@ class Hub:
         if one is None:
             return
         if isinstance(message, messages.State):
-            # Kept even for a folder that is not here: it may be about to be, by the very ticket this link redeemed.
-            if len(one.claims) < MAX_CLAIMS:
-                one.claims[message.folder] = message
+            self._state_claimed(one, message)
             return
         if loop is None:
             return
@@ -269,6 +267,17 @@ class Hub:
 
         loop.call(proven).add_done_callback(decide)
 
+    def _state_claimed(self, one: _Linked, message: messages.State) -> None:
+        """Kept even for a folder that is not here: it may be about to be, by the very ticket this link redeemed."""
+        folder = message.folder
+        with self._lock:
+            loop = self._loops.get(folder) if folder in one.admitted else None
+            if loop is None and len(one.claims) < MAX_CLAIMS:
+                one.claims[folder] = message
+        if loop is not None:
+            # The peer was admitted between its saying so and this.
+            loop.received(one.peer, message)
+
     def received(self, peer: Peer, message: Message) -> None:
         match message:
             case messages.Join():
@@ -280,29 +289,23 @@ class Hub:
             case messages.Addresses():
                 self.directory.hear(peer, message, self._members() | {peer.device})
                 self._on_change()
-            case messages.Proof():
-                # It speaks of the folder for the first time, or has opened it anew and heard nothing of ours since.
-                loop = self._loops.get(message.folder)
-                if loop is not None:
-                    loop.call(functools.partial(loop.exchange.greet_again, peer))
-            case (
-                messages.State()
-                | messages.Get()
-                | messages.Batches()
-                | messages.Content()
-                | messages.Ask()
-                | messages.Offer()
-                | messages.OfferEnd()
-                | messages.Forked()
-                | messages.Circle()
-                | messages.Availability()
-            ):
-                loop = self._loops.get(message.folder)
-                if loop is not None:
-                    loop.received(peer, message)
+            case _ if isinstance(message, messages.FolderMessage):
+                self._received_in_folder(peer, message)
             case _:
                 # The session keeps these to itself.
                 pass
+
+    def _received_in_folder(self, peer: Peer, message: messages.FolderMessage) -> None:
+        with self._lock:
+            # Whoever admits the peer holds it until the loop has been told that it came.
+            loop = self._loops.get(message.folder)
+        if loop is None:
+            return
+        if isinstance(message, messages.Proof):
+            # It speaks of the folder for the first time, or has opened it anew and heard nothing of ours since.
+            loop.call(functools.partial(loop.exchange.greet_again, peer))
+        else:
+            loop.received(peer, message)
 
     def serve(self, peer: Peer, request: int, id_: bytes, read_into: ReadInto) -> None:
         """On a LAN in the order of asking; over the WAN as the peer's site can take it in."""
@@ -378,17 +381,15 @@ class Hub:
             if is_member:
                 self._provisional.discard((folder, device))
             may = is_member or (folder, device) in self._provisional
-            is_new = may and folder not in one.admitted
-            if is_new:
+            if may and folder not in one.admitted:
                 one.admitted.add(folder)
-        if is_new:
-            one.peer.admit(folder)
-            loop.post(PeerCame(one.peer))
-            claim = one.claims.pop(folder, None)
-            if claim is not None:
-                # It was said before we knew.
-                loop.received(one.peer, claim)
-        elif not may and folder in one.admitted:
+                one.peer.admit(folder)
+                loop.post(PeerCame(one.peer))
+                claim = one.claims.pop(folder, None)
+                if claim is not None:
+                    # It was said before we knew.
+                    loop.received(one.peer, claim)
+        if not may and folder in one.admitted:
             self._withdraw(one, folder)
             if not one.admitted:
                 one.peer.close(CloseCode.NOT_MEMBER)
