@@ -209,6 +209,41 @@ def test_of_two_links_both_keep_the_same_one(two: tuple[House, House]) -> None:
     assert of_ben.is_open
 
 
+def test_a_link_that_is_replaced_while_it_settles_in_does_not_push_out_the_one_that_replaced_it(
+    two: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    first, second = dialled(ben, anna), dialled(ben, anna)
+    note = anna.hub.directory.note
+
+    def noted(peer: Peer) -> bool:
+        # The first link's thread has got so far when the second one's does all of its own.
+        monkeypatch.setattr(anna.hub.directory, "note", note)
+        carry(*second[2:])
+        return note(peer)
+
+    monkeypatch.setattr(anna.hub.directory, "note", noted)
+    carry(*first[2:])
+    assert [event.peer for event in anna.posted if isinstance(event, PeerCame)] == [second[1]]
+    assert list(anna.hub.peers()) == [second[1]]
+
+
+def test_a_link_that_ends_before_it_has_settled_in_is_not_taken_for_an_open_one(two: tuple[House, House]) -> None:
+    anna, ben = two
+    *_, ours, theirs = dialled(ben, anna)
+    forgotten = anna.registry.forgotten
+
+    def asked() -> frozenset[DeviceId]:
+        assert theirs.receiver is not None
+        theirs.receiver.on_closed(cast(Link, theirs), "the peer hung up")
+        return frozenset(forgotten())
+
+    anna.registry.forgotten = asked  # type: ignore[method-assign, assignment]
+    carry(ours, theirs)
+    assert list(anna.hub.peers()) == []
+    assert anna.came() == []
+
+
 @pytest.mark.parametrize("is_web_first", [True, False])
 @pytest.mark.parametrize("is_same_way", [True, False])
 def test_a_link_of_its_own_goes_before_one_through_a_web_server(

@@ -216,6 +216,9 @@ class Hub:
             peer.close(CloseCode.FORGOTTEN)
             return
         with self._lock:
+            if peer not in self._all:
+                # It ended meanwhile, and is not waited for to end again.
+                return
             other = self._linked.get(peer.device)
             loser = None
             if other is not None and other is not one and other.peer.is_open:
@@ -381,7 +384,9 @@ class Hub:
             if is_member:
                 self._provisional.discard((folder, device))
             may = is_member or (folder, device) in self._provisional
-            if may and folder not in one.admitted:
+            # One that ended, or was replaced meanwhile, would push out the one that is there.
+            is_current = self._linked.get(device) is one
+            if may and is_current and folder not in one.admitted:
                 one.admitted.add(folder)
                 one.peer.admit(folder)
                 loop.post(PeerCame(one.peer))
