@@ -193,6 +193,7 @@ def test_a_large_file_goes_both_ways(line: Line) -> None:
     line.are_the_same()
 
 
+@pytest.mark.timeout(1300)  # all that it waits for, one after the other
 def test_a_thousand_small_files_go_both_ways(line: Line) -> None:
     here = line.laptop.folder / "many"
     here.mkdir()
