@@ -2,8 +2,10 @@
 """The engine between a folder and an account, on a real Nextcloud: what it sends, and that it may be killed."""
 
 import asyncio
+import hashlib
 import http.client
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -12,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -22,6 +25,22 @@ from tests.e2e.cloud import Cloud, Person
 from tests.e2e.editing import Editor
 
 MIB = 1 << 20
+
+
+_WRITE = re.compile(
+    r'"(PUT|DELETE) (\S+) HTTP/1\.1" 20\d \d+ "[^"]*aiohttp[^"]*" match=(\S+) none=(\S+) etag=(\S+) sha256=(\S+)'
+)
+
+
+class Write(NamedTuple):
+    """One request of Harp that changed the account, as the web server noted it; ``-`` is for nothing."""
+
+    method: str
+    path: str
+    match: str
+    none: str
+    etag: str
+    sha256: str
 
 
 class Desk:
@@ -57,6 +76,11 @@ class Desk:
         places = [self.folder / ".harp", *(self.cloud.data / "alice").glob("files_*")]
         files = (path for place in places for path in place.rglob("*") if path.is_file())
         return [str(path) for path in files if path.read_bytes() in contents]
+
+    def writes(self) -> list[Write]:
+        """What Harp has changed in this folder of the account, the earliest first."""
+        log = (self.cloud.scratch / "nginx-access.log").read_text().replace("\\x22", "")
+        return [Write(*found) for found in _WRITE.findall(log) if found[1].startswith(f"{self.at}/")]
 
     def begun_chunks(self) -> list[Path]:
         return sorted((self.cloud.data / "alice" / "uploads").glob("harp-*/0*"))
@@ -419,15 +443,31 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
     nowhere = (ours.written | theirs.written).keys() - gone - {*here.values(), *beside.values()}
     # Nextcloud's client does not look again before it removes a file; what it never sent up is not ours to lose.
     never_sent = nowhere & theirs.written.keys() - arrived
+    overwritten = {one for one in nowhere & ours.written.keys() if taken_by_another(desk, one)}
     conflicts = [path for path in here if "(conflict " in path]
     print(
         f"seed {seed}: {ours.edits} and {theirs.edits} edits, {len(here)} files, {len(conflicts)} conflicts; "
-        f"of the client's {len(never_sent)} were gone before it sent them"
+        f"the client overwrote or removed {len(overwritten)} of Harp's without having seen them, and they are in the "
+        f"trash; of its own {len(never_sent)} were gone before it sent them"
     )
     assert here == desk.there(), f"seed {seed}"
     assert {path: one for path, one in beside.items() if "(conflicted copy " not in path} == here, f"seed {seed}"
-    lost = {one: path for one, path in (ours.written | theirs.written).items() if one in nowhere - never_sent}
-    assert not lost, f"seed {seed}: {lost}, {desk.traces(lost)}"
+    lost = nowhere - never_sent - overwritten
+    assert not lost, f"seed {seed}: {[(one[:16], desk.traces([one])) for one in lost]}"
+    assert not [one for one in desk.writes() if one.method == "PUT" and one.match == one.none == "-"], f"seed {seed}"
     # Each conflict is between two edits, one on either side; a storm makes conflicts out of conflicts.
     assert len(conflicts) <= min(ours.edits, theirs.edits), f"seed {seed}: {conflicts}"
     assert not [path for path in conflicts if path.count("(conflict ") > 1], f"seed {seed}: {conflicts}"
+
+
+def taken_by_another(desk: Desk, content: bytes) -> bool:
+    """Whether Harp had put that into the account, and nothing that Harp sent took it away; and Harp's trash has it.
+
+    Nextcloud's client sends small files to ``/dav/bulk``, which overwrites whatever lies there, and deletes without a
+    condition: what came between its look at the account and its write is gone from the account. Harp does as the
+    account does, and keeps what it had.
+    """
+    writes = desk.writes()
+    etags = {one.etag for one in writes if one.sha256 == hashlib.sha256(content).hexdigest()}
+    is_in_trash = any(path.startswith(str(desk.folder)) for path in desk.traces([content]))
+    return bool(etags) and is_in_trash and not etags & {one.match for one in writes}
