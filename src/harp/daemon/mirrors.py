@@ -135,7 +135,8 @@ class Mirrors:
                 top, *_ = await Dav(session, _login(account), account.user_id, path).listing(top_path, 0)
             except StaleError as error:
                 raise UsageError(
-                    f"the account {account.name} has no folder {path}", hint="make it in Nextcloud first"
+                    f"the account {account.name} has no folder {path}",
+                    hint="make it in Nextcloud first, or accept it there: what is shared with you may wait for that",
                 ) from error
         if not top.remote.is_directory:
             raise UsageError(f"{path} is a file; Harp shares folders", hint="name the folder that it is in")
