@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """``harp share NAME:/Documents`` with real daemons: the account's files reach a device, and its files the account.
 
-Names harp.daemon.mirrors, harp.daemon.mirrorportraits, harp.sync.service.mirrorloop and harp.sync.service.stillness.
+Names harp.daemon.mirrors, harp.daemon.mirrorportraits, harp.daemon.waiting, harp.sync.service.mirrorloop and
+harp.sync.service.stillness.
 """
 
 import contextlib
@@ -281,3 +282,36 @@ def test_a_paused_folder_leaves_its_account_alone(hub: Hub, account: Account) ->
     hub.desk.do("resume", "Documents")
     hub.same()
     assert set(hub.here()) == {"plan.txt", "later.txt", "mine.txt"}
+
+
+def test_waiting_for_a_folder_waits_for_its_account_too(hub: Hub, office: Office, account: Account) -> None:
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    assert hub.here() == {"plan.txt": b"from the cloud"}
+    (hub.folder / "mine.txt").write_bytes(b"from here")
+    account.write("Documents/theirs.txt", b"from there")
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    assert hub.here() == hub.there()
+    assert len(hub.here()) == 3
+    ben = office.desk("ben").start()
+    ben.do("join", hub.desk.ask("invite", "Documents")["ticket"], ben.folder)
+    account.write("Documents/later.txt", b"from there")
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    assert (ben.folder / "later.txt").read_bytes() == b"from there"
+
+
+def test_waiting_ends_with_what_the_account_refuses(hub: Hub, account: Account) -> None:
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    (hub.folder / "a\\b.txt").write_bytes(b"no Nextcloud has a backslash in a name")
+    assert "not the same in the account: a\\b.txt: its name has" in hub.desk.refuses("wait", "Documents").err
+    (hub.folder / "a\\b.txt").unlink()
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    account.is_in_maintenance = True
+    said = hub.desk.refuses("wait", "Documents", "--timeout", "2").err
+    assert "not within 2 s: work: " in said
+    assert "maintenance" in said
+    account.is_in_maintenance = False
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    account.passwords.clear()
+    said = hub.desk.refuses("wait", "Documents").err
+    assert "work: the app password of alice was revoked" in said
+    assert f"harp account add work {hub.url}" in said

@@ -206,3 +206,36 @@ async def test_looks_in_between_put_no_second_round_off() -> None:
     assert desk.mirror.looks > 1
     assert asyncio.get_running_loop().time() - begun < 10
     task.cancel()
+
+
+async def test_who_wants_a_look_gets_one_that_begins_after_they_asked(desk: Desk) -> None:
+    await desk.until(1)
+    desk.mirror.news = True
+    look = desk.loop.look()
+    assert not look.done()
+    await asyncio.wait_for(look, 20)
+    assert (desk.mirror.rounds, desk.loop.steps, desk.loop.trouble) == (2, 1, None)
+
+
+async def test_a_look_that_fails_is_over_too_and_one_that_is_wanted_now_does_not_wait_for_the_pause(desk: Desk) -> None:
+    await desk.until(1)
+    desk.mirror.fails = CloudError("not reached")
+    for _ in range(8):  # with pauses between them it would be minutes
+        await asyncio.wait_for(desk.loop.look(), 20)
+        assert desk.loop.trouble is desk.mirror.fails
+    desk.mirror.fails = None
+    await asyncio.wait_for(desk.loop.look(), 20)
+    assert desk.loop.trouble is None
+
+
+@pytest.mark.parametrize("error", [LoginError("wrong"), BusyError("locked")])
+async def test_a_look_hurries_no_server_that_wants_to_be_left_alone(desk: Desk, error: CloudError) -> None:
+    await desk.until(1)
+    if isinstance(error, BusyError):
+        error.after_s = 60.0
+    desk.mirror.fails = error
+    await asyncio.wait_for(desk.loop.look(), 20)
+    rounds = desk.mirror.rounds
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(desk.loop.look(), 0.5)
+    assert desk.mirror.rounds == rounds

@@ -22,7 +22,7 @@ def wait_command(client: Client, name: str, timeout_s: float | None, as_json: bo
     """Wait until the folder NAME is the same everywhere; scans it first.
 
     Ends with 0 once this device durably has all that its connected peers have, and they all that it has; with 1 and
-    the reason on time-out, with no peer connected, or with anything held.
+    the reason on time-out, with no peer connected, or with anything held. An account that the folder mirrors is a peer.
     """
     last, _ = _followed(client.lines(at("folders", name, "wait"), {"timeout_s": timeout_s}))
     return _ended(last, as_json)

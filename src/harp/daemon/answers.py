@@ -20,6 +20,7 @@ from harp.daemon import mirrorportraits, mirrors, portraits
 from harp.daemon.accountanswers import AccountAnswers
 from harp.daemon.looking import Looking
 from harp.daemon.proxyanswers import ProxyAnswers
+from harp.daemon.waiting import MirroredAccount, until_same
 from harp.identity import device as device_id
 from harp.identity import pairing
 from harp.identity.device import DeviceId
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from harp.daemon.composition import Daemon
 
 T = TypeVar("T")
-PROGRESS_S = 0.1
 LONGEST_WAIT_STEP_S = 0.1
 
 
@@ -278,27 +278,13 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
 
     # --- one folder ---------------------------------------------------------------------------------------------------
 
-    async def wait(self, folder: str, timeout_s: float | None) -> AsyncIterator[model.Progress]:
+    def wait(self, folder: str, timeout_s: float | None) -> AsyncIterator[model.Progress]:
         loop = self._loop(folder)
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        await self._on(loop, loop.observer.scan)
-        pause_s = 0.002
-        while True:
-            progress = await self._on(loop, lambda: portraits.progress(loop))
-            if progress.phase.is_last:
-                yield progress
-                return
-            if deadline is not None and time.monotonic() > deadline:
-                reason = await self._on(loop, lambda: portraits.disagreement(loop))
-                yield model.Progress(
-                    phase=model.Phase.FAILED,
-                    reason=f"not within {timeout_s:g} s: {reason}",
-                    hint="`harp status` and `harp peers` say more",
-                )
-                return
-            yield progress
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, PROGRESS_S)
+        mirrored, mirror = self._daemon.mirrors.of(loop.replica.folder) or (None, None)
+        account = None
+        if mirrored is not None and mirror is not None:
+            account = MirroredAccount(mirror, functools.partial(self._daemon.mirrors.status, mirrored))
+        return until_same(loop, account, timeout_s)
 
     async def rescan(self, folder: str) -> model.Done:
         loop = self._loop(folder)

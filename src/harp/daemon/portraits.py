@@ -190,8 +190,11 @@ def _lacking(loop: FolderLoop, found: device_id.DeviceId) -> int | None:
 # --- one folder -------------------------------------------------------------------------------------------------------
 
 
-def progress(loop: FolderLoop) -> model.Progress:
-    """How far this device and its peers are from agreement; on the folder's thread."""
+def progress(loop: FolderLoop, *, has_account: bool = False) -> model.Progress:
+    """How far this device and its peers are from agreement; on the folder's thread.
+
+    ``has_account``: an account has the folder as well, so that it is done without any peer too.
+    """
     if loop.trouble:
         return model.Progress(phase=model.Phase.FAILED, reason=loop.trouble, hint="`harp status` says more")
     if loop.is_paused:
@@ -211,6 +214,8 @@ def progress(loop: FolderLoop) -> model.Progress:
     # What waits for content that no peer is there to give would wait for ever.
     is_at_rest = loop.is_idle or not (loop.observer.is_busy or loop.applier.can_step)
     if not correspondents and is_at_rest and loop.has_waited_for_peers:
+        if has_account and loop.is_idle:
+            return model.Progress(phase=model.Phase.DONE)
         return model.Progress(
             phase=model.Phase.FAILED,
             reason="no peer is connected",

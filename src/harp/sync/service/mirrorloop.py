@@ -98,6 +98,10 @@ class MirrorLoop:
         self._looked_s = float("-inf")
         self._woken = asyncio.Event()
         self._is_called = False
+        self._lookers: list[asyncio.Future[None]] = []
+        """Who waits for a whole look at both sides that is still to begin."""
+        self._watchers: list[asyncio.Future[None]] = []
+        """Who waits for the one that is under way."""
         self._mirror: Mirroring | None = None
         self._turn = asyncio.Lock()
 
@@ -114,6 +118,17 @@ class MirrorLoop:
         """Something in Nextcloud may be other than it was."""
         self._is_called = True
         self._woken.set()
+
+    def look(self) -> "asyncio.Future[None]":
+        """Both sides are looked at now. Done once that is over, however it ended: the attributes above say how.
+
+        What was refused is asked again at once, but for what the server said when to, and for a password.
+        """
+        looked = asyncio.get_running_loop().create_future()
+        self._lookers.append(looked)
+        self._must, self._last_s = True, float("-inf")
+        self._woken.set()
+        return looked
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -157,10 +172,10 @@ class MirrorLoop:
                         else:
                             await self._wait(pause_s)
             except HarpError as error:
-                await asyncio.sleep(self._troubled(error))
+                await self._wait(self._troubled(error))
             except Exception:  # noqa: BLE001 - a defect stops this mirror for a while, not the daemon; it is logged whole
                 _log.exception("a mirror stands still")
-                await asyncio.sleep(self._troubled(HarpError("a defect of Harp", hint="its log says more")))
+                await self._wait(self._troubled(HarpError("a defect of Harp", hint="its log says more")))
             finally:
                 self._mirror = None
 
@@ -175,6 +190,8 @@ class MirrorLoop:
         now = self._clock.monotonic()
         is_due = now >= min(self._gathered_s(), self._retry_at) or bool(self.question)
         self._must = self._must and not is_due
+        if is_due:
+            self._watchers, self._lookers = self._lookers, []
         try:
             self.is_working = is_due
             steps = await mirror.settle(only_news=not is_due)
@@ -198,6 +215,7 @@ class MirrorLoop:
             self._retry_at = self._clock.monotonic() + min(wait_s, mirror.again_s)
         if not self.question:
             self.settled_s = self._clock.now()
+        self._tell(self._watchers)
 
     def _troubled(self, error: HarpError) -> float:
         """Notes it; how long to wait before the next attempt."""
@@ -206,6 +224,8 @@ class MirrorLoop:
         self.trouble = error
         self.question = error.message if isinstance(error, GoneError) else ""
         self._failures += 1
+        self._tell(self._watchers)
+        self._tell(self._lookers)
         match error:
             case LoginError():
                 return REFUSED_AGAIN_S
@@ -216,12 +236,20 @@ class MirrorLoop:
             case _:
                 return REFUSALS.delay_s(self._failures, jitter=self._jitter())
 
+    @staticmethod
+    def _tell(waiting: "list[asyncio.Future[None]]") -> None:
+        """That what they wait for is over."""
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+        waiting.clear()
+
     async def _wait(self, pause_s: float | None) -> None:
-        """After a refusal for exactly so long, or until a person has decided; else until something wakes the loop."""
+        """After a refusal for exactly so long, or until a person wants it now; else until something wakes the loop."""
         if pause_s is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    while not self._is_decided:
+                    while not (self._is_decided or self._is_looked_for):
                         self._woken.clear()
                         await self._woken.wait()
             return
@@ -243,6 +271,11 @@ class MirrorLoop:
     @property
     def _gap_s(self) -> float:
         return min(LONGEST_GAP_S, FIRST_GAP_S * 2.0 ** min(self._fruitless - 1, 16)) if self._fruitless else 0.0
+
+    @property
+    def _is_looked_for(self) -> bool:
+        """Whether somebody wants a look at once, and the server will not count it against them."""
+        return bool(self._lookers) and not isinstance(self.trouble, BusyError | LoginError)
 
     @property
     def _is_decided(self) -> bool:
