@@ -242,8 +242,8 @@ class FakeDaemon(FakeAccounting, FakeBrowsing):
         self._called("resume", folder)
         return model.Done(message="resumed")
 
-    async def leave(self, folder: str) -> model.Done:
-        self._called("leave", folder)
+    async def leave(self, folder: str, for_all: bool) -> model.Done:
+        self._called("leave", folder, for_all)
         return model.Done(message="left")
 
     async def forget(self, device: str) -> model.Forgotten:

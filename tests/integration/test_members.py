@@ -168,8 +168,34 @@ def test_who_leaves_keeps_the_files_and_hears_no_more(office: Office) -> None:
 def test_the_last_owner_cannot_leave_the_others_alone(office: Office) -> None:
     ada, ben = office.pair()
     office.agreed(ada, ben)
-    assert "last owner" in ada.refuses("leave", NAME).err
+    refused = ada.refuses("leave", NAME).err
+    assert "last owner" in refused
+    assert "harp leave NAME --for-all" in refused
     assert "own" in ben.refuses("invite", NAME).err
+    assert "own" in ben.refuses("leave", NAME, "--for-all").err
+    assert office.agreed(ada, ben) == {}
+
+
+def test_an_owner_ends_the_sharing_for_all_who_keep_what_they_have(office: Office) -> None:
+    ada, ben, cyd = _trio(office)
+    ada.write("one", b"1")
+    office.agreed(ada, ben, cyd)
+    cyd.stop()
+    said = ada.do("leave", NAME, "--for-all")
+    assert f"its files stay at {ada.folder}" in said
+    assert "not told of it: cyd" in said
+    until(lambda: "ended the sharing" in ben.status().error, "ben has heard of it")
+    assert ben.status().role == "none"
+    assert ada.ask("folders")["folders"] == []
+    cyd.start()
+    for desk in (ben, cyd):
+        desk.write("too late", b"x")
+    assert ben.wait().phase is model.Phase.FAILED
+    assert ada.tree().keys() == {b"one"}
+    assert not ben.knows(cyd)
+    assert (ben.tree().keys(), cyd.tree().keys()) == ({b"one", b"too late"}, {b"one", b"too late"})
+    ben.do("leave", NAME)
+    assert ben.tree().keys() == {b"one", b"too late"}
 
 
 # --- joining ----------------------------------------------------------------------------------------------------------

@@ -389,7 +389,7 @@ CALLS: dict[str, tuple[object, ...]] = {
     "post_folders_folder_held_held_reject": ("reject", PHOTOS, "h1"),
     "post_folders_folder_pause": ("pause", PHOTOS),
     "post_folders_folder_resume": ("resume", PHOTOS),
-    "post_folders_folder_leave": ("leave", PHOTOS),
+    "post_folders_folder_leave": ("leave", PHOTOS, False),
     "get_folders_folder_files": ("files", PHOTOS, b"", "", b"", 200, False),
     "get_folders_folder_changes": ("changes", PHOTOS, 50),
     "get_folders_folder_content": ("content", PHOTOS, b"", "", 0, 512 * 1024),

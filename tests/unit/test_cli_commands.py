@@ -177,11 +177,20 @@ def test_peers_and_folders_are_tables(daemon: FakeDaemon, home: Path, capsys: Sa
         assert len(json.loads(capsys.readouterr().out)[verb]) == 2
 
 
-@pytest.mark.parametrize(("verb", "word"), [("pause", "paused"), ("resume", "resumed"), ("leave", "left")])
+@pytest.mark.parametrize(("verb", "word"), [("pause", "paused"), ("resume", "resumed")])
 def test_what_a_folder_is_told(daemon: FakeDaemon, home: Path, capsys: Said, verb: str, word: str) -> None:
     assert harp(home, verb, "Photos") == 0
     assert daemon.calls == [(verb, PHOTOS)]
     assert capsys.readouterr().out == f"{word}\n"
+
+
+@pytest.mark.parametrize(("options", "for_all"), [((), False), (("--for-all",), True)])
+def test_leaving_is_for_this_device_or_for_all(
+    daemon: FakeDaemon, home: Path, capsys: Said, options: tuple[str, ...], for_all: bool
+) -> None:
+    assert harp(home, "leave", "Photos", *options) == 0
+    assert daemon.calls == [("leave", PHOTOS, for_all)]
+    assert capsys.readouterr().out == "left\n"
 
 
 def test_forget_says_where_it_worked_and_where_not(daemon: FakeDaemon, home: Path, capsys: Said) -> None:

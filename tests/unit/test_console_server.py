@@ -298,7 +298,8 @@ async def test_every_page_is_there_and_names_are_text_on_it(browser: Browser, da
     [
         (f"/folders/{PHOTOS}/resume", {}, ("resume", PHOTOS)),
         (f"/folders/{PHOTOS}/rescan", {}, ("rescan", PHOTOS)),
-        (f"/folders/{PHOTOS}/leave", {}, ("leave", PHOTOS)),
+        (f"/folders/{PHOTOS}/leave", {}, ("leave", PHOTOS, False)),
+        (f"/folders/{PHOTOS}/leave", {"for_all": "yes"}, ("leave", PHOTOS, True)),
         (f"/folders/{PHOTOS}/ignore", {"shared": "a\r\nb\r\n"}, ("leave_out", PHOTOS, "a\nb\n", "")),
         (f"/folders/{PHOTOS}/restore", {"p": PATH_KEY, "entry": ENTRY}, ("restore", PHOTOS, b"a.txt", ENTRY)),
         (f"/folders/{PHOTOS}/held", {"held": "h1", "decision": "approve"}, ("approve", PHOTOS, "h1")),

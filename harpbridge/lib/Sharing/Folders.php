@@ -159,11 +159,11 @@ class Folders {
 		throw new DaemonError('no such device holds this folder', '', 404);
 	}
 
-	/** Stop sharing; the files stay, here and on the devices. @throws DaemonError */
+	/** Stop sharing: the devices are taken away first. The files stay, here and on the devices. @throws DaemonError */
 	public function leave(IUser $user, string $id): void {
 		$this->path($user, $id);
 		try {
-			$this->daemon->send('POST', '/v1/folders/' . rawurlencode($id) . '/leave');
+			$this->daemon->send('POST', '/v1/folders/' . rawurlencode($id) . '/leave', ['for_all' => true]);
 		} catch (DaemonError $e) {
 			// A folder that the daemon does not know has been left.
 			if ($e->status !== 400 && $e->status !== 404) {

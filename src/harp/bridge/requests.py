@@ -65,6 +65,11 @@ class ResolveAsked(PathAsked, frozen=True, kw_only=True):
     keep: str
 
 
+class LeaveAsked(FolderAsked, frozen=True, kw_only=True):
+    for_all: bool = False
+    """The sharing ends: all other members are taken away first. They keep the files that they have."""
+
+
 class HeldAsked(FolderAsked, frozen=True, kw_only=True):
     held: str
 

@@ -78,7 +78,10 @@ def resume_command(client: Client, name: str) -> None:
 
 @click.command("leave")
 @options.folder_name
+@click.option(
+    "--for-all", is_flag=True, help="End the sharing: first take every other device away. Each keeps its files."
+)
 @options.with_daemon
-def leave_command(client: Client, name: str) -> None:
+def leave_command(client: Client, name: str, for_all: bool) -> None:
     """End this device's membership of the folder NAME; the files stay where they are."""
-    show.line(client.post(at("folders", name, "leave"), model.Done, {}).message)
+    show.line(client.post(at("folders", name, "leave"), model.Done, {"for_all": for_all}).message)

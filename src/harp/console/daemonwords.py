@@ -35,11 +35,15 @@ SENTENCES = (
     *("mount it for writing; what was to be written waits", "make room; the trash has given way already (.harp/trash)"),
     "is it on, and harp up there? Does a firewall keep TCP %(port)s out?",
     "connect to a network with multicast; until then peers are tried at addresses that worked before",
+    # what is wrong with a folder
+    "its owner took this device away, or ended the sharing: the files stay, and nothing more comes (harp leave)",
     # what was done
     *("approved: the device goes on anew, with what each of its copies has", "approved %(count)s changes"),
     "approved: what the device has written so far is taken in, and its hour begins anew",
     "rejected: the device is no member any more; nothing counts that it wrote beyond what is here",
     "rejected; %(count)s files are being put back",
+    "left %(name)s; its files stay at %(place)s",
+    "left %(name)s; its files stay at %(place)s; not connected, and not told of it: %(devices)s",
     "the failures of %(client)s are forgotten",
     "%(name)s is forgotten here; its app password still is good",
     "%(name)s is forgotten, and its app password taken back",

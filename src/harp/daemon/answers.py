@@ -241,17 +241,22 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
         await self._on(loop, lambda: loop.pause(paused))
         return model.Done(message=f"{loop.replica.name} is {'paused' if paused else 'going on'}")
 
-    async def leave(self, folder: str) -> model.Done:
+    async def leave(self, folder: str, for_all: bool) -> model.Done:
         id_ = FolderId(bytes.fromhex(folder))
         loop = self._daemon.hub.loop(id_)
         shared = next(one for one in self._daemon.registry.folders() if one.id == id_)
+        if for_all and loop is None:
+            raise UsageError(f"{shared.name} is not open here, so nobody can be told", hint="`harp status` says why")
+        unheard: list[str] = []
         if loop is not None:
+            if for_all:
+                unheard = await self._on(loop, functools.partial(_end, loop))
             owners = [m for m in loop.replica.membership.members.values() if m.role is Role.OWNER]
             is_alone = len(loop.replica.membership.members) == 1
             if loop.replica.role is Role.OWNER and len(owners) == 1 and not is_alone:
                 raise TrustError(
                     "the last owner cannot leave a folder that others are in",
-                    hint="`harp forget` the others first",
+                    hint="`harp leave NAME --for-all` takes the others away first; they keep their files",
                 )
             if loop.replica.role is not None and not is_alone:
                 with contextlib.suppress(HarpError):
@@ -259,7 +264,10 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
             await asyncio.to_thread(self._daemon.close_folder, id_)
         await self._daemon.mirrors.forget(id_)
         await asyncio.to_thread(self._daemon.give_up, shared)
-        return model.Done(message=f"left {shared.name}; its files stay at {shared.path}")
+        message = f"left {shared.name}; its files stay at {shared.path}"
+        if unheard:
+            message += f"; not connected, and not told of it: {', '.join(unheard)}"
+        return model.Done(message=message)
 
     async def forget(self, device: str) -> model.Forgotten:
         id_ = self._device(device)
@@ -388,6 +396,17 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
 
 def _cut(loop: FolderLoop, device: DeviceId) -> None:
     loop.published(loop.governor.cut(device))
+
+
+def _end(loop: FolderLoop) -> list[str]:
+    """Ends the membership of all others, and tells them; the names of those that are not there to hear it."""
+    others = [member for member in loop.replica.membership.members.values() if member.device != loop.replica.device]
+    written = [one for member in others for one in loop.governor.cut(member.device)]
+    unheard = [naming.printable(member.name) for member in others if loop.exchange.get(member.device) is None]
+    if written:
+        # All at once: who is no member any more is not spoken to.
+        loop.published(written)
+    return sorted(unheard)
 
 
 def _some(steps: Iterator[Finding | Checked]) -> list[Finding | Checked]:

@@ -73,12 +73,20 @@ def folder(shared: SharedFolder, loop: FolderLoop, content: Traffic) -> model.Fo
         local_only=sum("here only" in note for note in loop.observer.notes.values()),
         problems=problems[: model.MOST_PROBLEMS],
         problem_count=len(problems),
-        error=loop.trouble,
+        error=loop.trouble or _expelled(loop),
         content=model.Carried(**content.since_start(folder=shared.id)._asdict()),
         content_days=_days(content.days(SHOWN_DAYS, folder=shared.id)),
         last_scan_at=loop.observer.last_scan_s,
         scan_seconds=loop.observer.scan_seconds,
     )
+
+
+def _expelled(loop: FolderLoop) -> str:
+    """That an owner took this device away; on the folder's thread. Empty where that is not so."""
+    is_joining = loop.replica.ledger.fact("is_new") is not None
+    if loop.replica.role is not None or is_joining:
+        return ""
+    return "its owner took this device away, or ended the sharing: the files stay, and nothing more comes (harp leave)"
 
 
 def _days(days: Iterable[tuple[str, Carried]]) -> list[model.CarriedDay]:

@@ -143,8 +143,9 @@ async def verify(page: Page) -> web.StreamResponse:
 
 
 async def leave(page: Page) -> web.StreamResponse:
-    await page.client.post(at("folders", page.folder, "leave"))
-    page.note(page.words.gettext("This device has left the folder; the files stay where they are."))
+    for_all = page.field("for_all") == "yes"
+    done = await page.client.post(at("folders", page.folder, "leave"), for_all=for_all)
+    page.note(page.words.said(done["message"]))
     return page.to("/folders")
 
 
