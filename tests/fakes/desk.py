@@ -9,6 +9,7 @@ import aiohttp
 from aiohttp.test_utils import TestServer
 
 from harp.base.runtime import Backoff
+from harp.sync.cloud.claims import Register
 from harp.sync.cloud.dav import Dav, Login, user_id
 from harp.sync.service import mirrordisk
 from harp.sync.service.mirror import Mirror
@@ -19,11 +20,12 @@ from tests.fakes.webdav import PASSWORD, Account
 class Desk:
     """The folder, the account and the mirror between them."""
 
-    def __init__(self, place: Path, account: Account, to_account: Dav) -> None:
+    def __init__(self, place: Path, account: Account, to_account: Dav, register: Register) -> None:
         self.place = place
         self.account = account
         self.folder = place / "folder"
         self.dav = to_account
+        self.register = register
         (self.folder / ".harp").mkdir(parents=True)
         self.disk = mirrordisk.MirrorDisk(self.folder, lambda path, is_directory: False)
         self.open()
@@ -56,6 +58,7 @@ async def opened(place: Path) -> AsyncIterator[Desk]:
     account = Account()
     async with TestServer(account.application()) as server, aiohttp.ClientSession() as session:
         login = Login(str(server.make_url("")).rstrip("/"), "alice", PASSWORD)
-        made = Desk(place, account, Dav(session, login, await user_id(session, login), ""))
+        name = await user_id(session, login)
+        made = Desk(place, account, Dav(session, login, name, ""), Register(session, login, name))
         yield made
         made.store.close()

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from urllib.parse import quote, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from aiohttp import web
 
@@ -40,6 +40,8 @@ class Account:
         self.letters: dict[str, str] = {}
         """Permissions that are not those of one's own files; with ``m``, a share begins here."""
         self.refuses_moves = False
+        self.claims: str | None = ""
+        """The property of the account's folder in which its mirrors know one another; None: it keeps none."""
         self.trash: dict[str, tuple[str, dict[str, tuple[bytes, int]]]] = {}
         self.loses_answers = False
         """The connection breaks once chunks are put together."""
@@ -336,12 +338,26 @@ class Account:
         return web.Response(status=201)
 
     async def _proppatch(self, request: web.Request, path: str) -> web.Response:
-        seconds = (await request.text()).partition("<d:lastmodified>")[2].partition("<")[0]
+        asked = await request.text()
+        if "<h:claims>" in asked:
+            return self._keep_claims(unescape(asked.partition("<h:claims>")[2].partition("</h:claims>")[0]))
+        seconds = asked.partition("<d:lastmodified>")[2].partition("<")[0]
         self.files[path] = (self.files[path][0], int(seconds))
         self.touch(path)
         return web.Response(status=207)
 
+    def _keep_claims(self, text: str) -> web.Response:
+        """No etag changes by it."""
+        is_kept = self.claims is not None
+        self.claims = text if is_kept else None
+        status = "200 OK" if is_kept else "403 Forbidden"
+        return _multistatus(f'<h:claims xmlns:h="urn:harp"/></d:prop><d:status>HTTP/1.1 {status}</d:status>')
+
     async def _propfind(self, request: web.Request, path: str) -> web.Response:
+        if "<h:claims/>" in await request.text():
+            status = "200 OK" if self.claims else "404 Not Found"
+            claims = f'<h:claims xmlns:h="urn:harp">{escape(self.claims or "")}</h:claims>'
+            return _multistatus(f"{claims}</d:prop><d:status>HTTP/1.1 {status}</d:status>")
         if not self.has(path):
             return web.Response(status=404)
         below = [one for one in [*self.files, *self.folders] if one and one.rpartition("/")[0] == path]
@@ -372,3 +388,12 @@ class Account:
             f"<nc:is-mount-root>{is_mount}</nc:is-mount-root></d:prop>"
             "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
         )
+
+
+def _multistatus(properties: str) -> web.Response:
+    """Of the account's folder."""
+    text = (
+        '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"><d:response><d:href>/remote.php/dav/files/alice/</d:href>'
+        f"<d:propstat><d:prop>{properties}</d:propstat></d:response></d:multistatus>"
+    )
+    return web.Response(status=207, text=text, content_type="application/xml")

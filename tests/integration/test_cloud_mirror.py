@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 import pytest
 
 from harp.base.errors import CloudError, FolderError
-from harp.sync.cloud.dav import BusyError
+from harp.sync.cloud.claims import Claim
+from harp.sync.cloud.dav import BusyError, RefusedError
 from harp.sync.service import mirrorwalk
+from harp.sync.service.mirror import Mirror
+from harp.sync.service.mirrorrivals import Rivals
 from tests.fakes.desk import Desk
 
 
@@ -262,3 +265,23 @@ async def test_a_file_that_is_renamed_to_what_an_account_cannot_hold_stays_there
 
 def test_the_walk_begins_at_the_top() -> None:
     assert mirrorwalk.TOP == ""
+
+
+async def test_an_account_keeps_notes_of_its_mirrors_without_another_etag(desk: Desk) -> None:
+    etag = desk.account.etags[""]
+    kept, now = await desk.register.read()
+    assert kept == ()
+    note = Claim("m", "r", '<b>&"\u00e4', "/", now + 60)
+    await desk.register.write([note])
+    assert (await desk.register.read())[0] == (note,)
+    assert desk.account.etags[""] == etag
+
+
+async def test_a_server_that_keeps_no_notes_is_mirrored_all_the_same(desk: Desk) -> None:
+    desk.account.claims = None
+    with pytest.raises(RefusedError, match="keeps no properties"):
+        await desk.register.write([])
+    rivals = Rivals(desk.register, Claim("m", "r", "laptop", "/", 0), every_s=15.0, clock=lambda: 0.0)
+    desk.account.write("a.txt", b"x")
+    await Mirror(desk.dav, desk.disk, desk.store, rivals=rivals).settle()
+    assert (desk.here(), rivals.found) == ({"a.txt": b"x"}, ())

@@ -315,3 +315,33 @@ def test_waiting_ends_with_what_the_account_refuses(hub: Hub, account: Account) 
     said = hub.desk.refuses("wait", "Documents").err
     assert "work: the app password of alice was revoked" in said
     assert f"harp account add work {hub.url}" in said
+
+
+def test_two_daemons_for_one_folder_are_told_of_one_another_and_lose_nothing(
+    hub: Hub, office: Office, account: Account, url: str
+) -> None:
+    hub.same()
+    tower = Hub(office.desk("tower", account_poll_s="1").start(), account, url).same()
+    until(lambda: "work:/Documents is mirrored by another daemon too: ada (/Documents)" in tower.status.error, "said")
+    assert tower.mirror.state is model.MirrorState.SAME
+    assert "leave it on one of them" in tower.desk.do("status")
+    report = json.loads(tower.desk.run("doctor", "--json").out)
+    [check] = [one for one in report["checks"] if one["name"] == "account work:/Documents"]
+    assert not check["ok"]
+    for number in range(20):
+        (hub.folder / f"ada {number}.txt").write_bytes(b"ada")
+        (tower.folder / f"tower {number}.txt").write_bytes(b"tower")
+    (hub.folder / "plan.txt").write_bytes(b"ada's plan")
+    (tower.folder / "plan.txt").write_bytes(b"the tower's")
+    until(lambda: len(hub.there()) >= 42, "all has arrived, and both plans")
+    until(lambda: hub.here() == tower.here() == hub.there(), "all three are the same")
+    assert {b"ada's plan", b"the tower's"} <= set(hub.there().values())
+    # Ada has been told by a restart at the latest; it leaves, and the tower is alone.
+    hub.desk.stop()
+    hub.desk.start()
+    until(lambda: "another daemon too: tower" in hub.status.error, "ada is told as well")
+    hub.desk.do("leave", "Documents")
+    assert "ada" not in (account.claims or "")
+    tower.desk.stop()
+    tower.desk.start()
+    assert tower.same().status.error == ""

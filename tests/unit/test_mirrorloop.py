@@ -10,6 +10,7 @@ import pytest
 
 from harp.base.errors import CloudError, HarpError, UsageError
 from harp.base.runtime import SystemClock
+from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import BusyError, LoginError
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.service.mirrorloop import MirrorLoop
@@ -24,6 +25,7 @@ class Told:
         self.problems: dict[CloudPath, str] = {}
         self.question = ""
         self.again_s = float("inf")
+        self.rivals: tuple[Claim, ...] = ()
         self.news = False
         self.fails: HarpError | Exception | None = None
         self.looks = self.rounds = 0

@@ -37,6 +37,8 @@ SENTENCES = (
     "connect to a network with multicast; until then peers are tried at addresses that worked before",
     # what is wrong with a folder
     "its owner took this device away, or ended the sharing: the files stay, and nothing more comes (harp leave)",
+    "%(folder)s is mirrored by another daemon too: %(who)s",
+    "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
     # what was done
     *("approved: the device goes on anew, with what each of its copies has", "approved %(count)s changes"),
     "approved: what the device has written so far is taken in, and its hour begins anew",

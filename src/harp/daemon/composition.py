@@ -117,6 +117,7 @@ class Daemon:
             self.tasks,
             poll_s=config.account_poll_s,
             data=config.nextcloud_data,
+            device_name=lambda: self.config.device_name,
             clock=self.clock,
         )
         self.dialler: Dialler | None = None

@@ -2,13 +2,14 @@
 """The state of a mirror as the API's nouns."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from harp.bridge import model, naming
 from harp.bridge.model import FolderState, FolderStatus, HeldSet, MirrorState, MirrorStatus
 from harp.bridge.selftest import MirrorFacts
+from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import LoginError
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.store.accounts import Account, Mirrored
@@ -42,8 +43,10 @@ def _wrong(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None)
     """What a person has to know, and what to do about it."""
     if account is None:
         return f"there is no account {mirrored.account} any more", f"harp account add {mirrored.account} URL"
-    if loop is None or (loop.trouble is None and not loop.question):
+    if loop is None:
         return "", ""
+    if loop.trouble is None and not loop.question:
+        return _met(mirrored, loop.rivals)
     if loop.question:
         return f"{mirrored.account}: {loop.question}", "harp held NAME says more; then harp approve or harp reject"
     assert loop.trouble is not None
@@ -53,6 +56,17 @@ def _wrong(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None)
             f"harp account add {account.name} {account.url}",
         )
     return f"{account.name}: {loop.trouble.message}", loop.trouble.hint
+
+
+def _met(mirrored: Mirrored, rivals: Sequence[Claim]) -> tuple[str, str]:
+    """That others mirror the same files, and what to do about it."""
+    if not rivals:
+        return "", ""
+    who = ", ".join(sorted(f"{one.device} ({one.path})" for one in rivals))
+    return (
+        f"{mirrored.account}:{mirrored.path} is mirrored by another daemon too: {who}",
+        "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
+    )
 
 
 def with_mirror(folder: FolderStatus, mirror: MirrorStatus, problems: Iterable[tuple[str, str]]) -> FolderStatus:

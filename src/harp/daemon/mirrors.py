@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import random
@@ -10,11 +11,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harp.base.errors import CloudError, StaleError, UsageError
+import aiohttp
+
+from harp.base.errors import CloudError, HarpError, StaleError, UsageError
 from harp.base.runtime import Clock, Tasks
+from harp.bridge import naming
 from harp.bridge.model import MirrorStatus
 from harp.daemon import mirrorportraits
 from harp.sync.cloud import server
+from harp.sync.cloud.claims import Claim, Register
 from harp.sync.cloud.dav import Dav, Login
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.model import FolderId
@@ -23,6 +28,7 @@ from harp.sync.service.mirror import Mirror
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.service.mirrornear import Near
+from harp.sync.service.mirrorrivals import Rivals
 from harp.sync.store.accounts import Account, Accounts, Mirrored
 from harp.sync.store.agreements import Agreements
 
@@ -30,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 FOLDER = "mirrors"
 """In the home: where each mirror keeps what both sides last agreed on."""
+WITHDRAW_S = 5.0
 PLACES = "cloud"
 """In the home: where folders lie for which nobody named a place."""
 
@@ -57,6 +64,7 @@ class Mirrors:
         *,
         poll_s: float,
         data: Path | None,
+        device_name: Callable[[], str],
         clock: Clock,
     ) -> None:
         self._home = home
@@ -66,7 +74,9 @@ class Mirrors:
         self._poll_s = poll_s
         self._data = data
         """The data folder of a Nextcloud on this machine, which need not be that of any account."""
+        self._device_name = device_name
         self._clock = clock
+        self._run = os.urandom(8).hex()
         self._running: dict[str, _Running] = {}
 
     def look(self) -> None:
@@ -97,7 +107,15 @@ class Mirrors:
         if running is None:
             return None
         loop = running.loop
-        return loop.is_working, loop.question, str(loop.trouble), loop.standing, len(loop.problems), loop.steps
+        return (
+            loop.is_working,
+            loop.question,
+            str(loop.trouble),
+            loop.standing,
+            len(loop.problems),
+            loop.steps,
+            loop.rivals,
+        )
 
     def status(self, mirrored: Mirrored) -> MirrorStatus:
         running = self._running.get(mirrored.folder)
@@ -121,6 +139,7 @@ class Mirrors:
         task = self._end(folder.hex())
         if task is not None:
             await asyncio.wait([task])
+        await self._withdraw(folder)
         await asyncio.to_thread(self._accounts.unmirror, folder.hex())
         for path in self._home.joinpath(FOLDER).glob(f"{self._agreements(folder.hex()).name}*"):
             path.unlink(missing_ok=True)
@@ -164,7 +183,8 @@ class Mirrors:
                     dav = Dav(session, _login(account), account.user_id, mirrored.path)
                     near = await self._near(dav, account, mirrored.path)
                     nears[:] = [] if near is None else [near]
-                    yield await asyncio.to_thread(Mirror, dav, disk, store, near)
+                    rivals = self._rivals(session, account, mirrored)
+                    yield await asyncio.to_thread(Mirror, dav, disk, store, near, rivals)
             finally:
                 store.close()
 
@@ -184,6 +204,23 @@ class Mirrors:
         folder_loop.stillness.listeners.append(at_rest)
         task = self._tasks.task(f"mirror of {mirrored.account}:{mirrored.path}", loop.run())
         self._running[mirrored.folder] = _Running(mirrored, folder_loop, loop, task, nears, at_rest)
+
+    def _rivals(self, session: aiohttp.ClientSession, account: Account, mirrored: Mirrored) -> Rivals:
+        # Who reads the account's properties need not know the folder's id.
+        mirror = hashlib.sha256(mirrored.folder.encode()).hexdigest()[:16]
+        own = Claim(mirror, self._run, naming.printable(self._device_name()), mirrored.path, until=0)
+        register = Register(session, _login(account), account.user_id)
+        return Rivals(register, own, every_s=self._poll_s, clock=self._clock.monotonic)
+
+    async def _withdraw(self, folder: FolderId) -> None:
+        """Takes the mirror's note out of the account, where that can be done soon; else it ends by itself."""
+        mirrored = next((one for one in self._mirrored() if one.folder == folder.hex()), None)
+        if mirrored is None:
+            return
+        with contextlib.suppress(HarpError, TimeoutError):
+            account = self._accounts.named(mirrored.account)
+            async with asyncio.timeout(WITHDRAW_S), server.session(account.ca_file) as session:
+                await self._rivals(session, account, mirrored).withdraw()
 
     async def _near(self, dav: Dav, account: Account, path: str) -> Near | None:
         """The account's files on this disk, where the data folder that is set is that of the account's very server."""

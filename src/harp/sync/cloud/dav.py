@@ -119,7 +119,7 @@ class Dav:
         headers = {"Depth": str(depth), "Content-Type": "application/xml"}
         async with self._asked("PROPFIND", url, headers=headers, data=multistatus.REQUEST) as response:
             raw = await response.read()
-            second = _second(response)
+            second = moment(response)
         return await asyncio.to_thread(multistatus.parsed, raw, root), second
 
     async def get(self, path: CloudPath, expected: Remote, target: BinaryIO) -> str:
@@ -302,7 +302,7 @@ class Dav:
         elif not expected.is_directory:
             headers["If-Match"] = f'"{expected.etag}"'
         async with self._asked("DELETE", self._at(path), headers=headers) as response:
-            until = _second(response)
+            until = moment(response)
         if is_folder and since:
             await self._rescue(path, range(until, since - 1, -1))
 
@@ -457,7 +457,7 @@ def _chunk_name(number: int) -> str:
     return f"{number + 1:05}"
 
 
-def _second(response: aiohttp.ClientResponse) -> int:
+def moment(response: aiohttp.ClientResponse) -> int:
     """When the server answered, by its own clock; 0 where it does not say."""
     return multistatus.seconds(response.headers.get("Date", ""))
 
@@ -470,7 +470,7 @@ async def read_json(response: aiohttp.ClientResponse) -> Any:
     """The answer, parsed. Raises :class:`CloudError` where it is no JSON."""
     try:
         return json.loads(await response.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CloudError("the server's answer is not understood", hint="is it a Nextcloud?") from error
 
 

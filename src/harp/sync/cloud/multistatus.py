@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a PROPFIND answers (RFC 4918, 13; Nextcloud's properties): text to nodes, hostile text to an error (pure)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,7 +12,7 @@ from harp.base.errors import CloudError
 from harp.sync.cloud.nodes import MOUNT, CloudPath, Etag, FileId, Remote
 
 MAX_BYTES = 256 * 1024 * 1024
-_DAV, _OC, _NC = "DAV:", "http://owncloud.org/ns", "http://nextcloud.org/ns"
+_DAV, _OC, _NC, _HARP = "DAV:", "http://owncloud.org/ns", "http://nextcloud.org/ns", "urn:harp"
 _EXTERNAL = frozenset(("external", "external-session"))
 
 REQUEST = (
@@ -29,6 +29,15 @@ TOUCH = (
     "<d:lastmodified>{seconds}</d:lastmodified></d:prop></d:set></d:propertyupdate>"
 )
 """Gives a file another time, and with it another etag."""
+
+ASK_CLAIMS = (
+    b'<?xml version="1.0"?><d:propfind xmlns:d="DAV:" xmlns:h="urn:harp"><d:prop><h:claims/></d:prop></d:propfind>'
+)
+KEEP_CLAIMS = (
+    '<?xml version="1.0"?><d:propertyupdate xmlns:d="DAV:" xmlns:h="urn:harp"><d:set><d:prop>'
+    "<h:claims>{claims}</h:claims></d:prop></d:set></d:propertyupdate>"
+)
+"""A property of Harp's own: see :mod:`harp.sync.cloud.claims`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,15 @@ def parsed(raw: bytes, root: str) -> list[Found]:
     Raises :class:`CloudError` for what is no multistatus, declares entities, or names something outside ``root``.
     """
     return [_found(response, root) for response in _responses(raw)]
+
+
+def top_properties(raw: bytes) -> Mapping[str, str]:
+    """The properties of the first thing in ``raw`` that the server has, or has just kept, by their names' last parts.
+
+    Raises :class:`CloudError` as :func:`parsed` does.
+    """
+    first = next(iter(_responses(raw)), None)
+    return {} if first is None else first.properties
 
 
 def _responses(raw: bytes) -> Iterable[_Response]:  # noqa: C901 - three callbacks of one parser
@@ -89,7 +107,7 @@ def _responses(raw: bytes) -> Iterable[_Response]:  # noqa: C901 - three callbac
             current.pending["collection"] = "1"
         elif name == f"{_OC} checksum":
             current.pending["checksum"] = said
-        elif inside[-1:] == [f"{_DAV} prop"] and space in (_DAV, _OC, _NC):
+        elif inside[-1:] == [f"{_DAV} prop"] and space in (_DAV, _OC, _NC, _HARP):
             current.pending[word] = said
 
     def refuse(*_: Any) -> None:

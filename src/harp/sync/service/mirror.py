@@ -20,6 +20,7 @@ from harp.base.errors import FolderError, StaleError
 from harp.base.runtime import Backoff
 from harp.sync.cloud import doubts
 from harp.sync.cloud import plan as planner
+from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import BusyError, Dav, FullError, RefusedError
 from harp.sync.cloud.nodes import (
     Agreed,
@@ -57,6 +58,7 @@ from harp.sync.service.mirrornear import Near
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorpost import BULK_WRITERS, Post
 from harp.sync.service.mirrorrenames import HALF_S, Renames
+from harp.sync.service.mirrorrivals import Rivals
 from harp.sync.service.mirrorwalk import TOP, Walk, Walked
 from harp.sync.store.agreements import Agreements
 
@@ -75,10 +77,13 @@ LONGEST_WAIT_S = 30.0
 class Mirror:
     """The folder of one disk and the folder of one account. Its methods belong to one event loop."""
 
-    def __init__(self, dav: Dav, disk: MirrorDisk, agreements: Agreements, near: Near | None = None) -> None:
+    def __init__(
+        self, dav: Dav, disk: MirrorDisk, agreements: Agreements, near: Near | None = None, rivals: Rivals | None = None
+    ) -> None:
         self._dav = dav
         self._disk = disk
         self._near = near
+        self._rivals = rivals
         self._store = agreements
         self._notes = Notes(agreements)
         self._post = Post(dav, disk, self._notes, agreements)
@@ -108,6 +113,11 @@ class Mirror:
         """What both sides had when they last were the same, path by path."""
         return self._notes.agreed
 
+    @property
+    def rivals(self) -> tuple[Claim, ...]:
+        """Who else mirrors the same files; nothing is lost by it, but much is done twice."""
+        return () if self._rivals is None else self._rivals.found
+
     # --- a round ------------------------------------------------------------------------------------------------------
 
     async def settle(self, *, only_news: bool = False) -> int:
@@ -116,6 +126,8 @@ class Mirror:
         With ``only_news`` the disk is not looked at where the account is as it was at the last walk. Raises
         :class:`CloudError`, :class:`FolderError`, :class:`StoreError`; nothing is lost then, it may be called again.
         """
+        if self._rivals is not None:
+            await self._rivals.look()
         steps = 0
         self._unmovable = set()
         for _ in range(MOST_TURNS):

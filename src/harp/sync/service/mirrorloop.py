@@ -15,6 +15,7 @@ from typing import Protocol
 
 from harp.base.errors import HarpError, UsageError
 from harp.base.runtime import Backoff, Clock
+from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import BusyError, LoginError
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.service.mirrorwalk import GoneError
@@ -48,6 +49,9 @@ class Mirroring(Protocol):
     question: str
     again_s: float
 
+    @property
+    def rivals(self) -> tuple[Claim, ...]: ...
+
     async def settle(self, *, only_news: bool = False) -> int: ...
 
     async def answer(self, how: str, *, now: datetime) -> None: ...
@@ -76,6 +80,8 @@ class MirrorLoop:
         """What a person has to decide before anything goes on; see :meth:`answer`."""
         self.problems: Mapping[CloudPath, str] = {}
         """What could not be synced, file by file."""
+        self.rivals: tuple[Claim, ...] = ()
+        """Who else mirrors the same files of the account."""
         self.standing = ""
         """Why the folder is left alone just now: it is paused, or something in it is held."""
         self.is_working = False
@@ -207,6 +213,7 @@ class MirrorLoop:
 
     def _settled(self, mirror: Mirroring, steps: int, *, was_whole: bool) -> None:
         self.trouble, self.question, self.problems = None, mirror.question, dict(mirror.problems)
+        self.rivals = mirror.rivals
         self.steps += max(0, steps)
         if was_whole:
             # A look in between that found nothing new puts nothing off.
