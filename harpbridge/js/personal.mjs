@@ -43,8 +43,14 @@ function deviceLine(folder, device) {
 function folderItem(folder) {
 	const readOnly = element('input', { type: 'checkbox' })
 	const devices = folder.devices.map((device) => deviceLine(folder, device))
+	const problems = folder.problems.map((problem) => element('li', {}, problem))
+	if (folder.moreProblems) {
+		problems.push(element('li', {}, `${folder.moreProblems} ${words.more}`))
+	}
 	return element('li', {},
 		element('strong', {}, folder.path), ' ', element('em', {}, folder.error),
+		...(folder.isLockedOut ? [element('p', {}, words.renewWhy, ' ', button(words.renew, () => share(folder.path)))] : []),
+		...(problems.length ? [element('ul', { class: 'harpbridge-problems' }, ...problems)] : []),
 		element('ul', {}, ...(devices.length ? devices : [element('li', {}, words.noDevices)])),
 		button(words.invite, () => invite(folder, readOnly.checked)),
 		element('label', {}, readOnly, ' ', words.readOnly),
@@ -88,13 +94,17 @@ async function refresh() {
 	list.replaceChildren(...folders.map(folderItem))
 }
 
+async function share(path) {
+	await server.send('POST', '', { path })
+	await refresh()
+}
+
 section.querySelector('form').addEventListener('submit', (event) => {
 	event.preventDefault()
 	const path = event.target.elements.path
 	attempt(async () => {
-		await server.send('POST', '', { path: path.value })
+		await share(path.value)
 		path.value = ''
-		await refresh()
 	})
 })
 

@@ -7,6 +7,9 @@ $words = [
 	'readOnly' => $l->t('It may not change anything'),
 	'remove' => $l->t('Take away'),
 	'removeSure' => $l->t('Take this device away? It keeps the files that it has, and receives no more.'),
+	'renew' => $l->t('Let Harp in again'),
+	'renewWhy' => $l->t('Its app password was taken back, so nothing moves. Harp can be given a new one.'),
+	'more' => $l->t('more files wait'),
 	'leave' => $l->t('Stop sharing'),
 	'leaveSure' => $l->t('Stop sharing this folder? The files stay, here and on the devices, which receive no more.'),
 	'noDevices' => $l->t('No device holds it yet'),
@@ -38,6 +41,12 @@ $words = [
 		<li>
 			<strong><?php p($folder['path']); ?></strong>
 			<?php if ($folder['error'] !== ''): ?><em><?php p($folder['error']); ?></em><?php endif; ?>
+			<?php if ($folder['problems'] !== []): ?>
+			<ul class="harpbridge-problems">
+				<?php foreach ($folder['problems'] as $problem): ?><li><?php p($problem); ?></li><?php endforeach; ?>
+				<?php if ($folder['moreProblems'] > 0): ?><li><?php p($folder['moreProblems'] . ' ' . $words['more']); ?></li><?php endif; ?>
+			</ul>
+			<?php endif; ?>
 			<ul>
 				<?php foreach ($folder['devices'] as $device): ?>
 				<li><?php p($device['name']); ?> – <?php p($device['connected'] ? $words['connected'] : $words['away']); ?></li>

@@ -6,6 +6,8 @@
 
 import contextlib
 import hashlib
+import html
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -283,6 +286,71 @@ def test_a_person_pairs_a_device_in_nextcloud(line: Line, office: Office) -> Non
     until((line.cloud.data / "ben" / "files" / "Pictures" / "dog.jpg").exists, "and back", PATIENCE_S)
     again = line.cloud.occ("harpbridge:pair", "ben", "/Pictures", "--output=json")
     assert '"ticket"' in again
+
+
+class PersonalPage:
+    """What the page “Harp” of a person asks and shows, by their own login in a browser."""
+
+    def __init__(self, cloud: Cloud, name: str) -> None:
+        self._browser = cloud.browser(name)
+        self._headers = {
+            "requesttoken": self._browser.request_token,
+            "OCS-APIRequest": "true",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+        }
+
+    def asks(self, method: str, below: str = "", **body: str) -> Any:
+        place = f"/ocs/v2.php/apps/harpbridge/api/v1/folders{below}"
+        sent = json.dumps(body).encode() if body else None
+        reply = self._browser.ask(method, place, self._headers, sent)
+        assert reply.status == 200, reply.text
+        return reply.json["ocs"]["data"]
+
+    def folder(self, path: str) -> dict[str, Any]:
+        found: list[dict[str, Any]] = [one for one in self.asks("GET")["folders"] if one["path"] == path]
+        return found[0] if found else {}
+
+    @property
+    def text(self) -> str:
+        return html.unescape(self._browser.get("/index.php/settings/user/harpbridge").text)
+
+
+def test_the_personal_page_says_what_is_wrong_and_ends_the_sharing_though_devices_are_in(
+    line: Line, office: Office
+) -> None:
+    cloud, page = line.cloud, PersonalPage(line.cloud, "ben")
+    cloud.dav(line.ben, "MKCOL", "files/ben/Notes")
+    cloud.dav(line.ben, "PUT", "files/ben/Notes/one.txt", b"1")
+    id_ = page.asks("POST", path="/Notes")["id"]
+    tablet = office.desk("tablet").start()
+    tablet.do("join", page.asks("POST", f"/{id_}/invitations")["ticket"], tablet.folder)
+    until((tablet.folder / "one.txt").exists, "the tablet has it", PATIENCE_S)
+
+    cloud.occ("user:setting", "ben", "files", "quota", "1 B")
+    try:
+        (tablet.folder / "large.bin").write_bytes(b"x" * 100_000)
+        until(lambda: page.folder("/Notes")["problems"] != [], "the full quota is said", PATIENCE_S)
+        assert page.folder("/Notes")["problems"] == ["large.bin: the account's quota is used up"]
+        assert "large.bin: the account's quota is used up" in page.text
+    finally:
+        cloud.occ("user:setting", "ben", "files", "quota", "none")
+
+    listed = json.loads(cloud.occ("user:auth-tokens:list", "ben", "--output=json"))
+    [token] = [one for one in listed if one["name"] == "Harp (hub of this server)"]
+    cloud.occ("user:auth-tokens:delete", "ben", str(token["id"]))
+    cloud.dav(line.ben, "PUT", "files/ben/Notes/two.txt", b"2")
+    until(lambda: page.folder("/Notes")["isLockedOut"], "the revoked password is said", PATIENCE_S)
+    assert "was revoked" in page.text
+    assert page.asks("POST", path="/Notes")["id"] == id_
+    until((tablet.folder / "two.txt").exists, "Harp was let in again", PATIENCE_S)
+    assert not page.folder("/Notes")["isLockedOut"]
+
+    page.asks("DELETE", f"/{id_}")
+    assert page.folder("/Notes") == {}
+    until(lambda: "ended the sharing" in tablet.status().error, "the tablet has heard of it", PATIENCE_S)
+    cloud.dav(line.ben, "PUT", "files/ben/Notes/three.txt", b"3")
+    assert {path.name for path in tablet.folder.glob("*.*") if path.is_file()} == {"one.txt", "two.txt", "large.bin"}
 
 
 def test_a_revoked_app_password_is_said_and_loses_nothing(line: Line) -> None:

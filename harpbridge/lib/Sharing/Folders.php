@@ -26,11 +26,13 @@ use OCP\Notification\IManager;
  * a folder, or a device, that is not theirs.
  *
  * @psalm-type Device = array{id: string, name: string, connected: bool, lacks: int|null}
- * @psalm-type Shared = array{id: string, path: string, state: string, error: string, files: int, bytes: int, devices: list<Device>}
+ * @psalm-type Shared = array{id: string, path: string, state: string, error: string, isLockedOut: bool, problems: list<string>, moreProblems: int, files: int, bytes: int, devices: list<Device>}
  */
 class Folders {
 	private const SHARE_MS = 20_000;
 	private const TICKET_S = 3600;
+	/** So many files that cannot be kept the same are named on the page. */
+	private const MOST_PROBLEMS = 10;
 
 	public function __construct(
 		private Client $daemon,
@@ -58,11 +60,15 @@ class Folders {
 		$shared = [];
 		foreach ($mine as $id => $path) {
 			$folder = $known[$id] ?? ['state' => 'gone', 'error' => 'the daemon no longer has this folder'];
+			$problems = array_slice(self::rows($folder, 'problems'), 0, self::MOST_PROBLEMS);
 			$shared[] = [
 				'id' => (string)$id,
 				'path' => $path,
 				'state' => self::text($folder, 'state'),
 				'error' => self::text($folder, 'error'),
+				'isLockedOut' => is_array($folder['mirror'] ?? null) && self::text($folder['mirror'], 'state') === 'stopped',
+				'problems' => array_map(fn (array $one): string => self::text($one, 'path') . ': ' . self::text($one, 'why'), $problems),
+				'moreProblems' => max(0, (int)($folder['problem_count'] ?? 0) - count($problems)),
 				'files' => (int)($folder['files'] ?? 0),
 				'bytes' => (int)($folder['bytes'] ?? 0),
 				'devices' => self::devices(self::rows($status, 'peers'), (string)$id),
@@ -90,17 +96,18 @@ class Folders {
 	}
 
 	/**
-	 * Share a folder of the person's files; one that is shared already stays as it is. Answers its id.
+	 * Share a folder of the person's files. One that is shared already stays as it is, but the daemon is let in again
+	 * where the person took its app password back. Answers its id.
 	 *
 	 * @throws DaemonError
 	 */
 	public function share(IUser $user, string $path): string {
 		$path = $this->checked($user, $path);
 		$known = array_search($path, $this->mine($user), true);
+		$account = $this->account($user);
 		if ($known !== false) {
 			return (string)$known;
 		}
-		$account = $this->account($user);
 		$folder = $this->daemon->send('POST', '/v1/folders', ['account' => $account, 'path' => $path], self::SHARE_MS);
 		$id = self::text($folder, 'id');
 		if (preg_match('/^[0-9a-f]{8,128}$/D', $id) !== 1) {
