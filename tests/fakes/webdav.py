@@ -40,6 +40,8 @@ class Account:
         self.letters: dict[str, str] = {}
         """Permissions that are not those of one's own files; with ``m``, a share begins here."""
         self.refuses_moves = False
+        self.clock_off_s = 0
+        """How far the server's clock is ahead of the right time."""
         self.claims: str | None = ""
         """The property of the account's folder in which its mirrors know one another; None: it keeps none."""
         self.trash: dict[str, tuple[str, dict[str, tuple[bytes, int]]]] = {}
@@ -265,7 +267,10 @@ class Account:
             return web.Response(status=412)
         if request.headers.get("If-None-Match") == "*" and self.has(path):
             return web.Response(status=412)
-        return await getattr(self, f"_{request.method.lower()}")(request, path)
+        response: web.StreamResponse = await getattr(self, f"_{request.method.lower()}")(request, path)
+        now = datetime.fromtimestamp(time.time() + self.clock_off_s, UTC)
+        response.headers["Date"] = format_datetime(now, usegmt=True)
+        return response
 
     async def _get(self, request: web.Request, path: str) -> web.Response:
         if path not in self.files:

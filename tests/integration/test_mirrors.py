@@ -345,3 +345,23 @@ def test_two_daemons_for_one_folder_are_told_of_one_another_and_lose_nothing(
     tower.desk.stop()
     tower.desk.start()
     assert tower.same().status.error == ""
+
+
+def test_a_clock_that_is_an_hour_off_is_said_and_no_newer_file_is_taken_for_an_old_one(
+    hub: Hub, account: Account
+) -> None:
+    hub.same()
+    assert hub.mirror.error == ""
+    account.clock_off_s = -3600
+    for number in range(9):
+        (hub.folder / f"{number}.txt").write_bytes(b"from here")
+    hub.same()
+    until(lambda: "this device's clock is 60 minutes ahead of Nextcloud's" in hub.status.error, "it is said")
+    assert "timedatectl" in hub.desk.do("status")
+    assert hub.mirror.state is model.MirrorState.SAME
+    for number in range(9):
+        account.write(f"Documents/{number}.txt", b"edited there", int(time.time() + account.clock_off_s + 60))
+    hub.same()
+    assert hub.here()["8.txt"] == b"edited there"
+    account.clock_off_s = 0
+    until(lambda: hub.status.error == "", "and is over")

@@ -26,6 +26,7 @@ class Told:
         self.question = ""
         self.again_s = float("inf")
         self.rivals: tuple[Claim, ...] = ()
+        self.skew_s = 0.0
         self.news = False
         self.fails: HarpError | Exception | None = None
         self.looks = self.rounds = 0

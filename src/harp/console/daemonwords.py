@@ -38,6 +38,9 @@ SENTENCES = (
     # what is wrong with a folder
     "its owner took this device away, or ended the sharing: the files stay, and nothing more comes (harp leave)",
     "%(folder)s is mirrored by another daemon too: %(who)s",
+    "%(account)s: this device's clock is %(minutes)s minutes ahead of Nextcloud's",
+    "%(account)s: this device's clock is %(minutes)s minutes behind Nextcloud's",
+    "here or there: sudo timedatectl set-ntp true",
     "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
     # what was done
     *("approved: the device goes on anew, with what each of its copies has", "approved %(count)s changes"),

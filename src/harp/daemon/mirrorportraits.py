@@ -8,7 +8,7 @@ import msgspec
 
 from harp.bridge import model, naming
 from harp.bridge.model import FolderState, FolderStatus, HeldSet, MirrorState, MirrorStatus
-from harp.bridge.selftest import MirrorFacts
+from harp.bridge.selftest import MAX_SKEW_S, MirrorFacts
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import LoginError
 from harp.sync.service.mirrorloop import MirrorLoop
@@ -46,7 +46,8 @@ def _wrong(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None)
     if loop is None:
         return "", ""
     if loop.trouble is None and not loop.question:
-        return _met(mirrored, loop.rivals)
+        warnings = [one for one in (_met(mirrored, loop.rivals), _skewed(account, loop.skew_s)) if one[0]]
+        return "; ".join(error for error, _ in warnings), "; ".join(remedy for _, remedy in warnings)
     if loop.question:
         return f"{mirrored.account}: {loop.question}", "harp held NAME says more; then harp approve or harp reject"
     assert loop.trouble is not None
@@ -66,6 +67,17 @@ def _met(mirrored: Mirrored, rivals: Sequence[Claim]) -> tuple[str, str]:
     return (
         f"{mirrored.account}:{mirrored.path} is mirrored by another daemon too: {who}",
         "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
+    )
+
+
+def _skewed(account: Account, skew_s: float) -> tuple[str, str]:
+    """That the clocks are apart, by which people tell the newer of two files."""
+    if abs(skew_s) <= MAX_SKEW_S:
+        return "", ""
+    direction = "behind" if skew_s > 0 else "ahead of"
+    return (
+        f"{account.name}: this device's clock is {abs(skew_s) / 60:.0f} minutes {direction} Nextcloud's",
+        "here or there: sudo timedatectl set-ntp true",
     )
 
 

@@ -115,6 +115,7 @@ class Mirrors:
             len(loop.problems),
             loop.steps,
             loop.rivals,
+            loop.skew_s // 60,
         )
 
     def status(self, mirrored: Mirrored) -> MirrorStatus:

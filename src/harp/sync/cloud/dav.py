@@ -7,6 +7,7 @@ import hashlib
 import json
 import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ class Dav:
         self._root = f"{prefix}/remote.php/dav/files/{user_id}" + (f"/{self._top}" if self._top else "")
         self._instance = ""
         self._capabilities: tuple[float, Capabilities] | None = None
+        self.skew_s = 0.0
+        """How far the server's clock is ahead of this device's, by its last listing."""
 
     async def capabilities(self) -> Capabilities:
         """What the server can, asked once an hour."""
@@ -120,6 +123,7 @@ class Dav:
         async with self._asked("PROPFIND", url, headers=headers, data=multistatus.REQUEST) as response:
             raw = await response.read()
             second = moment(response)
+            self.skew_s = second - time.time() if second else 0.0
         return await asyncio.to_thread(multistatus.parsed, raw, root), second
 
     async def get(self, path: CloudPath, expected: Remote, target: BinaryIO) -> str:

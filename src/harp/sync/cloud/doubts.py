@@ -12,18 +12,19 @@ MOST_REMOVED = 0.3
 FEWEST_REMOVED = 20
 
 
-def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath, Remote]) -> str:
+def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath, Remote], slack_s: float = 0.0) -> str:
     """Why the account looks as if Nextcloud had been brought back from a backup; empty if it does not.
 
     A restored server has older versions of the files that were changed since, under the same numbers, and none of the
     files that came since. One file that goes back is what a person does; several, and nothing newer, are a restore.
+    ``slack_s``: so far apart are the clocks of the server and of this device, by which older is told from newer.
     """
     changed = [
         (known, remote[path])
         for path, known in agreed.items()
         if path in remote and not known.is_directory and not is_same(remote[path], known)
     ]
-    back = sum(there.mtime_s < known.local.mtime_s for known, there in changed)
+    back = sum(there.mtime_s < known.local.mtime_s - slack_s for known, there in changed)
     if back >= FEWEST_GONE_BACK and back * 2 > len(changed):
         return f"{back} files went back to older versions at once"
     return ""

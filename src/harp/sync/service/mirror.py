@@ -118,6 +118,11 @@ class Mirror:
         """Who else mirrors the same files; nothing is lost by it, but much is done twice."""
         return () if self._rivals is None else self._rivals.found
 
+    @property
+    def skew_s(self) -> float:
+        """How far the server's clock is ahead of this device's."""
+        return self._dav.skew_s
+
     # --- a round ------------------------------------------------------------------------------------------------------
 
     async def settle(self, *, only_news: bool = False) -> int:
@@ -221,7 +226,8 @@ class Mirror:
             elif doubts.takes_from_disk(chosen) and (again := await asyncio.to_thread(self._store.came_again, etags)):
                 why = f"Nextcloud went back in time: {len(again)} folders are as they were once before"
             else:
-                why = doubts.looks_restored(self.agreed, remote) or doubts.looks_emptied(self.agreed, chosen.removals)
+                why = doubts.looks_restored(self.agreed, remote, abs(self.skew_s))
+                why = why or doubts.looks_emptied(self.agreed, chosen.removals)
         if why:
             return why
         await asyncio.to_thread(self._store.saw, etags)

@@ -52,6 +52,9 @@ class Mirroring(Protocol):
     @property
     def rivals(self) -> tuple[Claim, ...]: ...
 
+    @property
+    def skew_s(self) -> float: ...
+
     async def settle(self, *, only_news: bool = False) -> int: ...
 
     async def answer(self, how: str, *, now: datetime) -> None: ...
@@ -82,6 +85,8 @@ class MirrorLoop:
         """What could not be synced, file by file."""
         self.rivals: tuple[Claim, ...] = ()
         """Who else mirrors the same files of the account."""
+        self.skew_s = 0.0
+        """How far the server's clock is ahead of this device's."""
         self.standing = ""
         """Why the folder is left alone just now: it is paused, or something in it is held."""
         self.is_working = False
@@ -213,7 +218,7 @@ class MirrorLoop:
 
     def _settled(self, mirror: Mirroring, steps: int, *, was_whole: bool) -> None:
         self.trouble, self.question, self.problems = None, mirror.question, dict(mirror.problems)
-        self.rivals = mirror.rivals
+        self.rivals, self.skew_s = mirror.rivals, mirror.skew_s
         self.steps += max(0, steps)
         if was_whole:
             # A look in between that found nothing new puts nothing off.
