@@ -348,11 +348,30 @@ def test_haproxys_version_and_what_is_none(tmp_path: Path) -> None:
         process.find_haproxy("such-haproxy")
     with pytest.raises(ConfigError, match="version"):
         process.version_of("/bin/true")
-    old = tmp_path / "haproxy"
-    old.write_text("#!/bin/sh\necho 'HAProxy version 2.4.1-1 2021 +OPENSSL'\n")
-    old.chmod(0o700)
     with pytest.raises(ConfigError, match=r"2\.4\.1"):
-        process.version_of(str(old))
+        process.version_of(says_it_is(tmp_path, "2.4.1-1"))
+
+
+def says_it_is(folder: Path, version: str) -> str:
+    stand_in = folder / "haproxy"
+    stand_in.write_text(f"#!/bin/sh\necho 'HAProxy version {version} 2025 +OPENSSL'\n")
+    stand_in.chmod(0o700)
+    return str(stand_in)
+
+
+@pytest.mark.parametrize("version", ["3.2.0-e134140d2", "3.2.1"])
+def test_a_haproxy_that_hangs_without_an_instance_is_not_run_with_instances(tmp_path: Path, version: str) -> None:
+    haproxy = says_it_is(tmp_path, version)
+
+    assert process.version_of(haproxy)[0] == version
+    with pytest.raises(ConfigError, match="hangs when an instance of HP_EXAPP_UPSTREAMS ends") as refused:
+        process.version_of(haproxy, with_instances=True)
+    assert refused.value.hint == "install HAProxy 3.2.2 or newer"
+
+
+@pytest.mark.parametrize("version", ["2.6.12-1+deb12u2", "3.0.11", "3.2.2", "3.2.26", "3.3.0"])
+def test_other_haproxies_are_run_with_instances(tmp_path: Path, version: str) -> None:
+    assert process.version_of(says_it_is(tmp_path, version), with_instances=True)[0] == version
 
 
 def test_a_configuration_that_haproxy_refuses(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from harp.base.errors import ConfigError
 from harp.base.runtime import Tasks
 from harp.proxy.edge.instances import Instances
+from harp.proxy.edge.process import find_haproxy, version_of
 from harp.proxy.model import AppId, Level, Route
 from harp.proxy.policy import compile as policy
 from tests.fakes.appplane import FakeNames
 from tests.fakes.exapp import Answer, ExApp
-from tests.fakes.haproxy import RealHaproxy, app, needs_haproxy, shape
+from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, needs_haproxy, shape
 from tests.fakes.ports import free_port
 
 pytestmark = needs_haproxy
@@ -36,6 +38,10 @@ def apps() -> Iterator[list[ExApp]]:
 
 @pytest.fixture
 def start(tmp_path: Path, apps: list[ExApp]) -> Iterator[Start]:
+    try:
+        version_of(find_haproxy(HAPROXY), with_instances=True)
+    except ConfigError as error:
+        pytest.skip(f"Harp does not run instances with this one: {error}")
     started: list[RealHaproxy] = []
 
     def with_instances(*instances: str) -> RealHaproxy:

@@ -67,7 +67,7 @@ def shape_of(settings: ProxySettings) -> Shape:
     # HAProxy runs in its folder: what it reads there has short names, however deep the folder lies.
     run = "."
     has_certificate = settings.certificate.is_file()
-    _version, has_exporter = version_of(find_haproxy(settings.haproxy))
+    _version, has_exporter = version_of(find_haproxy(settings.haproxy), with_instances=bool(settings.exapp_upstreams))
     return Shape(
         run=run,
         binds=(settings.http,),

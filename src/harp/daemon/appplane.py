@@ -81,7 +81,7 @@ class AppPlane:
         self._run = settings.run
         self._clock = SystemClock()
         self._haproxy_path = find_haproxy(settings.haproxy)
-        self.version, self._has_exporter = version_of(self._haproxy_path)
+        self.version, self._has_exporter = version_of(self._haproxy_path, with_instances=bool(settings.exapp_upstreams))
         frps = frp.find_frps(settings)
         self._frp = None if frps is None else frp.FrpServer(frps, settings, self._clock)
         python = [sys.executable, "-m", "harp.cli", "--home", str(home)]

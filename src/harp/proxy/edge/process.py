@@ -21,6 +21,10 @@ _log = logging.getLogger(__name__)
 MAXCONN_MOST = 16_384
 """Beyond it, HAProxy's own tables of descriptors cost more than they serve here."""
 _KILL_AFTER_S = 3.0
+_OLDEST = (2, 6)
+_LOOPING = ((3, 2, 0), (3, 2, 1))
+"""Versions whose ``balance leastconn`` looks for another instance than the one that failed for ever, if there is no
+other, and serves nobody meanwhile (HAProxy's issues 3004 and 3014, mended in 3.2.2)."""
 
 
 def maxconn() -> int:
@@ -48,17 +52,25 @@ def find_haproxy(name: str) -> str:
     return found
 
 
-def version_of(haproxy: str) -> tuple[str, bool]:
-    """HAProxy's version, and whether it has the Prometheus exporter. Raises :class:`ConfigError`."""
+def version_of(haproxy: str, *, with_instances: bool = False) -> tuple[str, bool]:
+    """HAProxy's version, and whether it has the Prometheus exporter.
+
+    Raises :class:`ConfigError` where Harp cannot run with it, or cannot ``with_instances`` (HP_EXAPP_UPSTREAMS).
+    """
     try:
         said = subprocess.run([haproxy, "-vv"], capture_output=True, text=True, timeout=20, check=True).stdout  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigError(f"{haproxy} cannot be run: {type(error).__name__}", hint="is it HAProxy?") from None
     words = said.split()
     version = words[2] if len(words) > 2 and said.startswith("HAProxy version") else ""
-    numbers = version.split("-")[0].split(".")
-    if not version or tuple(int(n) for n in numbers[:2] if n.isdecimal()) < (2, 6):
+    numbers = tuple(int(n) for n in version.split("-")[0].split(".")[:3] if n.isdecimal())
+    if numbers < _OLDEST:
         raise ConfigError(f"{haproxy} is version {version or '?'}", hint="Harp needs HAProxy 2.6 or newer")
+    if with_instances and numbers in _LOOPING:
+        raise ConfigError(
+            f"{haproxy} is version {version}, which hangs when an instance of HP_EXAPP_UPSTREAMS ends",
+            hint="install HAProxy 3.2.2 or newer",
+        )
     if "+OPENSSL" not in said:
         raise ConfigError(f"{haproxy} was built without OpenSSL", hint="install your distribution's HAProxy")
     return version, "+PROMEX" in said or "USE_PROMEX=1" in said
