@@ -104,9 +104,10 @@ bench-proxy: install ## Harp as a proxy, plain HAProxy, and a checkout of the re
 		$(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench-office: ROUNDS = 1
-bench-office: install ## a cloud and offices with one slow line each, in network namespaces (ROUNDS=1 ROWS=all); needs root
+bench-office: install ## a cloud, a Nextcloud (NEXTCLOUD=…), offices with one slow line, in network namespaces; needs root
 	@benchmarks/install-peers syncthing iperf3
-	@exec $(BIN)/python -m benchmarks.office --rounds "$(ROUNDS)" --rows "$(ROWS)"
+	@test -z "$(NEXTCLOUD)" || tests/e2e/install-servers
+	@NEXTCLOUD="$(NEXTCLOUD)" exec $(BIN)/python -m benchmarks.office --rounds "$(ROUNDS)" --rows "$(ROWS)"
 
 offices: install ## 1,000 random offices with a clock of their own: what crosses the WAN, whoever fails (OFFICES=1000)
 	@exec $(BIN)/python -m benchmarks.offices --offices "$(or $(OFFICES),1000)"

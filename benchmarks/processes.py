@@ -18,7 +18,10 @@ _STOP_S = 20.0
 
 class Running:
     """A program that was started for a bench, without the settings of Harp's that its caller may have in the
-    environment; its output goes to ``log``. In a ``namespace`` it ends with the thread that started it."""
+    environment; its output goes to ``log``. In a ``namespace`` it ends with the thread that started it.
+
+    There it is ``user``'s, where that is given.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,13 @@ class Running:
         log: Path,
         env: Mapping[str, str] | None = None,
         namespace: Namespace | None = None,
+        user: str = "",
     ) -> None:
         self.log = log
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HARP_")}
         with log.open("ab") as sink, namespace.entered() if namespace else contextlib.nullcontext():
             self._process = subprocess.Popen(
-                tied(argv) if namespace else argv,
+                tied(argv, user=user) if namespace else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

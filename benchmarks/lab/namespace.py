@@ -19,13 +19,18 @@ _NEEDED = ("ip", "tc", "setpriv")
 _WAIT_S = 20.0
 
 
-def tied(argv: Sequence[str]) -> list[str]:
+def tied(argv: Sequence[str], *, by: str = "KILL", user: str = "") -> list[str]:
     """A command that ends when the thread that starts it does, however that ends: prctl(2), PR_SET_PDEATHSIG.
+
+    ``by`` is the signal it is sent; TERM for one that has to end others of its own. With ``user`` it is that
+    user's, which takes the rights of root.
 
     The shell sees to it that the starter still lived when that was set, and is then replaced by the command.
     """
     if_not_orphaned = '[ "$PPID" = "$0" ] && exec "$@"'
-    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", if_not_orphaned, str(os.getpid()), *argv]
+    # A change of user unties it.
+    changed = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--pdeathsig", by] if user else []
+    return ["setpriv", "--pdeathsig", by, "sh", "-c", if_not_orphaned, str(os.getpid()), *changed, *argv]
 
 
 def why_not() -> str | None:

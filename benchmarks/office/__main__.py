@@ -87,7 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measured_in(work: Path, asked: argparse.Namespace, versions: dict[str, str]) -> int:
     print(", ".join(f"{program}: {version}" for program, version in versions.items()))
-    rows = run.chosen(asked.rows, list(ROWS), "rows")
+    chosen = run.chosen(asked.rows, list(ROWS), "rows")
+    rows = [name for name in chosen if _runs(name)]
+    if not rows:
+        return 2
     sizes = Sizes().divided(asked.divide) if asked.divide > 1 else Sizes()
     try:
         reference = measured()
@@ -103,12 +106,20 @@ def _measured_in(work: Path, asked: argparse.Namespace, versions: dict[str, str]
             run.note(outcome, figures, failures)
     about = run.machine(versions, asked.rounds, rows, sizes) | {"reference": dataclasses.asdict(reference)}
     medians = summaries(figures)
-    judged = verdicts(medians, goals(rows)) if asked.divide == 1 else []
+    judged = verdicts(medians, goals(chosen)) if asked.divide == 1 else []
     print(f"\n{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, rounds: {asked.rounds}; medians")
     print(f"{_said(reference)}\n\n{table(medians)}")
     run.print_sections({"goals": report.goal_lines(judged), "failed": report.failure_lines(failures)})
     run.write(asked.json, about, report.document(about, figures, failures, medians, judged), "office-")
     return run.exit_code(failures)
+
+
+def _runs(name: str) -> bool:
+    """Whether a row has whom it needs; says so where it has not."""
+    reason = next(filter(None, (kind.why_not() for kind in ROWS[name].fleets)), "")
+    if reason:
+        print(f"{name} does not run: {reason}")
+    return not reason
 
 
 def _said(reference: Reference) -> str:

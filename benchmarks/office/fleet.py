@@ -33,6 +33,11 @@ class Fleet(ABC):
         self.staging.mkdir(parents=True)
         self.daemons: list[Running] = []
 
+    @staticmethod
+    def why_not() -> str:
+        """Why it cannot run here; empty if it can."""
+        return ""
+
     @abstractmethod
     def start(self, offices: int) -> None:
         """The cloud and so many of the office are there, know each other, are connected and idle."""
@@ -41,6 +46,10 @@ class Fleet(ABC):
     def restart(self) -> None:
         """All that run are ended and started again; returns when they are connected."""
 
+    def put_in(self, prepared: Path, name: str) -> None:
+        """The cloud's folder has what is prepared under that name."""
+        prepared.rename(self.folders[0] / name)
+
     def cpu_s(self) -> float:
         return sum(daemon.cpu_s() for daemon in self.daemons)
 
@@ -48,10 +57,14 @@ class Fleet(ABC):
         for daemon in self.daemons:
             daemon.check_alive()
 
-    def stop(self) -> None:
+    def end_daemons(self) -> None:
         for daemon in self.daemons:
             daemon.stop()
         self.daemons.clear()
+
+    def stop(self) -> None:
+        """It is over: nothing of it runs any longer."""
+        self.end_daemons()
 
     def until(self, is_so: Callable[[], bool], what: str) -> None:
         def alive_and_so() -> bool:
@@ -95,7 +108,7 @@ class HarpFleet(Fleet):
 
     def restart(self) -> None:
         running = self.sides[: len(self.daemons)]
-        self.stop()
+        self.end_daemons()
         self.daemons.extend(side.up() for side in running)
         self._connected()
 
@@ -128,7 +141,7 @@ class SyncthingFleet(Fleet):
         self._up()
 
     def restart(self) -> None:
-        self.stop()
+        self.end_daemons()
         self._up()
 
     def _up(self) -> None:

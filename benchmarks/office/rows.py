@@ -11,6 +11,7 @@ from benchmarks import content
 from benchmarks.figures import Failure, Figure, Undone
 from benchmarks.lab.site import Lab
 from benchmarks.office.fleet import Fleet, HarpFleet, SyncthingFleet, seen_at
+from benchmarks.office.hub import HubFleet
 from benchmarks.office.reference import Reference
 
 MB = 1_000_000
@@ -65,6 +66,12 @@ def put(fleet: Fleet, measure: Measure, offices: int) -> Figure | Failure:
     return _arrival(fleet, measure, prepared, [NAME], size=measure.sizes.put)
 
 
+def upload(fleet: Fleet, measure: Measure, offices: int) -> Figure | Failure:
+    """One file is put into Nextcloud, by a browser, and a hub stands beside it."""
+    assert isinstance(fleet, HubFleet)
+    return put(fleet, measure, offices)
+
+
 def many(fleet: Fleet, measure: Measure, offices: int) -> Figure | Failure:
     """A directory of small files is put into the cloud."""
     prepared = fleet.staging / "many"
@@ -99,14 +106,15 @@ def _changed(source: Path, target: Path, region: int) -> Path:
 
 
 def _arrival(fleet: Fleet, measure: Measure, prepared: Path, names: list[str], *, size: int) -> Figure | Failure:
-    """Rename what is prepared into the cloud's folder; from there to all of the office having it.
+    """Put what is prepared into the cloud's folder; from there to all of the office having it.
 
     The line's bytes are those since the laboratory was built: meeting and joining are in them.
     """
     content.settle(fleet.staging)
     cpu_s = fleet.cpu_s()
     started = time.monotonic()
-    prepared.rename(fleet.folders[0] / (NAME if prepared.is_file() else prepared.name))
+    fleet.put_in(prepared, NAME if prepared.is_file() else prepared.name)
+    put_s = time.monotonic() - started
     seen = seen_at(fleet, source=0, names=names, deadline_s=measure.patience_s(fleet, size))
     cpu_s = fleet.cpu_s() - cpu_s
     carried = fleet.lab.site.wan.traffic()
@@ -117,6 +125,7 @@ def _arrival(fleet: Fleet, measure: Measure, prepared: Path, names: list[str], *
         fleet,
         wall_s,
         cpu_s,
+        put_s=put_s,
         first_s=min(seen) - started,
         wan_down=carried.down,
         wan_up=carried.up,
@@ -211,11 +220,15 @@ class Row:
 
 
 _BOTH = (HarpFleet, SyncthingFleet)
+_HUB = (HubFleet,)
 ROWS = {
     "put1": Row(title="50 MB into the cloud, N=1", work=put, offices=1),
     "put2": Row(title="50 MB into the cloud, N=2", work=put, offices=2, fleets=_BOTH),
     "put5": Row(title="50 MB into the cloud, N=5", work=put, offices=5),
     "put20": Row(title="50 MB into the cloud, N=20", work=put, offices=20),
+    "nextcloud1": Row(title="50 MB into Nextcloud, N=1", work=upload, offices=1, fleets=_HUB),
+    "nextcloud2": Row(title="50 MB into Nextcloud, N=2", work=upload, offices=2, fleets=_HUB),
+    "nextcloud5": Row(title="50 MB into Nextcloud, N=5", work=upload, offices=5, fleets=_HUB),
     "many": Row(title="1,000 x 50 KB into the cloud, N=5", work=many, offices=5),
     "second": Row(title="1 GB, a second device joins", work=second, offices=2),
     "edit2": Row(title="1 GB, 1 % changed, N=2", work=edit, offices=2, fleets=_BOTH),

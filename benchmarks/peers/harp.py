@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ _PROGRAM = Path(sys.executable).with_name("harp")
 def frozen(package: Path) -> Path:
     """A copy of Harp as it is when the run begins: what is edited meanwhile is neither measured nor stumbled over."""
     copy = Path(tempfile.mkdtemp(prefix="harp-bench-"))
+    copy.chmod(0o755)  # a hub is another user's
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     shutil.copytree(package, copy / package.name)
     return copy
@@ -39,21 +41,27 @@ def _environment() -> dict[str, str]:
 
 @dataclass(slots=True)
 class Side:
-    """One device, in this network with a port of its own, or in a namespace as it is by default."""
+    """One device, in this network with a port of its own, or in a namespace as it is by default.
+
+    In a namespace its daemon is ``user``'s, where that is given. ``settings`` are those of ``harp config``.
+    """
 
     home: Path
     folder: Path
     listen: str = "127.0.0.1:0"
     namespace: Namespace | None = None
+    user: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def up(self, *path: str) -> Running:
         """Start its daemon and wait until it answers; one that ran before listens where it did."""
         argv = [str(_PROGRAM), "up", *path, "--home", str(self.home)]
         if self.namespace is None:
             argv += ["--listen", self.listen, "--no-discovery"]
-        name = {"HARP_DEVICE_NAME": self.home.name, **_environment()}
+        said = {"device_name": self.home.name, **self.settings}
+        env = {**_environment(), **{f"HARP_{name.upper()}": value for name, value in said.items()}}
         log = self.home.with_name(f"{self.home.name}.log")
-        daemon = Running(argv, log=log, env=name, namespace=self.namespace)
+        daemon = Running(argv, log=log, env=env, namespace=self.namespace, user=self.user)
 
         def answers() -> bool:
             daemon.check_alive()
@@ -70,13 +78,13 @@ class Side:
             raise
         return daemon
 
-    def run(self, *words: str, timeout_s: float = 60.0) -> str:
+    def run(self, *words: str, timeout_s: float = 60.0, typed: str = "") -> str:
         """One command against this side's daemon; what it printed. Raises :class:`Undone` with its last words."""
         argv = [str(_PROGRAM), *words, "--home", str(self.home)]
         try:
             said = subprocess.run(
                 argv,
-                stdin=subprocess.DEVNULL,
+                input=typed,
                 capture_output=True,
                 text=True,
                 timeout=timeout_s,

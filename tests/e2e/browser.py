@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A browser without a screen: it keeps cookies, follows redirects and can fill in Nextcloud's login page."""
 
-import http.client
 import http.cookiejar
 import json
 import re
@@ -10,6 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 _TOKEN = re.compile(r'data-requesttoken="([^"]+)"')
@@ -20,7 +20,7 @@ class Reply:
     """What came back; ``url`` is where the last redirect led."""
 
     status: int
-    headers: http.client.HTTPMessage
+    headers: Message
     body: bytes
     url: str
 

@@ -31,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.lab.namespace import tied
 from tests.e2e.browser import Browser
 from tests.fakes.ports import free_port
 
@@ -46,7 +47,7 @@ def why_not(tree: str | None = None) -> str:
     """Why there can be no Nextcloud here; empty if there can."""
     tree = os.environ.get("NEXTCLOUD", "") if tree is None else tree
     if not tree:
-        return "NEXTCLOUD names no tree of a Nextcloud: make e2e NEXTCLOUD=/path/to/nextcloud"
+        return "NEXTCLOUD names no tree of a Nextcloud (NEXTCLOUD=/path/to/nextcloud)"
     if not (Path(tree) / "occ").is_file() or not (Path(tree) / "version.php").is_file():
         return f"NEXTCLOUD={tree} is no tree of a Nextcloud: it has no occ and version.php"
     lacking = [
@@ -165,6 +166,7 @@ class Cloud:
         )
         with (self.scratch / "servers.log").open("ab") as log:
             for command in commands:
+                command = tied(command, by="TERM")
                 self._running.append(
                     subprocess.Popen(command, cwd=self.scratch, stdout=log, stderr=log, start_new_session=True)
                 )

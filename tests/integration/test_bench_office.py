@@ -87,22 +87,42 @@ def test_where_no_laboratory_can_be_built_it_says_so(
     assert "cannot be built here: network namespaces need the rights of root" in capsys.readouterr().err
 
 
+@pytest.mark.root
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_row_without_its_nextcloud_says_so_and_the_others_run(
+    laboratory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NEXTCLOUD", raising=False)
+    silent = "nextcloud1 does not run: NEXTCLOUD names no tree of a Nextcloud (NEXTCLOUD=/path/to/nextcloud)"
+
+    code, found = run(tmp_path, "--rows", "put1,nextcloud1", "--programs", "Harp")
+
+    assert code == 0
+    assert [figure["row"] for figure in found["figures"]] == [ROWS["put1"].title]
+    assert silent in capsys.readouterr().out
+    assert program.main(["--rows", "nextcloud1", "--work", str(tmp_path / "w")]) == 2
+    assert silent in capsys.readouterr().out
+
+
 def test_the_goals_are_held_against_harp_alone() -> None:
     def figure(peer: str, ratio: float) -> Figure:
         return Figure(
             row=ROWS["put2"].title, peer=peer, round=1, wall_s=1.0, extra={"wan_ratio": ratio, "time_ratio": 1.1}
         )
 
-    judged = verdicts(summaries([figure("Harp", 1.06), figure("Syncthing", 1.0)]), goals(["put2", "second"]))
+    found = summaries([figure("Harp", 1.06), figure("Syncthing", 1.0)])
+    judged = verdicts(found, goals(["put2", "second", "nextcloud5"]))
     assert [(verdict.value, verdict.is_met) for verdict in judged] == [
         (1.06, False),
         (1.1, True),
-        (None, None),
-        (None, None),
+        *[(None, None)] * 4,
     ]
     assert [verdict.goal.bound_text for verdict in judged] == [
         "at most 1.05",
         "at most 1.1",
         "at least 0.9",
         "under 0.01",
+        "at most 1.05",
+        "at most 1.15",
     ]

@@ -151,8 +151,9 @@ PROGRAM = textwrap.dedent("""
     from benchmarks.lab.site import built
     with built(2) as lab:
         with lab.cloud.namespace.entered():
-            sleeper = subprocess.Popen(tied(["sleep", "600"]))
-        print(sleeper.pid, lab.site.wan.pid, flush=True)
+            commands = tied(["sleep", "600"]), tied(["sleep", "600"], by="TERM", user="nobody")
+            sleepers = [subprocess.Popen(command) for command in commands]
+        print(*(sleeper.pid for sleeper in sleepers), lab.site.wan.pid, flush=True)
         time.sleep(600)
 """)
 
