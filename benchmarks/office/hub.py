@@ -57,7 +57,7 @@ class HubFleet(HarpFleet):
             self.folders[0],
             namespace=self.lab.cloud.namespace,
             user=WEB_USER,
-            settings={"bridge_socket": f"{home}/bridge.sock"},
+            settings={"bridge_socket": f"{home}/bridge.sock", "nextcloud_data": str(nextcloud.data)},
         )
         self.daemons.append(self.sides[0].up())
         # Its self-test misses cron, which nobody runs here.
