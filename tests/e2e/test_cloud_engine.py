@@ -443,7 +443,7 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
     nowhere = (ours.written | theirs.written).keys() - gone - {*here.values(), *beside.values()}
     # Nextcloud's client does not look again before it removes a file; what it never sent up is not ours to lose.
     never_sent = nowhere & theirs.written.keys() - arrived
-    overwritten = {one for one in nowhere & ours.written.keys() if taken_by_another(desk, one)}
+    overwritten = {one for one in nowhere - never_sent if taken_by_another(desk, one)}
     conflicts = [path for path in here if "(conflict " in path]
     print(
         f"seed {seed}: {ours.edits} and {theirs.edits} edits, {len(here)} files, {len(conflicts)} conflicts; "
@@ -461,7 +461,7 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
 
 
 def taken_by_another(desk: Desk, content: bytes) -> bool:
-    """Whether Harp had put that into the account, and nothing that Harp sent took it away; and Harp's trash has it.
+    """Whether Harp had put that into the account, where Harp did not take it away; and Harp's trash has it.
 
     Nextcloud's client sends small files to ``/dav/bulk``, which overwrites whatever lies there, and deletes without a
     condition: what came between its look at the account and its write is gone from the account. Harp does as the
@@ -470,4 +470,4 @@ def taken_by_another(desk: Desk, content: bytes) -> bool:
     writes = desk.writes()
     etags = {one.etag for one in writes if one.sha256 == hashlib.sha256(content).hexdigest()}
     is_in_trash = any(path.startswith(str(desk.folder)) for path in desk.traces([content]))
-    return bool(etags) and is_in_trash and not etags & {one.match for one in writes}
+    return is_in_trash and bool(etags - {one.match for one in writes})
