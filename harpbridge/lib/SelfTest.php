@@ -17,6 +17,8 @@ use OCP\IAppConfig;
 class SelfTest {
 	/** A cron that has not run for this long, in seconds, does not run. */
 	private const LATE_CRON = 3600;
+	/** So many things that are wrong are named in one line. */
+	private const MOST_WRONG = 5;
 
 	public function __construct(
 		private Config $config,
@@ -33,6 +35,7 @@ class SelfTest {
 			$this->journal(),
 			$this->bridgeSocket(),
 			$this->daemon(),
+			$this->folders(),
 			$this->hub(),
 			$this->cron($now),
 		];
@@ -87,6 +90,28 @@ class SelfTest {
 			return new Check('daemon', false, "runs Harp $version, this app is $ours", 'update the older of the two');
 		}
 		return new Check('daemon', true, "$name answers, Harp $version");
+	}
+
+	/** What the daemon says is wrong with the folders that it keeps, and with itself. */
+	public function folders(): Check {
+		try {
+			$status = $this->daemon->get('/v1/status');
+		} catch (DaemonError) {
+			return new Check('folders', true, 'nothing is known of them while the daemon does not answer');
+		}
+		$folders = array_filter(is_array($status['folders'] ?? null) ? $status['folders'] : [], 'is_array');
+		$wrong = array_filter(is_array($status['problems'] ?? null) ? $status['problems'] : [], 'is_string');
+		foreach ($folders as $folder) {
+			if (is_string($folder['error'] ?? null) && $folder['error'] !== '') {
+				$wrong[] = (is_string($folder['name'] ?? null) ? $folder['name'] : '?') . ': ' . $folder['error'];
+			}
+		}
+		if ($wrong === []) {
+			return new Check('folders', true, 'nothing is wrong with any of the ' . count($folders));
+		}
+		$more = count($wrong) - self::MOST_WRONG;
+		$said = implode('; ', array_slice($wrong, 0, self::MOST_WRONG)) . ($more > 0 ? "; and $more more" : '');
+		return new Check('folders', false, $said, 'on the server, as the daemon\'s user, harp status says what to do');
 	}
 
 	public function hub(): Check {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Harp Bridge in a real Nextcloud: what people do with their files is in the journal, and the daemon is called."""
 
+import contextlib
 import json
 import os
 import re
@@ -213,6 +214,58 @@ def test_the_self_test_names_what_is_wrong(bridged: Bridged, tmp_path: Path) -> 
         bridged.cloud.occ_tried("harpbridge:setup", f"--bridge-socket={bridged.socket_path}")
     code, said = bridged.cloud.occ_tried("harpbridge:setup", "--bridge-socket=relative")
     assert (code, "absolute path" in said) == (1, True)
+
+
+def test_the_self_test_names_each_fault_of_the_socket_and_who_has_it(bridged: Bridged) -> None:
+    def bridge_socket(path: Path) -> tuple[str, str]:
+        _, said = bridged.cloud.occ_tried("harpbridge:setup", f"--bridge-socket={path}", "--output=json")
+        [check] = [one for one in json.loads(said)["checks"] if one["name"] == "bridge socket"]
+        assert not check["ok"]
+        return check["text"], check["remedy"]
+
+    folder = bridged.socket_path.parent
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+            full.bind(str(folder / "full.sock"))
+            (folder / "full.sock").chmod(0o777)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller, contextlib.suppress(BlockingIOError):
+                caller.setblocking(False)
+                while True:
+                    caller.sendto(b"x", str(folder / "full.sock"))
+            text, remedy = bridge_socket(folder / "full.sock")
+            assert ("queue" in text, "the daemon hangs" in remedy) == (True, True)
+        text, remedy = bridge_socket(folder / "full.sock")
+        assert ("nobody listens" in text, "start the daemon" in remedy) == (True, True)
+        (folder / "file").write_bytes(b"")
+        (folder / "file").chmod(0o666)
+        text, _ = bridge_socket(folder / "file")
+        assert "nobody listens" in text
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+            stream.bind(str(folder / "stream.sock"))
+            (folder / "stream.sock").chmod(0o777)
+            text, remedy = bridge_socket(folder / "stream.sock")
+            assert ("takes no datagrams" in text, "has to be a datagram socket" in remedy) == (True, True)
+        if os.geteuid() == 0:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
+                theirs.bind(str(folder / "theirs.sock"))
+                (folder / "theirs.sock").chmod(0o600)
+                text, remedy = bridge_socket(folder / "theirs.sock")
+                assert "this user may not write to" in text
+                assert "theirs.sock is a socket of root:root with mode 600" in remedy
+    finally:
+        bridged.cloud.occ_tried("harpbridge:setup", f"--bridge-socket={bridged.socket_path}")
+
+
+def test_a_journal_that_was_emptied_by_hand_goes_on(bridged: Bridged, anna: Person) -> None:
+    with sqlite3.connect(bridged.cloud.data / "owncloud.db", timeout=30) as opened:
+        opened.execute("DELETE FROM oc_harpbridge_journal")
+    bridged.cloud.dav(anna, "PUT", "files/anna/after", b"x")
+    assert bridged.calls()
+    read = bridged.read(anna, bridged.cursor)
+    assert [(row["kind"], row["path"]) for row in read["rows"]] == [("written", "after")]
+    assert read["oldest"] > bridged.cursor
+    _, said = bridged.cloud.occ_tried("harpbridge:self-test", "--output=json")
+    assert next(one for one in json.loads(said)["checks"] if one["name"] == "journal")["ok"]
 
 
 def test_an_upload_works_as_ever_when_the_journal_is_gone(bridged: Bridged, anna: Person) -> None:

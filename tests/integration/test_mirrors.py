@@ -16,6 +16,7 @@ import pytest
 
 from harp.bridge import model
 from harp.cli.client import at
+from tests.fakes.certificates import certificate
 from tests.fakes.cloudserver import standing
 from tests.fakes.webdav import Account
 from tests.integration.office import Desk, Office, until
@@ -210,6 +211,45 @@ def test_a_server_that_is_away_is_found_again(office: Office, account: Account) 
         hub.same()
 
 
+def test_a_server_that_gets_a_certificate_of_nobody_known_is_said_until_it_has_a_good_one(
+    office: Office, account: Account, tmp_path: Path
+) -> None:
+    good, strange = (certificate(tmp_path, name) for name in ("127.0.0.1", "elsewhere.example"))
+    desk = office.desk("ada", account_poll_s="1").start()
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(standing(account, good.path))
+        port = int(url.rpartition(":")[2])
+        typed = account_password(account)
+        desk.do("account", "add", "work", url, "--user", "alice", "--ca", str(good.path), typed=typed)
+        desk.do("share", "work:/Documents")
+        desk.do("wait", "Documents", "--timeout", "60")
+        stack.close()
+        with standing(account, strange.path, port=port):
+            account.write("Documents/later.txt", b"x")
+            until(lambda: f"the certificate of {url} is not trusted" in desk.do("status"), "it is said")
+            assert "harp account add NAME URL --ca FILE" in desk.do("status")
+        with standing(account, good.path, port=port):
+            desk.do("wait", "Documents", "--timeout", "60")
+    assert "not trusted" not in desk.do("status")
+
+
+def account_password(account: Account) -> str:
+    return max(account.passwords) + "\n"
+
+
+def test_a_file_that_stays_locked_is_named_and_goes_up_when_it_is_free(hub: Hub, account: Account) -> None:
+    hub.same()
+    account.locked["Documents/plan.txt"] = 10**6
+    (hub.folder / "plan.txt").write_bytes(b"mine")
+    (hub.folder / "other.txt").write_bytes(b"free")
+    until(lambda: [one.path for one in hub.status.problems] == ["plan.txt"], "it is named")
+    assert "waits: plan.txt: a file is locked there" in hub.desk.do("status")
+    assert account.files["Documents/other.txt"][0] == b"free"
+    account.locked.clear()
+    hub.desk.do("wait", "Documents", "--timeout", "60")
+    assert account.files["Documents/plan.txt"][0] == b"mine"
+
+
 def test_a_full_quota_is_said_file_by_file_and_the_rest_goes_on(hub: Hub, account: Account) -> None:
     hub.same()
     account.is_full = True
@@ -237,6 +277,13 @@ def test_a_folder_that_is_gone_from_the_account_is_asked_about_and_deletes_nothi
     assert "nothing is removed" in hub.desk.do("reject", "Documents", held["id"])
     hub.same()
     assert account.files["Documents/plan.txt"][0] == account.files["Papers/plan.txt"][0]
+    assert hub.held() == []
+    account.move("Documents", "Elsewhere")
+    until(lambda: hub.mirror.state is model.MirrorState.ASKING, "it is asked about again")
+    account.move("Elsewhere", "Documents")
+    # It is looked for once a minute by itself, and at once where somebody waits.
+    hub.desk.run("wait", "Documents")
+    hub.same()
     assert hub.held() == []
 
 
