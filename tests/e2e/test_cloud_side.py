@@ -288,6 +288,27 @@ def test_a_person_pairs_a_device_in_nextcloud(line: Line, office: Office) -> Non
     assert '"ticket"' in again
 
 
+def test_a_second_daemon_for_the_folder_is_told_of_the_first_and_nothing_is_lost(line: Line, office: Office) -> None:
+    tower = office.desk("tower", account_poll_s="2").start()
+    typed = line.anna.app_password + "\n"
+    tower.do("account", "add", "anna", line.cloud.url, "--user", "anna", typed=typed)
+    etag = line.does("PROPFIND", "", b'<d:propfind xmlns:d="DAV:"><d:prop><d:getetag/></d:prop></d:propfind>')
+    tower.do("share", "anna:/Documents")
+    tower.do("wait", "Documents", "--timeout", "120")
+    place = Path(tower.ask("folders")["folders"][0]["location"])
+    until(lambda: "is mirrored by another daemon too: hub (/Documents)" in tower.do("status"), "it is said", PATIENCE_S)
+    assert "another daemon too" in tower.run("doctor").out
+    again = line.does("PROPFIND", "", b'<d:propfind xmlns:d="DAV:"><d:prop><d:getetag/></d:prop></d:propfind>')
+    assert again == etag, "no other client is woken by it"
+    (place / "from-tower.txt").write_bytes(b"tower")
+    (line.laptop.folder / "from-laptop.txt").write_bytes(b"laptop")
+    line.reaches_device("from-tower.txt", b"tower")
+    until((place / "from-laptop.txt").exists, "the tower has the laptop's", PATIENCE_S)
+    tower.do("leave", "Documents")
+    tower.stop()
+    assert line.are_the_same()["from-tower.txt"] == b"tower"
+
+
 class PersonalPage:
     """What the page “Harp” of a person asks and shows, by their own login in a browser."""
 
