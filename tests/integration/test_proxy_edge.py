@@ -24,7 +24,7 @@ from harp.proxy.policy import compile as policy
 from harp.proxy.policy import configuration
 from harp.proxy.policy.compile import DropEntry, PutEntry, SwitchMap
 from harp.proxy.policy.shape import MODULUS
-from tests.fakes.exapp import ExApp
+from tests.fakes.exapp import Answer, ExApp
 from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, needs_haproxy, shape
 from tests.fakes.ports import free_port
 
@@ -109,6 +109,25 @@ async def test_failures_are_read_lifted_and_given_back(haproxy: RealHaproxy) -> 
     await bans.give_back(haproxy.run, bans.saved(haproxy.run))
     assert await get(haproxy, "/exapps/app/x") == 429
     assert await bans.read(haproxy.socket) == [failures]
+
+
+async def test_an_answer_counts_where_the_route_lists_its_status_and_no_other_does(
+    tmp_path: Path, upstream: ExApp
+) -> None:
+    listed = (400, 402, *range(404, 464), 500, 999)
+    known = {APP: app(upstream.port, Route("^/", Level.PUBLIC, listed))}
+    haproxy = RealHaproxy(policy.placed(None, shape(tmp_path, free_port()), known))
+    statuses = (200, 301, 400, 401, 402, 403, 404, 463, 464, 500, 999)
+    try:
+        upstream.answers |= {f"/{status}": Answer(status=status) for status in statuses}
+        assert [await get(haproxy, f"/exapps/app/{status}") for status in statuses] == list(statuses)
+
+        [failures] = await bans.read(haproxy.socket)
+        assert failures.recent(time.time(), 300) == len({*statuses} & {*listed})
+        assert (await asyncio.to_thread(haproxy.get, "/exapps/app/400", {"harp-shared-key": "key"}))[0] == 400
+        assert await bans.read(haproxy.socket) == [failures], "nothing counts that comes with the key"
+    finally:
+        haproxy.close()
 
 
 @pytest.mark.parametrize(

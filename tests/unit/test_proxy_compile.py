@@ -132,14 +132,6 @@ def test_more_apps_than_slots_is_a_reload_that_says_why() -> None:
     assert len(set(new.slots.values())) == 20
 
 
-def test_more_statuses_than_there_is_room_for_is_a_reload() -> None:
-    old = state(a=app(1, ROUTE))
-    new = state(old, a=app(1, Route("^/x", Level.USER, tuple(range(400, 420)))))
-
-    assert new.shape.statuses == 32
-    assert isinstance(policy.changes(old, new), Reload)
-
-
 def test_another_shape_is_a_reload() -> None:
     old = state()
 

@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 from harp.proxy.model import Level, Refusal, Upstream
-from harp.proxy.policy.frontend import network, withheld
+from harp.proxy.policy.frontend import counted, withheld
 from harp.proxy.policy.shape import (
     AS_ASKED,
     ASK,
     ASKED_AGAIN,
     CONTROL_MS,
     INTERNAL,
-    NOW,
-    RING_MOST,
     TEXTS,
     Shape,
     is_literal,
@@ -45,8 +43,7 @@ def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[st
             f"    http-request allow if !{somebody} {{ {matched} -m str 0 }}"
             f" or {somebody} {{ {matched} -m str 0 1 }} {{ var(txn.uid),mod(4) ge 1 }}",
             *_route(shape, number, "TRUE"),
-            *_refusal(shape),
-            *_watched(shape),
+            *_refusal(shape, Refusal.FORBIDDEN.status, Refusal.NO_ROUTE.status),
             *(
                 _instances(shape, number, "slot")
                 or [f"    server app {f'{NOWHERE}:1' if upstream is None else _place(upstream)}"]
@@ -83,8 +80,8 @@ def asked(shape: Shape, number: int) -> list[str]:
 def _named(section: list[str]) -> list[str]:
     """The section, in which a condition that recurs has a name.
 
-    HAProxy reads a file in a time that grows with the square of the number of conditions in it, and there are hundreds
-    of slots.
+    For each map that a rule names, HAProxy walks over all the conditions that it has read so far, and there are
+    hundreds of slots.
     """
     counts = Counter(found for line in section for found in _CONDITION.findall(line) if found)
     names = {found: f"often{number}" for number, found in enumerate(found for found in counts if counts[found] > 1)}
@@ -158,8 +155,7 @@ def _as_answered(shape: Shape, is_public: str, servers: Iterable[str]) -> list[s
     return [
         *_without_answer(shape, is_public),
         *_answered(shape),
-        *_refusal(shape),
-        *_watched(shape),
+        *_refusal(shape, *TEXTS),
         *servers,
         "",
     ]
@@ -216,47 +212,18 @@ def _answered(shape: Shape) -> list[str]:
     ]
 
 
-def _refusal(shape: Shape) -> list[str]:
-    """Everybody who comes here is refused."""
+def _refusal(shape: Shape, *statuses: int) -> list[str]:
+    """Everybody who comes here is refused, with one of these statuses of :data:`TEXTS`."""
     return [
-        *_counted(shape, "http-request", "{ var(txn.count) -m found }"),
+        *counted(shape, "http-request", "{ var(txn.count) -m found }"),
         "    http-request track-sc2 var(txn.why) table reasons",
         "    http-request sc-inc-gpc(0,2)",
         *(
-            f'    http-request return status {status} content-type text/plain string "{text}"'
+            f'    http-request return status {status} content-type text/plain string "{TEXTS[status]}"'
             f" if {{ var(txn.st) -m int {status} }}"
-            for status, text in TEXTS.items()
+            for status in statuses
         ),
         "    http-request deny deny_status 503",
-    ]
-
-
-def _counted(shape: Shape, rule: str, condition: str, *, whose: str = "") -> list[str]:
-    """One failure more of this client, or of ``whose`` network: the ring moves on by one, newest first."""
-    ring = ring_of(shape)
-    # With the right key nothing counts (98, 99).
-    condition += " !{ var(txn.key) -m found }"
-    lines = [f"    {rule} track-sc0 {whose or network(shape)} table bans if {condition}"]
-    if shape.ban_count > RING_MOST:
-        return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
-    lines += [
-        f"    {rule} sc-set-gpt({place},0) sc_get_gpt({place - 1},0) if {condition}" for place in range(ring - 1, 0, -1)
-    ]
-    return [*lines, f"    {rule} sc-set-gpt(0,0) {NOW} if {condition}"]
-
-
-def _watched(shape: Shape) -> list[str]:
-    """Answers of the app that count as failures of the client (102, 103)."""
-    listed = "{ var(txn.route),field(2,:) -m found }"
-    return [
-        f"    http-response allow if !{listed}",
-        "    http-response set-var(txn.status) status",
-        *(
-            f"    http-response set-var(txn.hit) bool(true) if {{ var(txn.route),field({place},:),sub(txn.status) 0 }}"
-            for place in range(2, shape.statuses + 2)
-        ),
-        "    http-response allow if !{ var(txn.hit) -m found }",
-        *_counted(shape, "http-response", "TRUE"),
     ]
 
 
@@ -286,7 +253,7 @@ def refuse(shape: Shape) -> list[str]:
             f"    http-request set-var(txn.st) int({refusal.status}) if {{ var(txn.why) -m str {refusal.reason} }}"
             for refusal in (Refusal.CLIMBS, Refusal.NO_APP_ID, Refusal.WRONG_KEY)
         ),
-        *_refusal(shape),
+        *_refusal(shape, *TEXTS),
         "",
     ]
 
@@ -343,7 +310,7 @@ def inside(shape: Shape) -> list[str]:
         "frontend inside",
         f"    bind {quoted('unix@' + shape.run + '/inside.sock')} mode 600",
         *exporter,
-        *_counted(shape, "http-request", "{ path /failed }", whose="req.hdr_ip(x-client),ipmask(32,64)"),
+        *counted(shape, "http-request", "{ path /failed }", whose="req.hdr_ip(x-client),ipmask(32,64)"),
         "    http-request return status 204 if { path /failed }",
         "    http-request return status 404 if !{ path /ban }",
         "    http-request track-sc0 req.hdr_ip(x-client) table bans",

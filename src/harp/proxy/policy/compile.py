@@ -159,7 +159,7 @@ def read_record(line: str) -> Record | None:
 def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> State:
     """A state with these apps: those whose routes and address stayed keep their slot, the others get one that is free.
 
-    The shape grows where there are too few slots, or where a route names more statuses than there is room for.
+    The shape grows where there are too few slots.
     """
     apps = {name: apps[name] for name in sorted(apps) if is_publishable(apps[name].app)}
     before = {} if old is None else old.slots
@@ -172,7 +172,7 @@ def placed(old: State | None, shape: Shape, apps: Mapping[AppId, Known]) -> Stat
         and old.apps[name].upstream == apps[name].upstream
         and _may_lie(shape, name, before[name])
     }
-    shape = _grown(shape, apps)
+    shape = replace(shape, slots=_slots_for(shape, len(apps)))
     # A slot that was left a moment ago may still be read by a request under way: it comes last.
     taken, left = set(kept.values()), set(before.values())
     order = [slot for slot in range(2 * len(shape.pools), shape.slots) if slot not in taken]
@@ -194,12 +194,11 @@ def _may_lie(shape: Shape, name: AppId, slot: int) -> bool:
     return slot >= 2 * len(shape.pools) if pool is None else slot in pool
 
 
-def _grown(shape: Shape, apps: Mapping[AppId, Known]) -> Shape:
+def _slots_for(shape: Shape, apps: int) -> int:
     slots = shape.slots
-    while slots < 2 * (len(apps) + len(shape.pools)):
+    while slots < 2 * (apps + len(shape.pools)):
         slots *= 2
-    longest = max((len(route.statuses) for known in apps.values() for route in known.app.routes), default=0)
-    return replace(shape, slots=slots, statuses=max(shape.statuses, -(-longest // 16) * 16))
+    return slots
 
 
 def files(state: State) -> dict[str, str]:

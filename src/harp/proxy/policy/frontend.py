@@ -35,6 +35,9 @@ _SPELLED = "path,field(3,/)"
 _IDENTIFIED = "var(txn.uid),div(4),mod(2) eq 1"
 """Whether ``Authorization`` was what identified the person (:class:`harp.proxy.callers.Numbers`)."""
 
+_STATUS_LISTED = r"^(?<status>[0-9]+):.*:\k<status>(?::|$)"
+"""A status, before a route's level and statuses, that is one of them. Here HAProxy knows no groups without a name."""
+
 
 def frontend(shape: Shape) -> list[str]:
     tls = [
@@ -66,6 +69,7 @@ def frontend(shape: Shape) -> list[str]:
         "    use_backend refuse if { var(txn.why) -m found }",
         *_to_control(shape),
         "    default_backend unknown",
+        *_watched(shape),
         "",
     ]
 
@@ -200,6 +204,30 @@ def _banned(shape: Shape) -> list[str]:
             "set-var(txn.why) str(banned) if failing !{ var(txn.key) -m found }",
         ]
     return [*lines, "accept if refused"]
+
+
+def counted(shape: Shape, rule: str, condition: str, *, whose: str = "") -> list[str]:
+    """One failure more of this client, or of ``whose`` network: the ring moves on by one, newest first."""
+    ring = ring_of(shape)
+    # With the right key nothing counts (98, 99).
+    condition += " !{ var(txn.key) -m found }"
+    lines = [f"    {rule} track-sc0 {whose or network(shape)} table bans if {condition}"]
+    if shape.ban_count > RING_MOST:
+        return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
+    lines += [
+        f"    {rule} sc-set-gpt({place},0) sc_get_gpt({place - 1},0) if {condition}" for place in range(ring - 1, 0, -1)
+    ]
+    return [*lines, f"    {rule} sc-set-gpt(0,0) {NOW} if {condition}"]
+
+
+def _watched(shape: Shape) -> list[str]:
+    """Answers of an app that count as failures of the client (102, 103); HAProxy comes here from every backend."""
+    listed = "{ var(txn.route),field(2,:) -m found }"
+    answered = f"{{ status,concat(:,txn.route) -m reg {quoted(_STATUS_LISTED)} }}"
+    return [
+        f"    http-response allow unless {listed} {answered}",
+        *counted(shape, "http-response", "TRUE"),
+    ]
 
 
 def _path(shape: Shape) -> list[str]:

@@ -63,8 +63,6 @@ class Shape:
     maxconn: int = 2000
     threads: int = 0
     slots: int = 16
-    statuses: int = 16
-    """How many statuses a route may name before the configuration has to grow."""
     bufsize: int = 16_384
     access_log: bool = False
     forward_credentials: bool = False
