@@ -5,12 +5,14 @@ As the document has it ``harp proxy doctor`` finds nothing amiss; broken in the 
 lines for, it finds just that.
 """
 
+import http.client
+import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ pytestmark = [needs_haproxy, pytest.mark.timeout(180)]
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "outer-proxy.md"
 WHERE = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 PROGRAMS = {"nginx": "nginx", "Apache": "apache2", "Caddy": "caddy", "Traefik": "traefik"}
+READY = "/ready-for-the-test"
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 
 
@@ -70,8 +73,19 @@ def caddy(lines: str, port: int, folder: Path) -> list[str]:
 
 
 def traefik(lines: str, port: int, folder: Path) -> list[str]:
-    (folder / "routes.yaml").write_text(lines.replace("cloud.example.org", "127.0.0.1"))
-    return [f"--entrypoints.web.address=127.0.0.1:{port}", f"--providers.file.filename={folder}/routes.yaml"]
+    installed, _, routes = lines.partition("# in the file that providers.file names")
+    places = folder / "routes"
+    places.mkdir()
+    (places / "exapps.yaml").write_text(routes.replace("cloud.example.org", "127.0.0.1"))
+    (places / "ready.yaml").write_text(
+        f"http: {{routers: {{ready: {{rule: Path(`{READY}`), service: noop@internal}}}}}}\n"
+    )
+    (folder / "traefik.yaml").write_text(
+        installed.replace(":443", f"127.0.0.1:{port}")
+        + f"providers: {{file: {{directory: {places}}}}}\n"
+        + "global: {checkNewVersion: false, sendAnonymousUsage: false}\n"
+    )
+    return [f"--configFile={folder}/traefik.yaml"]
 
 
 CONFIGURED: dict[str, Callable[[str, int, Path], list[str]]] = {
@@ -88,28 +102,37 @@ def serve(door: FrontDoor, tmp_path: Path) -> Iterator[Callable[[str, str], str]
     running: list[subprocess.Popen[bytes]] = []
 
     def start(server: str, lines: str) -> str:
-        program = shutil.which(PROGRAMS[server], path=WHERE)
+        variable = f"HARP_TEST_{PROGRAMS[server].upper()}"
+        program = os.environ.get(variable) or shutil.which(PROGRAMS[server], path=WHERE)
         if program is None:
-            pytest.skip(f"{PROGRAMS[server]} is not installed")
+            pytest.skip(f"{PROGRAMS[server]} is neither on PATH nor named by {variable}: it was not tried")
         port, log = free_port(), tmp_path / "output"
         arguments = CONFIGURED[server](lines.replace("8780", str(door.proxy.port)), port, tmp_path)
         given = {"PATH": WHERE, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
         with log.open("ab") as sink:
             running.append(subprocess.Popen([program, *arguments], env=given, stdout=sink, stderr=sink))
         deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return f"http://127.0.0.1:{port}"
-            except OSError:
-                assert running[-1].poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
+        while not _is_up(server, port):
+            assert running[-1].poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{port}"
 
     yield start
     for process in running:
         process.terminate()
         process.wait(20)
+
+
+def _is_up(server: str, port: int) -> bool:
+    """Traefik listens before it has read its routes."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{READY}", timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        return server != "Traefik" or error.code != 404
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("server", list(PROGRAMS))
@@ -122,6 +145,8 @@ def test_as_the_document_has_it(door: FrontDoor, serve: Callable[[str, str], str
     assert {"path", "WebSocket", "SSE", "trusted proxies"} <= told.keys()
     with urllib.request.urlopen(f"{public}/exapps/app/public", timeout=10) as response:
         assert response.status == 200
+    with urllib.request.urlopen(f"{public}/exapps/app/public/a%2Fb%20c?d=e%2Ff", timeout=10) as response:
+        assert json.load(response)["target"] == "/public/a%2Fb%20c?d=e%2Ff", "nothing is decoded on the way"
     upload = urllib.request.Request(f"{public}/exapps/app/public", data=bytes(3_000_000), method="POST")
     with urllib.request.urlopen(upload, timeout=30) as response:
         assert response.status == 200
@@ -142,6 +167,12 @@ def _changed(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
+def _with_middleware(middleware: str) -> Callable[[str], str]:
+    """Traefik's router of /exapps/ gets it."""
+    change = _changed("      service: harp\n", "      service: harp\n      middlewares: [wrong]\n")
+    return lambda lines: change(lines) + f"  middlewares: {{wrong: {{{middleware}}}}}\n"
+
+
 HARP = "http://127.0.0.1:8780"
 # It was renamed in 2.7.
 CADDY_BUFFERS = "buffer_responses" if _caddy_version() < (2, 7) else "response_buffers 1MiB"
@@ -157,6 +188,40 @@ BROKEN: list[tuple[str, Callable[[str], str], list[str], dict[str, str]]] = [
     ("Caddy", _changed("flush_interval -1", "header_up -Upgrade"), ["WebSocket"], remedies.WEBSOCKET),
     ("Caddy", _changed("flush_interval -1", CADDY_BUFFERS), ["WebSocket", "SSE"], remedies.BUFFERED),
     ("Caddy", _changed("flush_interval -1", "header_up -X-Forwarded-For"), ["trusted proxies"], remedies.FORWARDED),
+    ("Traefik", _with_middleware("stripPrefix: {prefixes: [/exapps]}"), ["path"], remedies.STRIPPED),
+    (
+        "Traefik",
+        _with_middleware("replacePathRegex: {regex: ^/exapps/(.*), replacement: /$1}"),
+        ["path"],
+        remedies.STRIPPED,
+    ),
+    ("Traefik", _with_middleware("addPrefix: {prefix: /cloud}"), ["path"], remedies.PREFIXED),
+    ("Traefik", _changed("PathPrefix(`/exapps/`)", "PathPrefix(`/apps/`)"), ["path"], remedies.NOT_PASSED),
+    (
+        "Traefik",
+        _with_middleware('headers: {customRequestHeaders: {Upgrade: ""}}'),
+        ["WebSocket"],
+        remedies.WEBSOCKET,
+    ),
+    (
+        "Traefik",
+        _with_middleware("headers: {customRequestHeaders: {Connection: close}}"),
+        ["WebSocket"],
+        remedies.WEBSOCKET,
+    ),
+    ("Traefik", _with_middleware("buffering: {maxResponseBodyBytes: 1000000}"), ["SSE"], remedies.BUFFERED),
+    (
+        "Traefik",
+        _with_middleware('headers: {customRequestHeaders: {X-Forwarded-For: ""}}'),
+        ["trusted proxies"],
+        remedies.FORWARDED,
+    ),
+    (
+        "Traefik",
+        _changed("    transport:\n", "    forwardedHeaders: {notAppendXForwardedFor: true}\n    transport:\n"),
+        ["trusted proxies"],
+        remedies.FORWARDED,
+    ),
 ]
 
 
@@ -175,3 +240,51 @@ def test_broken_in_one_way(
 
     assert list(found) == names
     assert found[names[-1]]["remedy"] == remedies.each(lines)
+
+
+def test_traefik_may_compress(door: FrontDoor, serve: Callable[[str, str], str]) -> None:
+    assert door.failed(serve("Traefik", _with_middleware("compress: {}")(documented("Traefik")))) == {}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "arrives"),
+    [("", "127.0.0.1"), ("    forwardedHeaders: {trustedIPs: [127.0.0.1]}\n", "203.0.113.5, 127.0.0.1")],
+)
+def test_traefik_believes_a_proxy_before_it_only_where_it_is_told_to(
+    door: FrontDoor, serve: Callable[[str, str], str], trusted: str, arrives: str
+) -> None:
+    public = serve("Traefik", _changed("    transport:\n", f"{trusted}    transport:\n")(documented("Traefik")))
+    asked = urllib.request.Request(f"{public}/exapps/app/public", headers={"X-Forwarded-For": "203.0.113.5"})
+
+    with urllib.request.urlopen(asked, timeout=10) as response:
+        assert response.status == 200
+
+    assert door.app.last.only("X-Forwarded-For") == arrives
+
+
+@pytest.mark.parametrize(("limit", "is_whole"), [("0", True), ("1s", False)])
+def test_traefik_cuts_an_upload_that_takes_longer_than_its_read_timeout(
+    serve: Callable[[str, str], str], limit: str, is_whole: bool
+) -> None:
+    """Which is 60 s where nobody says otherwise; the document says 0."""
+    public = serve("Traefik", _changed("readTimeout: 0", f"readTimeout: {limit}")(documented("Traefik")))
+
+    assert (_uploaded_slowly(public, 3.0) == 200) is is_whole
+
+
+def _uploaded_slowly(public: str, seconds: float) -> int:
+    """The status of an upload that takes so long; 0 where it was broken off."""
+    connection = http.client.HTTPConnection(public.removeprefix("http://"), timeout=20)
+    pieces = 6
+    try:
+        connection.putrequest("POST", "/exapps/app/public")
+        connection.putheader("Content-Length", str(pieces))
+        connection.endheaders()
+        for _ in range(pieces):
+            time.sleep(seconds / pieces)
+            connection.send(b"x")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
