@@ -369,11 +369,13 @@ def test_haproxys_version_and_what_is_none(tmp_path: Path) -> None:
         process.version_of("/bin/true")
     with pytest.raises(ConfigError, match=r"2\.4\.1"):
         process.version_of(says_it_is(tmp_path, "2.4.1-1"))
+    with pytest.raises(ConfigError, match="without PCRE"):
+        process.version_of(says_it_is(tmp_path, "3.0.11", "+OPENSSL -PCRE2"))
 
 
-def says_it_is(folder: Path, version: str) -> str:
+def says_it_is(folder: Path, version: str, features: str = "+OPENSSL +PCRE2") -> str:
     stand_in = folder / "haproxy"
-    stand_in.write_text(f"#!/bin/sh\necho 'HAProxy version {version} 2025 +OPENSSL'\n")
+    stand_in.write_text(f"#!/bin/sh\necho 'HAProxy version {version} 2025 {features}'\n")
     stand_in.chmod(0o700)
     return str(stand_in)
 

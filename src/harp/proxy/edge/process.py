@@ -73,6 +73,8 @@ def version_of(haproxy: str, *, with_instances: bool = False) -> tuple[str, bool
         )
     if "+OPENSSL" not in said:
         raise ConfigError(f"{haproxy} was built without OpenSSL", hint="install your distribution's HAProxy")
+    if "+PCRE" not in said:
+        raise ConfigError(f"{haproxy} was built without PCRE", hint="install your distribution's HAProxy")
     return version, "+PROMEX" in said or "USE_PROMEX=1" in said
 
 
