@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who is asking: HaRP asks Nextcloud, and remembers for a moment (contract, section 2.7; numbers 60 to 71)."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -102,7 +103,7 @@ def test_064_an_app_password(nextcloud: Cloud, exapp: ExApp, app: str, person: P
 
 
 @pytest.mark.contract(65)
-@pytest.mark.deviates("what is remembered is the whole credential: cookies of Nextcloud, Authorization and app id")
+@pytest.mark.deviates("what is remembered is the whole credential: cookies of Nextcloud and Authorization")
 def test_065_a_session_is_asked_about_once_in_its_lifetime(
     harp: Harp, nextcloud: Cloud, exapp: ExApp, app: str, person: Person, someone: Caller
 ) -> None:
@@ -115,6 +116,23 @@ def test_065_a_session_is_asked_about_once_in_its_lifetime(
     # Another credential beside the same cookie: the reference does not look at it.
     assert someone.get(f"/exapps/{app}/user", [session, basic("bob", "x")]).status == 200
     assert len(nextcloud.asked(USER, app)) == (1 if harp.is_reference else 2)
+
+
+@pytest.mark.contract(65)
+@pytest.mark.parametrize("name", ["alice", "Zoë Núñez", "a+b%41?c&d", "o'neil\"\\x", "日本:語", "%[src] #;|"])
+def test_one_answer_is_for_all_apps_and_each_is_told_with_its_own_token(
+    nextcloud: Cloud, exapp: ExApp, known: Known, person: Person, someone: Caller, name: str
+) -> None:
+    credential = person(name)
+    tokens = ["a-token", "another token+%41:", "", "x" * 128]
+    apps = [known(route("^/user", ORDINARY), exapp_token=token) for token in tokens]
+
+    for app, token in [*zip(apps, tokens, strict=True)] * 2:
+        assert someone.get(f"/exapps/{app}/user", [cookie(credential)]).status == 200
+        assert exapp.last.only("authorization-app-api") == caller_token(name, token)
+
+    asked = [call.at for call in nextcloud.asked(USER, credential=credential)]
+    assert all(later - earlier > 2.9 for earlier, later in itertools.pairwise(asked)), "a lifetime has 3 s"
 
 
 @pytest.mark.contract(65)

@@ -58,6 +58,18 @@ def test_who_is_disabled_is_refused_after_a_lifetime_however_often_he_asks(
     assert last - disabled < LIFETIME_S + 0.3
 
 
+def test_an_app_that_nextcloud_forgot_makes_nobody_a_stranger_elsewhere(
+    nextcloud: Cloud, exapp: ExApp, app: str, known: Known, person: Person, someone: Caller
+) -> None:
+    forgotten, session = known(route("^/public"), route("^/user", ORDINARY)), [cookie(person("alice"))]
+    assert someone.get(f"/exapps/{forgotten}/public").status == 200
+    del nextcloud.apps[forgotten]
+
+    assert someone.get(f"/exapps/{forgotten}/user", session).status == 403
+    assert someone.get(f"/exapps/{app}/user", session).status == 200
+    assert exapp.last.only("authorization-app-api") == caller_token("alice")
+
+
 @pytest.mark.slow
 async def test_an_open_websocket_does_not_prolong_a_session(
     harp: Harp, nextcloud: Cloud, app: str, person: Person, someone: Caller

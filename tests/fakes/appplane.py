@@ -26,8 +26,10 @@ class FakeNextcloud:
     """Implements the port. ``gate`` holds answers back until it is set; what is unknown is asked in vain."""
 
     apps: dict[str, ExApp | Exception] = field(default_factory=dict)
-    people: dict[str, Identity | Exception] = field(default_factory=dict)
+    people: dict[str, Identity | Exception | None] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    strangers: set[str] = field(default_factory=set)
+    """Apps for which it says nothing of anybody."""
     gate: asyncio.Event | None = None
 
     async def exapp(self, app: AppId) -> ExApp | None:
@@ -38,9 +40,11 @@ class FakeNextcloud:
             raise found
         return found
 
-    async def identify(self, app: AppId, credentials: Credentials) -> Identity:
+    async def identify(self, app: AppId, credentials: Credentials) -> Identity | None:
         self.asked.append(f"person {credentials.cookie or credentials.authorization}")
         await self._held()
+        if app in self.strangers:
+            return None
         found = self.people.get(credentials.cookie or credentials.authorization, NOBODY)
         if isinstance(found, Exception):
             raise found

@@ -137,23 +137,24 @@ def test_what_haproxy_sends_is_a_question() -> None:
             "ip": b"\x7f\x00\x00\x01",
             "key": True,
             "signed": None,
-            "cred": "app:k",
+            "cred": "k",
             "cookie": "c",
         }
     )
 
     assert (question.spelled, question.target, question.has_key, question.is_signed) == ("A", "/x", True, False)
-    assert question.key == "app:k"
+    assert question.key == "k"
     assert question.credentials == Credentials("c", "", client="127.0.0.1")
 
 
 def test_what_haproxy_is_told() -> None:
-    caller = Caller(9, "dGV4dA==", 1_000.5, False)
+    caller = Caller(9, "name:", 1_000.5)
     granted = Granted(Upstream("::1", 5), "1", "dGV4dA==", Allowed(Level.USER, (401,)), False, caller)
 
     assert variables_for(granted) == {
         "wait": False,
         "uid": 9,
+        "user": "name:",
         "text": "dGV4dA==",
         "until": 1_000_500,
         "st": 200,

@@ -22,7 +22,7 @@ ROUTES = (
     Route("^/admin", Level.ADMIN),
     Route(r"^/(\w|-)+$", Level.USER),
 )
-KEY = CredentialKey("app:k")
+KEY = CredentialKey("k")
 
 
 @dataclass(slots=True)
@@ -72,7 +72,19 @@ async def test_a_person_is_remembered_by_a_number_with_its_level(court: Court) -
     assert said.caller is not None
     assert said.caller.number % 4 == Level.ADMIN
     assert said.caller.until == 1003.0
-    assert base64.b64decode(said.caller.header) == b"alice:token"
+    assert said.caller.text == "alice:"
+    assert said.header == base64.b64encode(b"alice:token").decode()
+
+
+async def test_whom_nextcloud_says_nothing_of_is_nobody_and_haproxy_does_not_remember_it(court: Court) -> None:
+    court.nextcloud.strangers.add("app")
+
+    public = await court.judge.rule(alice("/pub"))
+
+    assert isinstance(public, Granted)
+    assert public.header == base64.b64encode(b":token").decode()
+    assert public.caller is None
+    assert await court.judge.rule(alice("/user")) == Refused(Refusal.FORBIDDEN, True)
 
 
 async def test_who_is_refused_is_remembered_too(court: Court) -> None:

@@ -10,7 +10,7 @@ import pytest
 from harp.proxy.model import AppId, Identity, Level, Route, Upstream
 from harp.proxy.policy import backends, configuration, frontend, shape
 from harp.proxy.policy import compile as policy
-from harp.proxy.policy.compile import DropEntry, ForgetSessions, PutEntry, Reload, RuntimeCommands, SetServer, SwitchMap
+from harp.proxy.policy.compile import DropEntry, PutEntry, Reload, RuntimeCommands, SetServer, SwitchMap
 from harp.proxy.policy.shape import Shape
 from tests.fakes.haproxy import KEY_DIGEST, app
 
@@ -68,13 +68,22 @@ def test_an_app_comes_its_routes_first() -> None:
     )
 
 
-def test_a_new_token_makes_haproxy_forget_whom_it_knows_after_all_else_is_said() -> None:
+def test_a_new_token_is_a_new_entry() -> None:
     old = state(a=app(1, ROUTE))
 
     step = policy.changes(old, state(old, a=app(1, ROUTE, token="another")))
 
     assert isinstance(step, RuntimeCommands)
-    assert [type(command) for command in step.commands] == [PutEntry, ForgetSessions]
+    assert [type(command) for command in step.commands] == [PutEntry]
+
+
+def test_an_app_with_a_token_that_haproxy_would_cut_off_is_left_to_the_agent() -> None:
+    assert not policy.is_publishable(app(1, ROUTE, token="a\0b").app)
+
+
+def test_what_the_map_of_people_says_is_one_word_and_never_empty() -> None:
+    assert policy.user_text(Identity("a b:%\n#é", Level.USER)) == "a%20b%3A%25%0A%23%C3%A9:"
+    assert policy.user_text(Identity("", Level.PUBLIC)) == ":"
 
 
 def test_new_routes_go_into_a_slot_that_nobody_reads() -> None:

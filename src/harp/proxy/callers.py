@@ -8,8 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from harp.base.runtime import Clock, Counters, Tasks
-from harp.proxy.model import AppId, CredentialKey, Credentials, ExApp, Identity, Nextcloud
-from harp.proxy.policy.compile import header_for
+from harp.proxy.model import NOBODY, AppId, CredentialKey, Credentials, Identity, Nextcloud
+from harp.proxy.policy.compile import user_text
 
 QUESTIONS_OF_ONE_CLIENT = 16
 """Credentials of one client's address that are asked about at once; anyone can send random ones."""
@@ -26,10 +26,15 @@ class TooManyQuestions(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An identity, and until when it may be believed: seconds since 1970, counted from the question."""
+    """An identity, and until when it may be believed: seconds since 1970, counted from the question.
+
+    Whom Nextcloud names, it names for all apps. Where it refuses to, that may be because of the app: ``only_at`` is the
+    one for which it did.
+    """
 
     identity: Identity
     until: float
+    only_at: AppId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Callers:
         self._nextcloud = nextcloud
         self._clock = clock
         self._tasks = tasks
-        self._kept: OrderedDict[CredentialKey, _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[CredentialKey, AppId | None], _Kept] = OrderedDict()
         self._flights: dict[CredentialKey, asyncio.Task[Answer]] = {}
         self._asking: Tally[str] = Tally()
         self._turns = asyncio.Semaphore(QUESTIONS_AT_ONCE)
@@ -55,24 +60,31 @@ class Callers:
         self._refused = counters.counter("harp_proxy_identity_refused_total", "Questions over a client's limit.")
 
     async def identify(self, key: CredentialKey, app: AppId, credentials: Credentials) -> Answer:
-        """Who has these credentials.
+        """Who has these credentials. Nextcloud is asked for one app, whichever is first, and answers for all.
 
         Raises :class:`TooManyQuestions`, and :class:`~harp.proxy.model.NextcloudUnsure`.
         """
-        kept = self._kept.get(key)
-        if kept is not None and kept.at_hand_until > self._clock.now():
-            self._hits.add()
-            return kept.answer
+        while True:
+            for only_at in (None, app):
+                kept = self._kept.get((key, only_at))
+                if kept is not None and kept.at_hand_until > self._clock.now():
+                    self._hits.add()
+                    return kept.answer
+            answer = await asyncio.shield(self._flight(key, app, credentials))
+            if answer.only_at in (None, app):
+                return answer
+
+    def _flight(self, key: CredentialKey, app: AppId, credentials: Credentials) -> "asyncio.Task[Answer]":
+        """The question that is under way; a new one where there is none."""
         flight = self._flights.get(key)
         if flight is not None:
             self._joined.add()
-        else:
-            client = credentials.client
-            if self._asking[client] >= QUESTIONS_OF_ONE_CLIENT:
-                self._refused.add()
-                raise TooManyQuestions
-            flight = self._flights[key] = self._tasks.task("identity", self._asked(key, app, credentials))
-        return await asyncio.shield(flight)
+            return flight
+        if self._asking[credentials.client] >= QUESTIONS_OF_ONE_CLIENT:
+            self._refused.add()
+            raise TooManyQuestions
+        flight = self._flights[key] = self._tasks.task("identity", self._asked(key, app, credentials))
+        return flight
 
     async def _asked(self, key: CredentialKey, app: AppId, credentials: Credentials) -> Answer:
         self._asking[credentials.client] += 1
@@ -81,7 +93,8 @@ class Callers:
                 # From here on it is Nextcloud's word; waiting for a turn must not make it older than it is.
                 asked_at = self._clock.now()
                 identity = await self._nextcloud.identify(app, credentials)
-            answer = Answer(identity, asked_at + self.lifetime_s)
+            until = asked_at + self.lifetime_s
+            answer = Answer(NOBODY, until, only_at=app) if identity is None else Answer(identity, until)
             self._keep(key, answer, asked_at)
             return answer
         finally:
@@ -97,12 +110,12 @@ class Callers:
         while self._kept and (len(self._kept) >= KEPT_MOST or next(iter(self._kept.values())).at_hand_until <= now):
             self._kept.popitem(last=False)
         if at_hand_until > now:
-            self._kept[key] = _Kept(answer, at_hand_until)
-            self._kept.move_to_end(key)
+            self._kept[key, answer.only_at] = _Kept(answer, at_hand_until)
+            self._kept.move_to_end((key, answer.only_at))
 
 
 class Numbers:
-    """A number for each user of an app, never used again: HAProxy keeps the number, and its text in a map.
+    """A number for each user, never used again: HAProxy keeps the number, and the user's name in a map.
 
     ``number % 4`` is the level, ``number // 4 % 2`` says that the Authorization header identified the person.
     """
@@ -116,9 +129,9 @@ class Numbers:
         self._of: dict[tuple[str, bool], tuple[int, float]] = {}
         self._sweep_at = self.SWEEP_AT
 
-    def number(self, identity: Identity, app: ExApp, strip: bool, until: float) -> tuple[int, str]:
-        """The number, and the header's text that stands behind it."""
-        text = header_for(identity, app)
+    def number(self, identity: Identity, strip: bool, until: float) -> tuple[int, str]:
+        """The number, and the text that stands behind it."""
+        text = user_text(identity)
         key = (f"{int(identity.level)} {text}", strip)
         place, last = self._of.get(key, (0, 0.0))
         if not place:

@@ -45,12 +45,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person as HAProxy remembers it: a number, the header's text behind it, and until when it may be believed."""
+    """A person as HAProxy remembers it: a number, the text behind it, and until when it may be believed."""
 
     number: int
-    header: str
+    text: str
     until: float
-    strip_authorization: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +131,14 @@ class Judge:
         upstream = await self._registry.upstream(app.id)
         if isinstance(said, Allowed) and upstream is None:
             return Refused(Refusal.UNRESOLVABLE, False)
-        caller = self._remembered(app, question, answer)
+        strip = _did_identify(identity.is_somebody, question)
+        caller = None
+        if answer is not None and answer.only_at is None:
+            caller = Caller(*self._numbers.number(identity, strip, answer.until), answer.until)
         if isinstance(said, Refusal):
             return Refused(said, said.counts, caller)
         assert upstream is not None
-        if caller is None:
-            return Granted(upstream, app.version, header_for(NOBODY, app), said, strip_authorization=is_unsure)
-        return Granted(upstream, app.version, caller.header, said, caller.strip_authorization, caller)
-
-    def _remembered(self, app: ExApp, question: Question, answer: Answer | None) -> Caller | None:
-        if answer is None:
-            return None
-        strip = _did_identify(answer.identity.is_somebody, question)
-        number, header = self._numbers.number(answer.identity, app, strip, answer.until)
-        return Caller(number, header, answer.until, strip)
+        return Granted(upstream, app.version, header_for(identity, app), said, strip or is_unsure, caller)
 
     async def _answer(self, app: ExApp, question: Question) -> tuple[Answer | None, bool]:
         """What Nextcloud says of the person, if one has to be asked about, and whether it said nothing."""

@@ -12,7 +12,7 @@ AppId = NewType("AppId", str)
 """An ExApp's id in lower case; the spelling of the URL is a plain ``str``."""
 
 CredentialKey = NewType("CredentialKey", str)
-"""An app's id, and SHA-256 over what identifies a person to Nextcloud; HAProxy makes it."""
+"""SHA-256 over what identifies a person to Nextcloud, whichever app is asked for; HAProxy makes it."""
 
 CONTROL_ID = "app_api"
 """The first part of a path that is meant for the control API; it is compared as it is written."""
@@ -171,8 +171,9 @@ class Nextcloud(Protocol):
         """The record of an app; ``None`` where Nextcloud knows none. Raises :class:`NextcloudUnsure`."""
         ...
 
-    async def identify(self, app: AppId, credentials: Credentials) -> Identity:
-        """Who has these credentials. Raises :class:`NextcloudUnsure`."""
+    async def identify(self, app: AppId, credentials: Credentials) -> Identity | None:
+        """Who has these credentials, at whatever app; ``None`` where Nextcloud refuses to say, which may be the app's
+        fault. Raises :class:`NextcloudUnsure`."""
         ...
 
 

@@ -15,7 +15,7 @@ from yarl import URL
 from harp import __version__
 from harp.base.errors import ConfigError
 from harp.base.runtime import Counters
-from harp.proxy.model import NOBODY, AppId, Credentials, ExApp, Identity, Level, NextcloudUnsure
+from harp.proxy.model import AppId, Credentials, ExApp, Identity, Level, NextcloudUnsure
 from harp.proxy.policy import record
 
 TOTAL_S = 25.0
@@ -87,8 +87,8 @@ class NextcloudClient:
         except (record.InvalidRecord, msgspec.DecodeError) as error:
             raise NextcloudUnsure(f"exapp-meta is not as it has to be: {type(error).__name__}") from None
 
-    async def identify(self, app: AppId, credentials: Credentials) -> Identity:
-        """Who has these credentials; nobody for any 4xx. Raises :class:`NextcloudUnsure`."""
+    async def identify(self, app: AppId, credentials: Credentials) -> Identity | None:
+        """Who has these credentials; ``None`` for any 4xx. Raises :class:`NextcloudUnsure`."""
         given = {
             "cookie": credentials.cookie,
             "authorization": credentials.authorization,
@@ -98,7 +98,7 @@ class NextcloudClient:
         }
         status, body = await self._get("user-info", app, {name: value for name, value in given.items() if value})
         if 400 <= status < 500:
-            return NOBODY
+            return None
         if status != 200:
             raise NextcloudUnsure(f"user-info answered {status}")
         try:

@@ -150,7 +150,7 @@ def variables_for(ruling: Ruling) -> dict[str, spop.Value]:
     if ruling.caller is not None:
         variables |= {
             "uid": ruling.caller.number,
-            "text": ruling.caller.header,
+            "user": ruling.caller.text,
             "until": int(ruling.caller.until * 1000) % MODULUS,
         }
     if isinstance(ruling, Granted):

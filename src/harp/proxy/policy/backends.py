@@ -191,11 +191,11 @@ def _answered(shape: Shape) -> list[str]:
         else [f"    http-request del-header authorization if {allowed} {{ var(txn.harp.strip) -m bool }}"]
     )
     return [
-        f"    http-request set-map({users}) %[var(txn.harp.uid)] %[var(txn.harp.text)] if {lasts}"
+        f"    http-request set-map({users}) %[var(txn.harp.uid)] %[var(txn.harp.user)] if {lasts}"
         f" !{{ var(txn.harp.uid),map_str({users}) -m found }}",
-        f"    http-request track-sc1 var(txn.cred) table sessions if {lasts} {{ var(txn.rec) -m found }}",
-        f"    http-request sc-set-gpt(0,1) var(txn.harp.uid) if {lasts} {{ var(txn.rec) -m found }}",
-        f"    http-request sc-set-gpt(1,1) var(txn.harp.until) if {lasts} {{ var(txn.rec) -m found }}",
+        f"    http-request track-sc1 var(txn.who) table sessions if {lasts}",
+        f"    http-request sc-set-gpt(0,1) var(txn.harp.uid) if {lasts}",
+        f"    http-request sc-set-gpt(1,1) var(txn.harp.until) if {lasts}",
         f"    http-request set-header AUTHORIZATION-APP-API %[var(txn.harp.text)] if {allowed}"
         " { var(txn.harp.text) -m found }",
         f"    http-request set-header EX-APP-VERSION %[var(txn.harp.version)] if {allowed}",

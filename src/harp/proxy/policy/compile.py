@@ -100,9 +100,17 @@ def header_for(identity: Identity, app: ExApp) -> str:
     return base64.b64encode(f"{identity.user}:{app.token}".encode("utf-8", "surrogatepass")).decode()
 
 
+def user_text(identity: Identity) -> str:
+    """What ``users.map`` says of a person, never empty: HAProxy puts an app's token behind it (75)."""
+    return quote(identity.user, safe="", errors="surrogatepass") + ":"
+
+
 def is_publishable(app: ExApp) -> bool:
-    """Whether HAProxy can be told of it at all; the agent serves the others."""
-    return _PUBLISHABLE.fullmatch(app.id) is not None
+    """Whether HAProxy can be told of it at all; the agent serves the others.
+
+    HAProxy decodes the token as a text, which ends at a NUL.
+    """
+    return _PUBLISHABLE.fullmatch(app.id) is not None and "\0" not in app.token
 
 
 def route_text(route: Route) -> str:
@@ -245,10 +253,7 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
     dropped = [DropEntry(apps, key) for key in before if key not in after]
     laid = [each for name, slot in new.slots.items() if old.slots.get(name) != slot for each in _laid(new, name)]
     put = [PutEntry(apps, key, text) for key, text in after.items() if before.get(key) != text]
-    # The header that stands behind a known person holds the app's token.
-    tokens = {name: known.app.token for name, known in old.apps.items()}
-    is_renewed = any(tokens.get(name, known.app.token) != known.app.token for name, known in new.apps.items())
-    return RuntimeCommands((*dropped, *laid, *put, *([ForgetSessions()] if is_renewed else [])))
+    return RuntimeCommands((*dropped, *laid, *put))
 
 
 def _laid(state: State, name: AppId) -> tuple[Command, ...]:

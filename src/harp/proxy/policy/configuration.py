@@ -14,8 +14,9 @@ each rule that it passes, so the order is: what is usual first, and out. Variabl
     cookie, auth, passphrase, who, rest
                what identifies a person: the headers, whether there is a session, the key of both (SHA-256), and the
                cookies that are left for an app. A connection of HTTP/1 remembers them of its last person, in sess.*
-    cred       the key of a credential at an app: id:who; pending, if nobody knows yet whom it is
-    uid        the number of the person (callers.Numbers)
+    pending    there if nobody knows yet whom that is
+    uid, user  the number of the person (callers.Numbers), and who that is: percent-encoded, and a colon
+    token      the app's, for the header that names the person
     route      level:status:status… of the first route that matched, or ASK, or INTERNAL
     why, st    the reason and the status of a refusal; count, if it counts
     harp.*     what the agent answered
@@ -54,7 +55,7 @@ def spoe_conf(shape: Shape) -> str:
     """The question to the agent, and how long it may take."""
     arguments = (
         f"app=req.fhdr(ex-app-id) target=path ip={client(shape)} key=var(txn.key) signed=var(txn.signed) "
-        "cred=var(txn.cred) cookie=var(txn.cookie) auth=var(txn.auth) passphrase=var(txn.passphrase) "
+        "cred=var(txn.who) cookie=var(txn.cookie) auth=var(txn.auth) passphrase=var(txn.passphrase) "
         "agent=req.fhdr(user-agent) lang=req.fhdr(accept-language) "
         "host=req.fhdr(ex-app-host) port=req.fhdr(ex-app-port) version=req.fhdr(ex-app-version)"
     )
@@ -128,7 +129,7 @@ def _tables(shape: Shape) -> list[str]:
         f"    stick-table type ipv6 size 100k expire {shape.ban_window_s}s store {store}",
         "",
         "backend sessions",
-        "    stick-table type string len 150 size 100k expire 15s store gpt(2)",
+        "    stick-table type string len 44 size 100k expire 15s store gpt(2)",
         "",
         "backend reasons",
         "    stick-table type string len 32 size 64 expire 20d store gpc(1)",

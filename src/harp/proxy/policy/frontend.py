@@ -32,6 +32,8 @@ REMEMBERED_MOST = 4096
 """The longest header that a connection is remembered by."""
 _SIGNED = ("ex-app-id", "ex-app-version", "ex-app-host", "ex-app-port", "authorization-app-api")
 _SPELLED = "path,field(3,/)"
+_NOBODY = "var(txn.rec),field(3,|)"
+"""What an app is told of nobody: base64 of a colon and its token."""
 _IDENTIFIED = "var(txn.uid),div(4),mod(2) eq 1"
 """Whether ``Authorization`` was what identified the person (:class:`harp.proxy.callers.Numbers`)."""
 
@@ -170,9 +172,10 @@ def _usual(shape: Shape) -> list[str]:
     return [
         f"set-var(txn.rec) path,map_beg({quoted(map_file(shape, 'apps'))})",
         f"accept if !cookie !authorization {usual}",
-        f"set-var(txn.same) {_SPELLED},concat(:,sess.who),table_gpt(1,sessions) if {' or '.join(same)}",
-        f"set-var(txn.uid) {_SPELLED},concat(:,sess.who),table_gpt(0,sessions) if {_is_to_come('same')}",
-        f"accept if {{ {_text(shape)} -m found }}",
+        f"set-var(txn.same) var(sess.who,nobody),table_gpt(1,sessions) if {' or '.join(same)}",
+        f"set-var(txn.uid) var(sess.who),table_gpt(0,sessions) if {_is_to_come('same')}",
+        f"set-var(txn.user) {_user(shape)}",
+        "accept if { var(txn.user) -m found }",
         "accept if { var(txn.same) -m found } !{ var(sess.who) -m found }",
         "unset-var(txn.same)",
         "unset-var(txn.uid)",
@@ -184,7 +187,7 @@ def _is_to_come(deadline: str) -> str:
     return f"{{ {NOW},sub(txn.{deadline}),neg -m int 1:{LIFETIME_MOST_MS} }}"
 
 
-def _text(shape: Shape) -> str:
+def _user(shape: Shape) -> str:
     return f"var(txn.uid),map_str({quoted(map_file(shape, 'users'))})"
 
 
@@ -259,7 +262,7 @@ def _signed() -> list[str]:
 def _credentials(shape: Shape) -> list[str]:
     """Who is asking, as far as that is known, and what the connection remembers of it."""
     others, own = quoted_argument(OTHER_COOKIES), quoted_argument(NEXTCLOUD_COOKIES)
-    asked = "{ var(txn.cred) -m found }"
+    asked = "{ var(txn.who) -m found }"
     mine = "%[var(txn.mine),length]:%[var(txn.mine)]%[var(txn.auth),length]:%[var(txn.auth)]"
     short = " ".join(f"!{{ var(txn.{name}),length gt {REMEMBERED_MOST} }}" for name in ("cookie", "auth"))
     return [
@@ -273,10 +276,10 @@ def _credentials(shape: Shape) -> list[str]:
         f'set-var-fmt(txn.mine) "{mine}" if !signed',
         "set-var(txn.who) var(txn.mine),sha2(256),base64 if !signed { var(txn.passphrase) -m found }",
         "set-var(txn.who) var(txn.mine),sha2(256),base64 if !signed authorization",
-        "set-var(txn.cred) var(txn.app),lower,concat(:,txn.who) if { var(txn.who) -m found }",
-        f"set-var(txn.until) var(txn.cred),table_gpt(1,sessions) if known {asked}",
-        f"set-var(txn.uid) var(txn.cred),table_gpt(0,sessions) if known {asked} {_is_to_come('until')}",
-        f"unset-var(txn.uid) if !{{ {_text(shape)} -m found }}",
+        f"set-var(txn.until) var(txn.who),table_gpt(1,sessions) if known {asked}",
+        f"set-var(txn.uid) var(txn.who),table_gpt(0,sessions) if known {asked} {_is_to_come('until')}",
+        f"set-var(txn.user) {_user(shape)}",
+        "unset-var(txn.uid) if !{ var(txn.user) -m found }",
         f"set-var(txn.pending) bool(true) if {asked} !person",
         # Requests of HTTP/2 mingle, those of HTTP/1 come one by one: what is remembered belongs together.
         f"set-var(txn.note) bool(true) if {{ req.ver -m beg 1. }} !signed {short}",
@@ -296,12 +299,13 @@ def _to_app(shape: Shape) -> list[str]:
         f"http-request set-header EX-APP-ID %[{_SPELLED}]",
         "http-request set-header AA-VERSION 32",
         "http-request set-header EX-APP-VERSION %[var(txn.rec),field(2,|),url_dec]",
-        "http-request set-header AUTHORIZATION-APP-API %[var(txn.rec),field(3,|)] if !person !signed",
+        f"http-request set-header AUTHORIZATION-APP-API %[{_NOBODY}] if !person !signed",
         AS_ASKED,
         "http-request del-header ex-app-host",
         "http-request del-header ex-app-port",
         "http-request allow if !{ var(txn.same) -m found } !{ var(txn.slow) -m found }",
-        f"http-request set-header AUTHORIZATION-APP-API %[{_text(shape)}] if person",
+        f"http-request set-var(txn.token) {_NOBODY},b64dec,bytes(1) if person",
+        "http-request set-header AUTHORIZATION-APP-API %[var(txn.user),url_dec,concat(,txn.token),base64] if person",
     ]
     if not shape.forward_credentials:
         lines += [
