@@ -8,6 +8,8 @@ as the daemon said it. Commands to type in are no sentences, and stay as they ar
 import re
 from collections.abc import Mapping
 
+from harp.console import proxywords
+
 SENTENCES = (
     # the names of checks
     *("daemon", "key", "port", "firewall", "discovery", "clock", "inotify watches", "inotify instances"),
@@ -53,13 +55,17 @@ SENTENCES = (
     "%(name)s is forgotten here; its app password still is good",
     "%(name)s is forgotten, and its app password taken back",
     "%(name)s is forgotten; take its app password back on Nextcloud's page Security",
+    *proxywords.SENTENCES,
 )
 
 
 def _pattern(sentence: str) -> re.Pattern[str]:
     parts = re.split(r"%\((\w+)\)s", sentence)
     return re.compile(
-        "".join(f"(?P<{part}>.{{0,500}}?)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+        "".join(
+            f"(?P<{part}>.{{0,500}}?)" if place % 2 else re.escape(part.replace("%%", "%"))
+            for place, part in enumerate(parts)
+        )
     )
 
 

@@ -32,7 +32,10 @@ class Words:
         self.ngettext = self.translations.ngettext
 
     def said(self, text: str) -> str:
-        """What the daemon has said in English, where it is known; else as it said it."""
+        """What the daemon has said in English, each line where it is known; else as it said it."""
+        return "\n".join(map(self._said, text.split("\n")))
+
+    def _said(self, text: str) -> str:
         exact = self.gettext(text) if text else ""
         if exact != text or self.language == "en":
             return exact
