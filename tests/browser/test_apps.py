@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from harp.proxy.deploy import steps
-from harp.proxy.deploy.steps import Step
+from harp.proxy.deploy.steps import Progress, Step
 from tests.browser import visit
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.haproxy import HAPROXY, needs_haproxy
@@ -89,8 +89,19 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         # As the agent writes it down, while AppAPI has an app deployed; the page follows by itself.
         begun = Step(app="<b>mail", verb="create", began_at=time.time())
         kept = desk.home / "proxy" / steps.FILE_NAME
-        kept.write_text(steps.encoded([begun]))
+        come = Progress(layers=7, layers_done=2, size_bytes=300 << 20, done_bytes=75 << 20)
+        pull = Step(app="ghcr.io/a/<b>mail:1", verb="pull", began_at=time.time(), progress=come)
+        kept.write_text(steps.encoded([pull]))
         page.reload()
+        expect(page.get_by_text("2 of 7 layers unpacked, 75.0 MiB of 300 MiB fetched")).to_be_visible()
+        expect(page.get_by_role("progressbar", name="fetched")).to_be_visible()
+        assert visit.faults(page) == []
+        shown(page, "apps-pull")
+        further = msgspec.structs.replace(come, layers_done=6, done_bytes=299 << 20)
+        kept.write_text(steps.encoded([msgspec.structs.replace(pull, progress=further)]))
+        expect(page.get_by_text("6 of 7 layers unpacked, 299 MiB of 300 MiB fetched")).to_be_visible(timeout=15_000)
+        kept.write_text(steps.encoded([begun]))
+        expect(page.get_by_text("make the container")).to_be_visible(timeout=15_000)
         expect(page.get_by_text("under way")).to_be_visible()
         assert visit.faults(page) == []
         ended = msgspec.structs.replace(begun, ended_at=time.time(), ok=False, text="no space left; token=geheim123456")

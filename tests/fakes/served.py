@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from aiohttp import web
@@ -14,9 +15,13 @@ _Result = TypeVar("_Result")
 
 
 class Served:
-    """Serves ``answer`` until :meth:`stop`; :attr:`port` stays the same through :meth:`down`."""
+    """Serves ``answer`` until :meth:`stop`; :attr:`port` stays the same through :meth:`down`.
 
-    def __init__(self, answer: Answerer, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    With ``socket`` it listens on that Unix socket alone.
+    """
+
+    def __init__(self, answer: Answerer, *, host: str = "127.0.0.1", port: int = 0, socket: Path | None = None) -> None:
+        self._socket = socket
         self.host = host
         self.port = port
         self._answer = answer
@@ -60,6 +65,9 @@ class Served:
         server = web.Server(self._answer, handler_cancellation=True, max_line_size=1 << 17, max_field_size=1 << 17)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
+        if self._socket is not None:
+            await web.UnixSite(self._runner, self._socket).start()
+            return
         site = web.TCPSite(self._runner, self.host, self.port, backlog=1024)
         await site.start()
         self.port = self._runner.addresses[0][1]

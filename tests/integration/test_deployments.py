@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harp.base.errors import LinkError, UsageError
+from harp.bridge.proxyview import PullView
+from harp.cli.proxy import proxy_command
 from harp.daemon import deployments
+from harp.proxy.deploy import steps as recorded
 from harp.proxy.model import EngineAddress
 from tests.integration import engine as real
 
@@ -53,6 +57,31 @@ async def test_an_engine_that_is_not_there_has_no_containers(tmp_path: Path) -> 
     assert await deployments.seen(engines) == []
     with pytest.raises(LinkError):
         await deployments.log(engines, "nc_app_talk", 10)
+
+
+def test_steps_are_shown_with_how_far_an_image_is_and_without_secrets(tmp_path: Path) -> None:
+    come = recorded.Progress(layers=4, layers_done=1, size_bytes=2000, done_bytes=500)
+    pull = recorded.Step(app="a/b:1\x1b[2J", verb="pull", began_at=1.0, progress=come)
+    failed = recorded.Step(app="b", verb="start", began_at=0.0, ended_at=1.0, ok=False, text="token=very-secret-thing")
+    (tmp_path / recorded.FILE_NAME).write_text(recorded.encoded([pull, failed]))
+    first, second = deployments.steps(tmp_path)
+    assert first.app == "a/b:1\\x1b[2J"
+    assert first.progress == PullView(layers=4, layers_done=1, size_bytes=2000, done_bytes=500)
+    assert (second.progress, second.text) == (None, "token=…")
+
+
+def test_the_command_says_how_far_an_image_is(tmp_path: Path) -> None:
+    come = recorded.Progress(layers=4, layers_done=1, size_bytes=4096, done_bytes=1536)
+    done = recorded.Step(app="b", verb="start", began_at=0.0, ended_at=1.5)
+    (tmp_path / "proxy").mkdir()
+    pull = recorded.Step(app="a/b:1", verb="pull", began_at=1.0, progress=come)
+    (tmp_path / "proxy" / recorded.FILE_NAME).write_text(recorded.encoded([pull, done]))
+    settings = {"HP_SHARED_KEY": "a-shared-key-of-this-test", "NC_INSTANCE_URL": "http://127.0.0.1"}
+    said = CliRunner().invoke(proxy_command, ["--home", str(tmp_path), "deployments"], env=settings)
+    assert said.exit_code == 0, said.output
+    _heads, first, second = said.output.splitlines()
+    assert first.endswith("a/b:1  pull   under way: 1 of 4 layers, 1.5 KiB of 4.0 KiB")
+    assert second.endswith("done in 1.5 s")
 
 
 def test_what_an_engine_lists_is_not_believed() -> None:

@@ -20,7 +20,9 @@ from harp.proxy.appapi import ControlApi
 from harp.proxy.deploy import port as deploy_port
 from harp.proxy.deploy.docker.backend import DockerBackend
 from harp.proxy.deploy.docker.call import Surroundings
+from harp.proxy.deploy.docker.pull import Pulls
 from harp.proxy.deploy.kubernetes import NoKubernetes
+from harp.proxy.deploy.steps import Journal
 from harp.proxy.edge import spop
 from harp.proxy.edge.agent import Agent, question_from, variables_for
 from harp.proxy.edge.matcher import ProcessMatcher
@@ -180,7 +182,9 @@ def test_what_haproxy_is_told() -> None:
 async def control(tmp_path: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, Registry]]:
     async with Tasks("test") as tasks:
         registry = Registry(FakeNextcloud(), FakeNames(), SystemClock(), tasks, Counters())
-        api = ControlApi(KEY, registry, DockerBackend((), Surroundings((), deploy_port.NoTunnels())), NoKubernetes())
+        docker = DockerBackend((), Surroundings((), deploy_port.NoTunnels()))
+        pulls = Pulls(docker.engine, Journal(time.time, lambda _steps: None, []))
+        api = ControlApi(KEY, registry, docker, NoKubernetes(), pulls)
         await api.start(tmp_path / "control.sock")
         with short_name(tmp_path / "control.sock") as name:
             connector = aiohttp.UnixConnector(name)

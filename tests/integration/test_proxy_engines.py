@@ -22,9 +22,9 @@ CONTROL = "/exapps/app_api"
 class Engine:
     """It says what reached it."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Path | None = None) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []
-        self.served = Served(self._answer).start()
+        self.served = Served(self._answer, socket=socket).start()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.seen.append((request.raw_path, dict(request.headers)))
@@ -34,6 +34,13 @@ class Engine:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     found = Engine()
+    yield found
+    found.served.stop()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Engine]:
+    found = Engine(tmp_path / "control.sock")
     yield found
     found.served.stop()
 
@@ -122,21 +129,30 @@ def test_an_engine_that_is_not_there_is_said_in_a_line(haproxy: RealHaproxy, por
     assert b"\n" not in body
 
 
-def test_an_image_is_made_of_a_registry_alone(haproxy: RealHaproxy, engine: Engine) -> None:
-    def posted(query: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", haproxy.port, timeout=20)
-        try:
-            form = {"content-type": "application/x-www-form-urlencoded"}
-            headers = {**KEY, **form, "docker-engine-port": "24001"}
-            connection.request("POST", f"{CONTROL}/v1.44/images/create?{query}", b"fromSrc=-", headers)
-            return connection.getresponse().status
-        finally:
-            connection.close()
+def posted(haproxy: RealHaproxy, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", haproxy.port, timeout=20)
+    try:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        connection.request("POST", f"{CONTROL}{path}", b"fromSrc=-", {**KEY, **form, "docker-engine-port": "24001"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
-    assert posted("fromImage=a%3A1") == 200
-    assert posted("fromSrc=-&repo=a") == 403
-    assert posted("from%53rc=-&repo=a") == 403
-    assert posted("fromImage=a&fromSrc=http%3A%2F%2F169.254.169.254%2F") == 403
-    [(path, headers)] = engine.seen
-    assert path == "/images/create?fromImage=a%3A1"
-    assert "x-www-form-urlencoded" not in headers.get("Content-Type", ""), "a form is read like a query"
+
+def test_an_image_is_made_of_a_registry_alone(haproxy: RealHaproxy, engine: Engine, agent: Engine) -> None:
+    assert posted(haproxy, "/v1.44/images/create?fromImage=a%3A1") == 200
+    assert posted(haproxy, "/Images/Create?fromImage=b") == 200
+    assert posted(haproxy, "/v1.44/images/create?fromSrc=-&repo=a") == 403
+    assert posted(haproxy, "/v1.44/images/create?from%53rc=-&repo=a") == 403
+    assert posted(haproxy, "/v1.44/images/create?fromImage=a&fromSrc=http%3A%2F%2F169.254.169.254%2F") == 403
+    assert posted(haproxy, "/x/images/create?fromImage=a") == 403
+    assert posted(haproxy, "/containers/nc_app_x%2F..%2Fimages/create?fromImage=a") == 403
+
+    assert [path for path, _headers in agent.seen] == ["/docker/pull?fromImage=a%3A1", "/docker/pull?fromImage=b"]
+    assert agent.seen[0][1]["docker-engine-port"] == "24001"
+    assert not engine.seen
+
+
+def test_without_an_agent_no_image_is_pulled(haproxy: RealHaproxy, engine: Engine) -> None:
+    assert posted(haproxy, "/v1.44/images/create?fromImage=a%3A1") == 503
+    assert not engine.seen

@@ -7,7 +7,7 @@ import pytest
 
 from harp.proxy.deploy import steps
 from harp.proxy.deploy.port import Outcome
-from harp.proxy.deploy.steps import Recorded, Step
+from harp.proxy.deploy.steps import Journal, Recorded, Step
 
 MAIL = b'{"name": "mail", "instance_id": "x"}'
 
@@ -45,7 +45,7 @@ class Told:
 
 def recorded(engine: Engine, before: list[Step] | None = None) -> tuple[Recorded, Told]:
     told = Told()
-    return Recorded(engine, told.now, told.tell, before or []), told
+    return Recorded(engine, Journal(told.now, told.tell, before or [])), told
 
 
 async def test_a_step_is_told_when_it_begins_and_when_it_ends() -> None:

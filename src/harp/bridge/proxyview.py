@@ -59,16 +59,28 @@ class ContainerView(Noun, frozen=True, kw_only=True):
     status: str
 
 
+class PullView(Noun, frozen=True, kw_only=True):
+    """How far an image has come: layers that are unpacked, bytes that were fetched. Both sums grow as layers begin."""
+
+    layers: int
+    layers_done: int
+    size_bytes: int
+    done_bytes: int
+
+
 class StepView(Noun, frozen=True, kw_only=True):
     """A step of an app's deployment. ``ended_at`` is None meanwhile; ``text`` is why it failed, without secrets."""
 
     app: str
+    """The image, where one is pulled."""
     verb: str
-    """``create``, ``install_certificates``, ``start``, ``wait_for_start``, ``stop`` or ``remove``."""
+    """``pull``, ``create``, ``install_certificates``, ``start``, ``wait_for_start``, ``stop`` or ``remove``."""
     began_at: float
     ended_at: float | None = None
     ok: bool = True
     text: str = ""
+    progress: PullView | None = None
+    """Of an image that is pulled, as soon as its layers are known."""
 
 
 class TunnelView(Noun, frozen=True, kw_only=True):

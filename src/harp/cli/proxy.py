@@ -12,7 +12,7 @@ import click
 
 from harp.base.errors import HarpError, NotRunningError
 from harp.bridge.model import Noun, Report
-from harp.bridge.proxyview import BanView, StepView
+from harp.bridge.proxyview import BanView, PullView, StepView
 from harp.cli import options, show
 from harp.daemon import appfrp, appplane, proxyanswers, proxydoctor
 from harp.proxy.edge import bans, files
@@ -108,8 +108,13 @@ def deployments_command(home: Path, as_json: bool) -> None:
 
 def _how(step: StepView) -> str:
     if step.ended_at is None:
-        return "under way"
+        return "under way" if step.progress is None else f"under way: {_pulled(step.progress)}"
     return f"done in {step.ended_at - step.began_at:.1f} s" if step.ok else f"failed: {step.text}"
+
+
+def _pulled(progress: PullView) -> str:
+    sizes = f"{show.size(progress.done_bytes)} of {show.size(progress.size_bytes)}"
+    return f"{progress.layers_done} of {show.count(progress.layers, 'layer')}, {sizes}"
 
 
 @proxy_command.command("bans")

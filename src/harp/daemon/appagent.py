@@ -24,9 +24,10 @@ from harp.proxy.deploy import steps
 from harp.proxy.deploy.docker.address import own_container
 from harp.proxy.deploy.docker.backend import DockerBackend
 from harp.proxy.deploy.docker.call import Surroundings
+from harp.proxy.deploy.docker.pull import Pulls
 from harp.proxy.deploy.docker.watch import Watch
 from harp.proxy.deploy.kubernetes import NoKubernetes
-from harp.proxy.deploy.steps import Recorded, Step
+from harp.proxy.deploy.steps import Journal, Recorded, Step
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.agent import Agent
 from harp.proxy.edge.figures import Figures
@@ -125,10 +126,10 @@ async def _run(home: Path, settings: ProxySettings) -> None:
         registry.whereabouts, registry.listening, watch.moved = watch.upstream, watch.listening, registry.moved
         show_engines(settings, watch, counters)
         before = steps.decoded(files.read(run / steps.FILE_NAME))
-        docker = Recorded(
-            DockerBackend(settings.engines, around), clock.now, lambda done: remember_steps(run, done), before
-        )
-        control = ControlApi(settings.key, registry, docker, NoKubernetes())
+        journal = Journal(clock.now, lambda done: remember_steps(run, done), before)
+        docker = DockerBackend(settings.engines, around)
+        pulls = Pulls(docker.engine, journal)
+        control = ControlApi(settings.key, registry, Recorded(docker, journal), NoKubernetes(), pulls)
         figures = Figures(run, counters, clock, settings.ban_window_s, seeded.is_set, frp.remark)
 
         def haproxy_is_new() -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from harp.base.errors import LinkError, UsageError
 from harp.base.logbook import without_secrets
 from harp.bridge import naming, proxyview
@@ -37,6 +39,9 @@ def steps(run: Path) -> list[proxyview.StepView]:
             ended_at=step.ended_at,
             ok=step.ok,
             text=naming.printable(without_secrets(step.text)),
+            progress=None
+            if step.progress is None
+            else msgspec.convert(step.progress, proxyview.PullView, from_attributes=True),
         )
         for step in recorded.decoded(files.read(run / recorded.FILE_NAME))
     ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The control API that AppAPI calls, behind HAProxy and the shared key (contract, section 3)."""
 
+import contextlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from aiohttp import web
 from harp import __version__
 from harp.base.sockets import short_name
 from harp.proxy.deploy.payload import K8S_VERBS, VERBS
-from harp.proxy.deploy.port import Backend, Outcome
+from harp.proxy.deploy.port import Backend, Outcome, Puller
 from harp.proxy.model import AppId
 from harp.proxy.policy import record
 from harp.proxy.registry import Registry
@@ -27,11 +28,12 @@ COMPATIBLE = "0.4.4"
 class ControlApi:
     """Heartbeat, info, the storage of records, and the deployment backends, on a Unix socket."""
 
-    def __init__(self, key: str, registry: Registry, docker: Backend, kubernetes: Backend) -> None:
+    def __init__(self, key: str, registry: Registry, docker: Backend, kubernetes: Backend, pulls: Puller) -> None:
         self._key = key.encode()
         self._registry = registry
         self._docker = docker
         self._kubernetes = kubernetes
+        self._pulls = pulls
         self._runner: web.AppRunner | None = None
         self._has_warned = False
 
@@ -50,6 +52,7 @@ class ControlApi:
                 web.get("/refused/via-proxy", self._via_proxy),
                 web.post("/exapp_storage/{app}", self._store),
                 web.delete("/exapp_storage/{app}", self._forget),
+                web.post("/docker/pull", self._pull),
                 *(web.post(f"/docker/exapp/{verb}", self._backend(self._docker, verb)) for verb in sorted(VERBS)),
                 *(web.post(f"/k8s/exapp/{verb}", self._backend(self._kubernetes, verb)) for verb in sorted(K8S_VERBS)),
             ]
@@ -114,6 +117,20 @@ class ControlApi:
         if not await self._registry.forget(AppId(request.match_info["app"].lower())):
             raise web.HTTPNotFound
         return web.Response(status=204)
+
+    async def _pull(self, request: web.Request) -> web.StreamResponse:
+        """HAProxy sends here what asks an engine for ``images/create``."""
+        asked = request.headers.get("docker-engine-port"), request.query, request.headers.get("x-registry-auth")
+        async with contextlib.aclosing(self._pulls.pull(*asked)) as told:
+            outcome = await anext(told)
+            if not isinstance(outcome, Outcome) or outcome.status != 200:
+                return _response(outcome if isinstance(outcome, Outcome) else Outcome(502))
+            answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await answer.prepare(request)
+            async for piece in told:
+                if isinstance(piece, bytes):
+                    await answer.write(piece)
+            return answer
 
     def _backend(self, backend: Backend, verb: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def call(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a deployment backend does for AppAPI (contract, 3.3 to 3.7), and what it wants of others."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,19 @@ class Backend(Protocol):
 
     async def call(self, verb: str, engine_port: str | None, body: bytes) -> Outcome:
         """The answer to one call; ``engine_port`` is the header ``docker-engine-port``."""
+        ...
+
+
+class Puller(Protocol):
+    """Who has an engine pull an image."""
+
+    def pull(
+        self, engine_port: str | None, query: Mapping[str, str], registry_auth: str | None
+    ) -> AsyncGenerator[Outcome | bytes, None]:
+        """An outcome first; if it is 200, what the engine tells follows, piece by piece as it comes.
+
+        ``query`` is that of ``images/create``, ``registry_auth`` the header ``X-Registry-Auth`` (Docker Engine API).
+        """
         ...
 
 

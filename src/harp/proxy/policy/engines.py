@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The way through to a Docker Engine: the few calls that AppAPI makes of it itself (contract, 3.5; 136–141).
 
-HAProxy carries them, so that what an engine tells while it pulls an image arrives as it is told. An engine is asked
+HAProxy carries them itself, all but the pulling of an image, which the agent carries and looks at. An engine is asked
 without a version in the path, in its own: one that is older or newer than the version that AppAPI was written for would
 answer 400 otherwise. What an engine need not know does not reach it: the shared key, and AppAPI's password, which is
 the same key.
@@ -16,10 +16,11 @@ _ALLOWED = {
     rf"{_VERSION}/_ping$": "METH_GET",
     rf"{_VERSION}/images/{_IMAGE}/json$": "METH_GET",
     rf"{_VERSION}/containers/nc_app_[a-z0-9_.-]+/(json|logs)$": "METH_GET",
-    rf"{_VERSION}/images/create$": "METH_POST",
 }
+_PULL = rf"{_VERSION}/images/create$"
 _SECRETS = ("harp-shared-key", "authorization", "cookie", "docker-engine-port", "ex-app-host", "ex-app-port")
 _PORT = "req.hdr(docker-engine-port)"
+_DECODED = "path,url_dec -m reg -i"
 _CONNECT = "4s"
 
 
@@ -27,6 +28,7 @@ def choice(shape: Shape) -> list[str]:
     """Which backend has an engine's call; ``control`` is the frontend's own condition."""
     call = "{ req.hdr(docker-engine-port) -m len gt 0 } !{ path_beg /exapps/app_api/docker/ }"
     return [
+        f"    use_backend pulls if control {call} METH_POST {{ path,url_dec -m end -i /images/create }}",
         *(
             f"    use_backend {_name(engine)} if control {call} {{ {_PORT} -m str {engine.port} }}"
             for engine in shape.engines
@@ -36,8 +38,8 @@ def choice(shape: Shape) -> list[str]:
 
 
 def backends(shape: Shape) -> list[list[str]]:
-    """One backend for each engine that is set, and one for those that come through FRP, to a port of loopback."""
-    return [*(_engine(engine) for engine in shape.engines), _tunnelled()]
+    """One for each engine that is set, one for those that come through FRP, to a port of loopback, one for pulls."""
+    return [*(_engine(engine) for engine in shape.engines), _tunnelled(), _pulls(shape)]
 
 
 def _name(engine: EngineAddress) -> str:
@@ -74,19 +76,29 @@ def _tunnelled() -> list[str]:
     ]
 
 
+def _pulls(shape: Shape) -> list[str]:
+    return [
+        "backend pulls",
+        f"    {AS_ASKED}",
+        f"    http-request deny deny_status 403 if !{{ {_DECODED} {quoted(_PULL)} }}",
+        # With fromSrc an image would be made of whatever stands in the body, or at any address. An engine reads it in
+        # any encoding; from a form in the body too, which the agent does not pass on.
+        "    http-request deny deny_status 403 if { query,url_dec -m sub -i fromsrc }",
+        "    http-request set-path /docker/pull",
+        *_unreachable("Harp's agent, which carries what an engine tells, does not answer"),
+        f"    server control {quoted('unix@' + shape.control)}",
+        "",
+    ]
+
+
 def _allowed() -> list[str]:
-    raw = "path,url_dec -m reg -i"
     return [
         f"    {AS_ASKED}",
         *(
-            f"    http-request set-var(txn.engine) bool(true) if {{ {raw} {quoted(pattern)} }} {method}"
+            f"    http-request set-var(txn.engine) bool(true) if {{ {_DECODED} {quoted(pattern)} }} {method}"
             for pattern, method in _ALLOWED.items()
         ),
         "    http-request deny deny_status 403 if !{ var(txn.engine) -m found }",
-        # With fromSrc an image would be made of whatever stands in the body, or at any address. An engine reads it in
-        # any encoding, and from a form in the body too, which it knows by its type alone.
-        "    http-request deny deny_status 403 if { query,url_dec -m sub -i fromsrc }",
-        "    http-request del-header content-type",
         r"    http-request replace-path ^/[vV][0-9.]+(/.*)$ \1",
         *(f"    http-request del-header {name}" for name in _SECRETS),
     ]

@@ -3,7 +3,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ class Refused(Exception):
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"Status {status}: {said}")
         self.status = status
+        self.said = said
 
 
 def one_line(text: str, most: int = 400) -> str:
@@ -107,6 +108,17 @@ class Engine:
     async def image(self, reference: str) -> dict[str, Any] | None:
         """All that the engine says of an image; ``None`` where it has none."""
         return await self._found(f"images/{quote(reference, safe='')}/json")
+
+    async def pull(self, query: Mapping[str, str], headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """An empty one when the engine has begun to pull an image, then what it tells, piece by piece as it comes."""
+        patient = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        with _told(self.address):
+            # aiodocker's own method reads line by line, and stumbles over those beyond 64 KiB.
+            asked = self.docker._query("images/create", "POST", params=query, headers=headers, timeout=patient)
+            async with asked as response, response:
+                yield b""
+                async for piece in response.content.iter_any():
+                    yield piece
 
     async def remove_image(self, reference: str) -> list[dict[str, Any]]:
         """What was untagged and deleted."""
