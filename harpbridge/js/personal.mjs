@@ -49,7 +49,8 @@ function folderItem(folder) {
 	}
 	return element('li', {},
 		element('strong', {}, folder.path), ' ', element('em', {}, folder.error),
-		...(folder.isLockedOut ? [element('p', {}, words.renewWhy, ' ', button(words.renew, () => share(folder.path)))] : []),
+		...(folder.mirror === 'asking' ? [element('p', {}, words.asking)] : []),
+		...(folder.mirror === 'stopped' ? [element('p', {}, words.renewWhy, ' ', button(words.renew, () => share(folder.path)))] : []),
 		...(problems.length ? [element('ul', { class: 'harpbridge-problems' }, ...problems)] : []),
 		element('ul', {}, ...(devices.length ? devices : [element('li', {}, words.noDevices)])),
 		button(words.invite, () => invite(folder, readOnly.checked)),

@@ -9,6 +9,7 @@ $words = [
 	'removeSure' => $l->t('Take this device away? It keeps the files that it has, and receives no more.'),
 	'renew' => $l->t('Let Harp in again'),
 	'renewWhy' => $l->t('Its app password was taken back, so nothing moves. Harp can be given a new one.'),
+	'asking' => $l->t('Your files are safe. If the folder was renamed, or is no longer yours, stop sharing it here and share it anew; else your administrator can decide.'),
 	'more' => $l->t('more files wait'),
 	'leave' => $l->t('Stop sharing'),
 	'leaveSure' => $l->t('Stop sharing this folder? The files stay, here and on the devices, which receive no more.'),
@@ -41,6 +42,8 @@ $words = [
 		<li>
 			<strong><?php p($folder['path']); ?></strong>
 			<?php if ($folder['error'] !== ''): ?><em><?php p($folder['error']); ?></em><?php endif; ?>
+			<?php if ($folder['mirror'] === 'asking'): ?><p><?php p($words['asking']); ?></p><?php endif; ?>
+			<?php if ($folder['mirror'] === 'stopped'): ?><p><?php p($words['renewWhy']); ?></p><?php endif; ?>
 			<?php if ($folder['problems'] !== []): ?>
 			<ul class="harpbridge-problems">
 				<?php foreach ($folder['problems'] as $problem): ?><li><?php p($problem); ?></li><?php endforeach; ?>

@@ -361,11 +361,17 @@ def test_the_personal_page_says_what_is_wrong_and_ends_the_sharing_though_device
     [token] = [one for one in listed if one["name"] == "Harp (hub of this server)"]
     cloud.occ("user:auth-tokens:delete", "ben", str(token["id"]))
     cloud.dav(line.ben, "PUT", "files/ben/Notes/two.txt", b"2")
-    until(lambda: page.folder("/Notes")["isLockedOut"], "the revoked password is said", PATIENCE_S)
+    until(lambda: page.folder("/Notes")["mirror"] == "stopped", "the revoked password is said", PATIENCE_S)
     assert "was revoked" in page.text
     assert page.asks("POST", path="/Notes")["id"] == id_
     until((tablet.folder / "two.txt").exists, "Harp was let in again", PATIENCE_S)
-    assert not page.folder("/Notes")["isLockedOut"]
+    assert page.folder("/Notes")["mirror"] != "stopped"
+
+    cloud.dav(line.ben, "MOVE", "files/ben/Notes", to="files/ben/Papers")
+    until(lambda: page.folder("/Notes")["mirror"] == "asking", "a renamed folder is asked about", PATIENCE_S)
+    assert "not in the account any more" in page.folder("/Notes")["error"]
+    assert "If the folder was renamed" in page.text
+    cloud.dav(line.ben, "MOVE", "files/ben/Papers", to="files/ben/Notes")
 
     page.asks("DELETE", f"/{id_}")
     assert page.folder("/Notes") == {}

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -362,6 +363,21 @@ def test_waiting_ends_with_what_the_account_refuses(hub: Hub, account: Account) 
     said = hub.desk.refuses("wait", "Documents").err
     assert "work: the app password of alice was revoked" in said
     assert f"harp account add work {hub.url}" in said
+
+
+def test_who_waits_while_the_password_is_renewed_waits_on(hub: Hub, account: Account) -> None:
+    hub.desk.do("wait", "Documents", "--timeout", "120")
+    account.fails = 503
+    (hub.folder / "kept.txt").write_bytes(b"x")
+    until(lambda: hub.mirror.error != "", "the server is busy")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hub.desk.run, "wait", "Documents", "--timeout", "50")
+        time.sleep(1.0)  # until it waits for the mirror that is replaced now
+        hub.log_in()
+        account.fails = 0
+        said = waiting.result(60)
+    assert said.code == 0, said
+    assert account.files["Documents/kept.txt"][0] == b"x"
 
 
 def test_two_daemons_for_one_folder_are_told_of_one_another_and_lose_nothing(

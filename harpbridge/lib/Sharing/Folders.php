@@ -26,7 +26,7 @@ use OCP\Notification\IManager;
  * a folder, or a device, that is not theirs.
  *
  * @psalm-type Device = array{id: string, name: string, connected: bool, lacks: int|null}
- * @psalm-type Shared = array{id: string, path: string, state: string, error: string, isLockedOut: bool, problems: list<string>, moreProblems: int, files: int, bytes: int, devices: list<Device>}
+ * @psalm-type Shared = array{id: string, path: string, state: string, error: string, mirror: string, problems: list<string>, moreProblems: int, files: int, bytes: int, devices: list<Device>}
  */
 class Folders {
 	private const SHARE_MS = 20_000;
@@ -66,7 +66,7 @@ class Folders {
 				'path' => $path,
 				'state' => self::text($folder, 'state'),
 				'error' => self::text($folder, 'error'),
-				'isLockedOut' => is_array($folder['mirror'] ?? null) && self::text($folder['mirror'], 'state') === 'stopped',
+				'mirror' => is_array($folder['mirror'] ?? null) ? self::text($folder['mirror'], 'state') : '',
 				'problems' => array_map(fn (array $one): string => self::text($one, 'path') . ': ' . self::text($one, 'why'), $problems),
 				'moreProblems' => max(0, (int)($folder['problem_count'] ?? 0) - count($problems)),
 				'files' => (int)($folder['files'] ?? 0),

@@ -288,10 +288,12 @@ class Answers(AccountAnswers, Looking, ProxyAnswers):
 
     def wait(self, folder: str, timeout_s: float | None) -> AsyncIterator[model.Progress]:
         loop = self._loop(folder)
-        mirrored, mirror = self._daemon.mirrors.of(loop.replica.folder) or (None, None)
+        mirrors = self._daemon.mirrors
+        found = mirrors.of(loop.replica.folder)
         account = None
-        if mirrored is not None and mirror is not None:
-            account = MirroredAccount(mirror, functools.partial(self._daemon.mirrors.status, mirrored))
+        if found is not None:
+            current = functools.partial(mirrors.loop, loop.replica.folder)
+            account = MirroredAccount(current, functools.partial(mirrors.status, found[0]))
         return until_same(loop, account, timeout_s)
 
     async def rescan(self, folder: str) -> model.Done:

@@ -95,8 +95,12 @@ class Mirrors:
     def of(self, folder: FolderId) -> tuple[Mirrored, MirrorLoop | None] | None:
         """What a folder mirrors, and the loop, if it runs; None for a folder that mirrors nothing."""
         mirrored = next((one for one in self._mirrored() if one.folder == folder.hex()), None)
+        return None if mirrored is None else (mirrored, self.loop(folder))
+
+    def loop(self, folder: FolderId) -> MirrorLoop | None:
+        """The loop of a folder that mirrors something, if it runs."""
         running = self._running.get(folder.hex())
-        return None if mirrored is None else (mirrored, None if running is None else running.loop)
+        return None if running is None else running.loop
 
     def loops(self) -> list[MirrorLoop]:
         return [running.loop for running in self._running.values()]

@@ -26,18 +26,24 @@ class MirroredAccount:
     did carry something may have brought it to the folder, whose devices have to get it before the next look.
     """
 
-    def __init__(self, mirror: MirrorLoop, told: Callable[[], MirrorStatus]) -> None:
-        self._mirror = mirror
+    def __init__(self, mirror: Callable[[], MirrorLoop | None], told: Callable[[], MirrorStatus]) -> None:
+        """``mirror``: the loop that runs now; a new password for the account starts another one."""
+        self._current = mirror
         self._told = told
+        self._mirror: MirrorLoop | None = None
         self._look: asyncio.Future[None] | None = None
         self._steps = 0
 
     def progress(self, folder: Progress) -> Progress:
         """``folder`` is how far the folder is: done."""
-        mirror = self._mirror
-        if self._look is None or (self._look.done() and (self._is_busy or mirror.steps != self._steps)):
-            self._look, self._steps = mirror.look(), mirror.steps
-        if self._is_busy or not (self._look.done() or mirror.question or isinstance(mirror.trouble, LoginError)):
+        is_another, mirror = self._mirror is not (found := self._current()), found
+        if mirror is None:
+            return msgspec.structs.replace(folder, phase=Phase.SYNCING)
+        # A server that asks for patience is asked again by the mirror itself, and so it is here.
+        is_busy = isinstance(mirror.trouble, BusyError)
+        if is_another or self._look is None or (self._look.done() and (is_busy or mirror.steps != self._steps)):
+            self._mirror, self._look, self._steps = mirror, mirror.look(), mirror.steps
+        if is_busy or not (self._look.done() or mirror.question or isinstance(mirror.trouble, LoginError)):
             return msgspec.structs.replace(folder, phase=Phase.SYNCING)
         if mirror.trouble is not None or mirror.question:
             told = self._told()
@@ -55,11 +61,6 @@ class MirroredAccount:
     def disagreement(self) -> str:
         """Why waiting has not come to an end."""
         return self._told().error or "the account is still being looked at"
-
-    @property
-    def _is_busy(self) -> bool:
-        """The server asks for patience: the mirror comes again by itself, and so does this."""
-        return isinstance(self._mirror.trouble, BusyError)
 
 
 async def until_same(
