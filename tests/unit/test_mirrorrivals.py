@@ -30,8 +30,8 @@ class Notes:
     async def write(self, claims: Sequence[Claim]) -> None:
         self.kept = tuple(claims)
 
-    def mirror(self, mirror: str, device: str, path: str = "/Documents", run: str = "1") -> Rivals:
-        own = Claim(mirror, run, device, path, 0)
+    def mirror(self, mirror: str, device: str, path: str = "/Documents", run: str = "") -> Rivals:
+        own = Claim(mirror, run or f"of {device}", device, path, 0)
         return Rivals(self, own, every_s=15.0, clock=lambda: float(self.now))
 
     def pass_by(self, rounds: float = 1.0) -> None:
@@ -70,6 +70,13 @@ async def test_mirrors_of_other_folders_are_no_rivals(notes: Notes) -> None:
         await mirror.look()
         assert mirror.found == ()
     assert len(notes.kept) == 2
+
+
+async def test_two_mirrors_of_one_daemon_are_no_rivals(notes: Notes) -> None:
+    for mirror, path in (("m1", "/Documents"), ("m2", "/Documents/Work"), ("m3", "/Documents")):
+        one = notes.mirror(mirror, "laptop", path)
+        await one.look()
+        assert one.found == (), "the third is the first one's folder, shared anew"
 
 
 async def test_a_daemon_that_left_or_ended_is_forgotten(notes: Notes) -> None:

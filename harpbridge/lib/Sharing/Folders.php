@@ -29,7 +29,8 @@ use OCP\Notification\IManager;
  * @psalm-type Shared = array{id: string, path: string, state: string, error: string, mirror: string, problems: list<string>, moreProblems: int, files: int, bytes: int, devices: list<Device>}
  */
 class Folders {
-	private const SHARE_MS = 20_000;
+	/** What the daemon asks Nextcloud about before it answers takes it longer than the rest. */
+	private const LONG_MS = 20_000;
 	private const TICKET_S = 3600;
 	/** So many files that cannot be kept the same are named on the page. */
 	private const MOST_PROBLEMS = 10;
@@ -108,7 +109,7 @@ class Folders {
 		if ($known !== false) {
 			return (string)$known;
 		}
-		$folder = $this->daemon->send('POST', '/v1/folders', ['account' => $account, 'path' => $path], self::SHARE_MS);
+		$folder = $this->daemon->send('POST', '/v1/folders', ['account' => $account, 'path' => $path], self::LONG_MS);
 		$id = self::text($folder, 'id');
 		if (preg_match('/^[0-9a-f]{8,128}$/D', $id) !== 1) {
 			throw new DaemonError('the daemon gave the folder no id', 'update the daemon');
@@ -170,7 +171,7 @@ class Folders {
 	public function leave(IUser $user, string $id): void {
 		$this->path($user, $id);
 		try {
-			$this->daemon->send('POST', '/v1/folders/' . rawurlencode($id) . '/leave', ['for_all' => true]);
+			$this->daemon->send('POST', '/v1/folders/' . rawurlencode($id) . '/leave', ['for_all' => true], self::LONG_MS);
 		} catch (DaemonError $e) {
 			// A folder that the daemon does not know has been left.
 			if ($e->status !== 400 && $e->status !== 404) {
@@ -220,7 +221,7 @@ class Folders {
 				'url' => $this->config->nextcloudUrl() ?: rtrim($this->urls->getAbsoluteURL('/'), '/'),
 				'user' => $user->getUID(),
 				'password' => $made['password'],
-			], self::SHARE_MS);
+			], self::LONG_MS);
 		} catch (DaemonError $e) {
 			$this->passwords->takeBack($user, $made['id']);
 			throw $e->status === 404

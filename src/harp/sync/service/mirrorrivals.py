@@ -50,7 +50,8 @@ class Rivals:
             claims, now = await self._register.read()
             mine = next((one for one in claims if one.mirror == self._own.mirror), None)
             others = [one for one in claims if one.mirror != self._own.mirror]
-            found = [one for one in others if one.meets(self._own)]
+            # What this very daemon mirrors besides, or mirrored until a moment ago, is no other one's.
+            found = [one for one in others if one.run != self._own.run and one.meets(self._own)]
             if self._is_said and mine is not None and mine.run != self._own.run:
                 found.append(mine)
             self.found = tuple(found)
