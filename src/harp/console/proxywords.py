@@ -130,11 +130,11 @@ SENTENCES = (
     "nginx: in `location /exapps/`: `proxy_pass http://HARP:8780;` with no path and no `/` behind the port",
     "Apache: `ProxyPass /exapps/ http://HARP:8780/exapps/`: the path stands on both sides",
     "Caddy: `handle /exapps/*` instead of `handle_path /exapps/*`, and no `uri strip_prefix`",
-    "Traefik: take the `stripPrefix` middleware away from the router of `/exapps/`",
+    "Traefik: take the `stripPrefix` or `replacePath` middleware away from the router of `/exapps/`",
     "nginx: `proxy_pass http://HARP:8780;` with no path behind the port, and no `rewrite` for `/exapps/`",
     "Apache: `ProxyPass /exapps/ http://HARP:8780/exapps/` with nothing before `/exapps/`, and no `RewriteRule`",
     "Caddy: no `rewrite` for `/exapps/*` in front of `reverse_proxy HARP:8780`",
-    "Traefik: take the `addPrefix` middleware away from the router of `/exapps/`",
+    "Traefik: take the `addPrefix` or `replacePath` middleware away from the router of `/exapps/`",
     "nginx: `location /exapps/ { proxy_pass http://HARP:8780; }`",
     "Apache: `ProxyPass /exapps/ http://HARP:8780/exapps/`, before any other `ProxyPass` and `RewriteRule`",
     "Caddy: `handle /exapps/* { reverse_proxy HARP:8780 }`, and the rest of the site in a `handle` of its own",
@@ -149,11 +149,14 @@ SENTENCES = (
     "nginx: `proxy_buffering off;` and `gzip off;` in `location /exapps/`",
     ("Apache: `flushpackets=on` at the end of the `ProxyPass` line; it holds nothing back itself: what is before it?"),
     ("Caddy: `flush_interval -1` inside `reverse_proxy`, and no `response_buffers` (before 2.7: `buffer_responses`)"),
-    "Traefik: take the `buffering` and `compress` middlewares away from the router of `/exapps/`",
+    "Traefik: take the `buffering` middleware away from the router of `/exapps/`",
     "nginx: `proxy_set_header X-Forwarded-For $remote_addr;` in `location /exapps/`",
     "Apache: `ProxyAddHeaders On` (its default; remove an `Off`)",
     "Caddy: remove `header_up -X-Forwarded-For` (Caddy sends it by itself)",
-    "Traefik: remove a `headers` middleware that empties X-Forwarded-For (Traefik sends it by itself)",
+    (
+        "Traefik: remove a `headers` middleware that empties X-Forwarded-For, and `notAppendXForwardedFor` of the entry"
+        " point (Traefik sends it by itself)"
+    ),
     # other machines
     "there is no frps, nor any need of it: apps on other machines could not come",
     "frps not found: FRP daemons cannot be used, and the engine %(engines)s is elsewhere",
