@@ -2,6 +2,7 @@
 """HAProxy driven for real: its socket, its maps, its bans, reloads; the publisher that makes it follow."""
 
 import asyncio
+import http.client
 import os
 import shutil
 import subprocess
@@ -141,6 +142,12 @@ async def test_an_answer_counts_where_the_route_lists_its_status_and_no_other_do
         ({"X-Forwarded-For": "198.51.100.9, unknown"}, "127.0.0.1"),
         ({"X-Forwarded-For": "unknown", "X-Real-IP": "203.0.113.7"}, "203.0.113.7"),
         ({"X-Forwarded-For": "10.1.1.1, 10.1.1.2"}, "10.1.1.1"),
+        ({"X-Forwarded-For": "198.51.100.9, unknown", "X-Real-IP": "10.1.1.1"}, "10.1.1.1"),
+        ({"X-Forwarded-For": "198.51.100.9, 203.0.113.5" + ", 10.1.1.1" * 2}, "203.0.113.5"),
+        ({"X-Forwarded-For": "198.51.100.9, 203.0.113.5" + ", 10.1.1.1" * 7}, "203.0.113.5"),
+        ({"X-Forwarded-For": "203.0.113.5, 10.1.1.9" + ", 10.1.1.1" * 7}, "10.1.1.9"),
+        ({"X-Forwarded-For": "203.0.113.5, unknown" + ", 10.1.1.1" * 3}, "10.1.1.1"),
+        ({"X-Forwarded-For": "203.0.113.5, 198.51.100.9, 10.1.1.2, 198.51.100.7, 10.1.1.1"}, "198.51.100.7"),
         ({"X-Forwarded-For": "2001:db8:1:2:3::4"}, "2001:db8:1:2::/64"),
     ],
 )
@@ -152,6 +159,31 @@ async def test_whose_failure_it_is_behind_proxies(tmp_path: Path, headers: dict[
         assert status == 404
         assert [bans.shown(failures.client) for failures in await bans.read(haproxy.socket)] == [client]
     finally:
+        haproxy.close()
+
+
+@pytest.mark.parametrize("proxies", [0, 1, 2, 7])
+async def test_a_ban_is_that_clients_alone_however_many_proxies_are_between(
+    tmp_path: Path, upstream: ExApp, proxies: int
+) -> None:
+    chosen = shape(tmp_path, free_port(), ban_count=3, trusted=("127.0.0.0/8", "10.0.0.0/8"))
+    haproxy = RealHaproxy(policy.placed(None, chosen, {APP: app(upstream.port, OPEN)}))
+    connection = http.client.HTTPConnection("127.0.0.1", haproxy.port, timeout=20)
+
+    def of(client: str, path: str = "/exapps/app/x") -> int:
+        """All on one connection, as proxies do it."""
+        told = {"X-Forwarded-For": client + ", 10.1.1.1" * proxies} if client else {}
+        connection.request("GET", path, headers=told)
+        with connection.getresponse() as response:
+            response.read()
+            return response.status
+
+    try:
+        assert [of("203.0.113.5", "/no/app") for _ in range(3)] == [404] * 3
+        assert [of(client) for client in ("203.0.113.5", "203.0.113.6", "")] == [429, 200, 200]
+        assert [bans.shown(failures.client) for failures in await bans.read(haproxy.socket)] == ["203.0.113.5"]
+    finally:
+        connection.close()
         haproxy.close()
 
 

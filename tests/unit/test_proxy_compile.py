@@ -193,7 +193,7 @@ def test_more_than_a_hundred_failures_are_a_rate() -> None:
 
 
 def test_the_question_waits_no_longer_than_promised() -> None:
-    assert "timeout processing 2s" in configuration.spoe_conf(SHAPE)
+    assert "timeout processing 2s" in configuration.spoe_conf()
     assert shape.WAIT_S < shape.ASK_S
     assert shape.WAIT_S * (shape.ASKED_AGAIN + 1) > 25
 

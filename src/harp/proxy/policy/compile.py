@@ -216,7 +216,7 @@ def files(state: State) -> dict[str, str]:
         "haproxy.cfg": haproxy_cfg(
             shape, tuple((slot, state.apps[name].upstream) for name, slot in state.slots.items())
         ),
-        "spoe.conf": spoe_conf(shape),
+        "spoe.conf": spoe_conf(),
         "users.map": "",
         "apps.map": _lines(_records(state)),
     }

@@ -5,7 +5,8 @@ A request passes the frontend, where it is told whose it is and what for, then a
 route is looked up: ``slotN`` if it is a usual one, ``askN``, which may ask the agent, if not. Every request pays for
 each rule that it passes, so the order is: what is usual first, and out. Variables of one request:
 
-    ip         the client's address, where there are trusted proxies
+    proxy      there if the peer is a trusted proxy (sess.*); ``src`` is then the client that it tells of
+    far        there if that one stands behind too many proxies for a usual request
     key        there if the shared key was right
     rec        the app's record: slot|version|token's header for nobody|address|port
     same       there if the connection remembers these credentials: until when they are good, or were
@@ -26,7 +27,7 @@ import functools
 
 from harp.proxy.model import Upstream
 from harp.proxy.policy import backends, engines
-from harp.proxy.policy.frontend import client, frontend
+from harp.proxy.policy.frontend import frontend
 from harp.proxy.policy.shape import ASK_S, RING_MOST, TIMES, Shape, quoted, ring_of
 
 PIPES = 64
@@ -51,10 +52,10 @@ def haproxy_cfg(shape: Shape, listening: tuple[tuple[int, Upstream], ...] = ()) 
     return "\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
-def spoe_conf(shape: Shape) -> str:
+def spoe_conf() -> str:
     """The question to the agent, and how long it may take."""
     arguments = (
-        f"app=req.fhdr(ex-app-id) target=path ip={client(shape)} key=var(txn.key) signed=var(txn.signed) "
+        "app=req.fhdr(ex-app-id) target=path ip=src key=var(txn.key) signed=var(txn.signed) "
         "cred=var(txn.who) cookie=var(txn.cookie) auth=var(txn.auth) passphrase=var(txn.passphrase) "
         "agent=req.fhdr(user-agent) lang=req.fhdr(accept-language) "
         "host=req.fhdr(ex-app-host) port=req.fhdr(ex-app-port) version=req.fhdr(ex-app-version)"

@@ -28,6 +28,10 @@ OTHER_COOKIES = f"(?:^|;) *+(?!(?:{_NAMES})=)[^;]+"
 NEXTCLOUD_COOKIES = f"(?:^|;) *+(?:{_NAMES})=[^;]*"
 HOPS_MOST = 8
 """How many proxies in a row are looked behind."""
+_HOPS_USUAL = 2
+"""Who stands behind more of them passes all rules."""
+NETWORK = "src,ipmask(32,64)"
+"""What fetches what bans count. Behind a trusted proxy, ``src`` is the client that it tells of."""
 REMEMBERED_MOST = 4096
 """The longest header that a connection is remembered by."""
 _SIGNED = ("ex-app-id", "ex-app-version", "ex-app-host", "ex-app-port", "authorization-app-api")
@@ -52,6 +56,7 @@ def frontend(shape: Shape) -> list[str]:
         "set-var(txn.slow) bool(true)",
         # Who is not let through below is refused, or meant for somebody else.
         "set-var(txn.aside) bool(true)",
+        *_far_client(shape),
         *_banned(shape),
         *_path(shape),
         *_signed(),
@@ -64,6 +69,7 @@ def frontend(shape: Shape) -> list[str]:
         *tls,
         *_log(shape),
         *_named(shape),
+        *_peer(shape),
         *(f"    tcp-request content {fact}" for fact in facts),
         *_to_app(shape),
         "    use_backend slot%[var(txn.rec),field(1,|)] if !{ var(txn.slow) -m found }",
@@ -83,7 +89,7 @@ def _log(shape: Shape) -> list[str]:
         return [ring, f"    log-format {quoted('{' + timed + '}')}"]
     texts = {
         "time": "date,utime(%Y-%m-%dT%H:%M:%SZ)",
-        "client": client(shape),
+        "client": "src",
         "path": "var(txn.path),json(utf8s)",
         "app": "var(txn.app),json(utf8s)",
         "reason": "var(txn.why)",
@@ -101,45 +107,51 @@ def _log(shape: Shape) -> list[str]:
     ]
 
 
-def client(shape: Shape) -> str:
-    """What fetches the client's address."""
-    return "var(txn.ip)" if shape.trusted else "src"
-
-
-def network(shape: Shape) -> str:
-    """What fetches what bans count."""
-    return f"{client(shape)},ipmask(32,64)"
-
-
-def _trusted(shape: Shape) -> str:
-    return f"-f {quoted(shape.run + '/trusted.lst')}"
+def _peer(shape: Shape) -> list[str]:
+    """Whether a connection is a trusted proxy's is asked once, and not for each of its requests."""
+    if not shape.trusted:
+        return []
+    return [f"    tcp-request session set-var(sess.proxy) bool(true) if {{ src {_trusted(shape)} }}"]
 
 
 def _client(shape: Shape) -> list[str]:
     """The right-most address that is no trusted proxy's; else ``X-Real-IP``, else the peer (105–108)."""
     if not shape.trusted:
         return []
-    trusted = _trusted(shape)
-    hops = range(1, HOPS_MOST + 1)
     return [
-        "set-var(txn.ip) src",
-        "set-var(txn.ip) req.hdr_ip(x-real-ip) if from_proxy",
-        "set-var(txn.hop1) req.hdr_ip(x-forwarded-for,-1) if from_proxy",
-        # The next one counts only while this one is a proxy's; one that is no address ends it.
-        *(
-            f"set-var(txn.hop{hop + 1}) req.hdr_ip(x-forwarded-for,-{hop + 1})"
-            f" if {{ var(txn.hop{hop}) -m ip {trusted} }}"
-            for hop in hops[:-1]
-        ),
-        *(f"set-var(txn.ip) var(txn.hop{hop}) if {{ var(txn.hop{hop}) -m found }}" for hop in hops),
+        "set-src req.hdr_ip(x-forwarded-for,-1) if from_proxy",
+        f"set-src req.hdr_ip(x-real-ip) if {_behind(0)} !{{ req.hdr_ip(x-forwarded-for,-1) -m found }}",
+        *_hops(2, _HOPS_USUAL),
+        f"set-var(txn.far) bool(true) if {_behind(_HOPS_USUAL)}",
     ]
+
+
+def _far_client(shape: Shape) -> list[str]:
+    """The same, behind more proxies than is usual."""
+    return _hops(_HOPS_USUAL + 1, HOPS_MOST) if shape.trusted else []
+
+
+def _hops(first: int, last: int) -> list[str]:
+    return [f"set-src req.hdr_ip(x-forwarded-for,-{hop}) if {_behind(hop - 1)}" for hop in range(first, last + 1)]
+
+
+def _behind(hops: int) -> str:
+    """Whether all these are proxies', where one that is no address is not.
+
+    The last one found is looked at first: where that is a client, as it mostly is, no header has to be taken apart.
+    """
+    return " ".join(["from_proxy", "of_proxy", *(f"passed{hop}" for hop in range(1, hops + 1))])
+
+
+def _trusted(shape: Shape) -> str:
+    return f"-f {quoted(shape.run + '/trusted.lst')}"
 
 
 def _named(shape: Shape) -> list[str]:
     """What several rules ask."""
-    window = f"{network(shape)},table_gpt({ring_of(shape) - 1},bans) gt 0"
+    window = f"{NETWORK},table_gpt({ring_of(shape) - 1},bans) gt 0"
     if shape.ban_count > RING_MOST:
-        window = f"{network(shape)},table_gpc_rate(0,bans) ge {shape.ban_count}"
+        window = f"{NETWORK},table_gpc_rate(0,bans) ge {shape.ban_count}"
     named = {
         "known": "var(txn.rec) -m found",
         "keyed": "req.fhdr(harp-shared-key) -m found",
@@ -153,8 +165,16 @@ def _named(shape: Shape) -> list[str]:
         "signed": "var(txn.signed) -m found",
         "refused": "var(txn.why) -m found",
         "person": "var(txn.uid) -m found",
-        **({"from_proxy": f"src {_trusted(shape)}"} if shape.trusted else {}),
     }
+    if shape.trusted:
+        named |= {
+            "from_proxy": "var(sess.proxy) -m found",
+            "of_proxy": f"src {_trusted(shape)}",
+            "far": "var(txn.far) -m found",
+        }
+        named |= {
+            f"passed{hop}": f"req.hdr_ip(x-forwarded-for,-{hop}) {_trusted(shape)}" for hop in range(1, HOPS_MOST)
+        }
     return [f"    acl {name} {test}" for name, test in named.items()]
 
 
@@ -163,7 +183,7 @@ def _usual(shape: Shape) -> list[str]:
 
     Whom the table knows is looked up each time: a connection remembers only what follows from the headers alone.
     """
-    usual = "known !keyed !dotted !failing"
+    usual = f"known !keyed !dotted {'!far ' if shape.trusted else ''}!failing"
     same = (
         f"same_cookie !authorization !{{ var(sess.auth) -m found }} {usual}",
         f"same_authorization !cookie !{{ var(sess.cookie) -m found }} {usual}",
@@ -197,7 +217,7 @@ def _banned(shape: Shape) -> list[str]:
     if shape.ban_count <= RING_MOST:
         window = shape.ban_window_s * 1000
         lines += [
-            f"set-var(txn.oldest) {network(shape)},table_gpt({ring_of(shape) - 1},bans) if failing",
+            f"set-var(txn.oldest) {NETWORK},table_gpt({ring_of(shape) - 1},bans) if failing",
             f"set-var(txn.age) {NOW},sub(txn.oldest),add({MODULUS}),mod({MODULUS}) if {{ var(txn.oldest) -m found }}",
             f"set-var(txn.why) str(banned) if {{ var(txn.age) -m int lt {window} }} !{{ var(txn.key) -m found }}",
         ]
@@ -214,7 +234,7 @@ def counted(shape: Shape, rule: str, condition: str, *, whose: str = "") -> list
     ring = ring_of(shape)
     # With the right key nothing counts (98, 99).
     condition += " !{ var(txn.key) -m found }"
-    lines = [f"    {rule} track-sc0 {whose or network(shape)} table bans if {condition}"]
+    lines = [f"    {rule} track-sc0 {whose or NETWORK} table bans if {condition}"]
     if shape.ban_count > RING_MOST:
         return [*lines, f"    {rule} sc-inc-gpc(0,0) if {condition}"]
     lines += [
