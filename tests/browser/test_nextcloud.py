@@ -134,6 +134,41 @@ def shown(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"inside-{name}.png", full_page=True)
 
 
+def fits_a_phone(page: Page, name: str) -> None:
+    """390 px wide nothing is cut off or runs over something else, in light and in dark; then it is wide again."""
+    before = page.viewport_size
+    assert before is not None
+    page.set_viewport_size({"width": 390, "height": 844})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert visit.cut_off(page) == [], f"{name}, {scheme}"
+        assert visit.faults(page, "color-contrast", "target-size") == [], f"{name}, {scheme}"
+        shown(page, f"{name}-phone-{scheme}")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(before)
+
+
+def by_keyboard(page: Page) -> list[str]:
+    """What the Tab key comes to, one after another, until it leaves the page; each is to be seen where it is."""
+    names: list[str] = []
+    page.locator("body").focus()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name, is_seen = page.evaluate(
+            """() => {
+              const at = document.activeElement, box = at.getBoundingClientRect();
+              const style = getComputedStyle(at);
+              const isSeen = box.width > 1 && box.bottom > 0 && box.top < innerHeight && style.outlineStyle !== "none";
+              return [at === document.body ? "" : (at.ariaLabel || at.textContent || at.name || "").trim(), isSeen];
+            }"""
+        )
+        if not name:
+            break
+        assert is_seen, f"{name} has the focus, and nobody sees it"
+        names.append(name)
+    return names
+
+
 def test_an_administrator_uses_the_whole_console_inside_nextcloud(site: Site, browser: Browser) -> None:
     desk = site.desk
     desk.folder.mkdir(parents=True)
@@ -141,6 +176,7 @@ def test_an_administrator_uses_the_whole_console_inside_nextcloud(site: Site, br
     page = site.opened(browser, "ada-s")
     page.wait_for_url(f"{site.url}{INSIDE}/")
     expect(page.get_by_role("heading", name="hub")).to_be_visible()
+    assert by_keyboard(page)[:3] == ["To the content", "Harp", "Home"]
     expect(page.get_by_role("link", name="Nextcloud")).to_have_attribute("href", "/index.php/")
     assert page.get_by_role("button", name="Log out").count() == 0
     shown(page, "home")
@@ -156,7 +192,20 @@ def test_an_administrator_uses_the_whole_console_inside_nextcloud(site: Site, br
         page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
         page.wait_for_url(f"{site.url}{INSIDE}/**")
         assert visit.faults(page) == [], name
+        fits_a_phone(page, name.lower())
     assert page.context.cookies() == [one for one in page.context.cookies() if one["name"] == PASSPHRASE]
+
+
+def test_the_longer_names_in_german_fit_a_phone(site: Site, browser: Browser) -> None:
+    page = site.opened(browser, "ada-s", locale="de-DE")
+    page.get_by_role("navigation").get_by_role("link", name="Einstellungen").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Einstellungen")
+    fits_a_phone(page, "german")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert visit.cut_off(page) == []
+    # As narrow as that, there is no room: what looks for it would find it.
+    page.set_viewport_size({"width": 200, "height": 740})
+    assert any("Einstellungen" in line for line in visit.cut_off(page))
 
 
 def test_a_person_has_the_folders_that_they_share(site: Site, browser: Browser, tmp_path: Path) -> None:
@@ -171,6 +220,7 @@ def test_a_person_has_the_folders_that_they_share(site: Site, browser: Browser, 
     assert "elsewhere" not in page.content()
     assert visit.faults(page) == []
     shown(page, "nothing")
+    fits_a_phone(page, "nothing")
 
     hers, others = (
         next(one for one in desk.ask("folders")["folders"] if one["name"] == name)["id"]
@@ -186,6 +236,9 @@ def test_a_person_has_the_folders_that_they_share(site: Site, browser: Browser, 
     expect(page.get_by_role("link", name="letter.txt")).to_be_visible()
     assert visit.faults(page) == []
     shown(page, "own-folder")
+    fits_a_phone(page, "own-folder")
+    reached = by_keyboard(page)
+    assert {"Harp", "Home", "Nextcloud", "Find", "letter.txt", "Look through it now"} <= set(reached)
     page.get_by_role("button", name="Look through it now").click()
     expect(page.get_by_text("The whole folder has been looked through.")).to_be_visible()
     for path in ("/settings", "/health", "/devices", "/apps", "/folders", f"/folders/{hers}/ignore"):

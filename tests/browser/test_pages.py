@@ -155,6 +155,8 @@ def test_what_is_not_accessible_is_found(page: Page) -> None:
     page.evaluate("document.querySelector('h1').outerHTML = '<img src=\"/x\"><input>'")
     page.evaluate("document.querySelector('main p').setAttribute('class', 'soft')")
     assert {fault.partition(":")[0] for fault in visit.faults(page)} >= {"image-alt", "label"}
+    page.evaluate("document.querySelector('main p').style.width = '2000px'")
+    assert any("px wider than the screen" in line for line in visit.cut_off(page))
 
 
 def test_each_page_is_accessible_and_fits_a_phone(world: World, page: Page) -> None:
@@ -170,9 +172,7 @@ def test_each_page_is_accessible_and_fits_a_phone(world: World, page: Page) -> N
         page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": 390, "height": 844})
         shoot(page, f"{name}-phone")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        if wide:
-            found[f"{name}, phone"] = [f"{wide} px wider than the screen"]
+        found[f"{name}, phone"] = visit.cut_off(page)
         page.set_viewport_size({"width": 1280, "height": 900})
     found |= _others(world, page)
     assert {name: lines for name, lines in found.items() if lines} == {}

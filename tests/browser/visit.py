@@ -68,6 +68,30 @@ def faults(page: Page, *rules: str) -> list[str]:
     ]
 
 
+_CUT_OFF = """() => {
+  const root = document.documentElement, found = [];
+  const wider = root.scrollWidth - root.clientWidth;
+  if (wider > 0) found.push(`${wider} px wider than the screen`);
+  let end = -Infinity;
+  for (const text of document.querySelectorAll(".side nav span")) {
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    const { left, right, top, bottom } = range.getBoundingClientRect();
+    if (left < 0 || right > root.clientWidth || top < 0 || bottom > root.clientHeight)
+      found.push(`${text.textContent} is not whole on the screen`);
+    if (getComputedStyle(text.closest("ul")).display === "flex" && left < end)
+      found.push(`${text.textContent} runs into the one before it`);
+    end = right;
+  }
+  return found;
+}"""
+
+
+def cut_off(page: Page) -> list[str]:
+    """What does not fit the screen as wide as it is: the page itself, and the names in the navigation."""
+    return [str(line) for line in page.evaluate(_CUT_OFF)]
+
+
 def picture(path: Path, colour: tuple[int, int, int], size: int = 48) -> bytes:
     """A PNG of one colour, written as the format says (W3C, PNG, 11.2)."""
     import struct
