@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up test lint lint-style lint-types lint-layers lint-lock format bench
-.PHONY: bench-proxy bench-office offices e2e harpbridge clean
+.PHONY: bench-proxy bench-office offices e2e harpbridge pictures clean
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -93,6 +93,9 @@ lint-lock: install-dev
 format: install-dev ## put the sources into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+pictures: install-dev ## the tutorial's pictures of the console, taken anew by Chromium
+	$(BIN)/python -m tests.browser.pictures docs/tutorial
 
 bench: install ## Harp, Syncthing and rsync in turn (ROUNDS=3 ROWS=all)
 	@benchmarks/install-peers syncthing rsync
