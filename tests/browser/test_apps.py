@@ -71,6 +71,7 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         page = visit.let_in(visit.person(browser), desk)
         page.get_by_role("link", name="Apps").click()
         expect(page.get_by_role("heading", name="app", exact=True)).to_be_visible()
+        expect(page.locator("#apps .state")).to_have_text("listens")
         page.get_by_text("2 routes").click()
         expect(page.get_by_text("administrators")).to_be_visible()
         shown(page, "apps-running")
@@ -85,6 +86,10 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         expect(page.get_by_text("until the app answered, of the last 20 requests")).to_be_visible()
         expect(page.get_by_text("p99")).to_be_visible()
         shown(page, "apps-timed")
+
+        with app.served.down():
+            page.reload()
+            expect(page.locator("#apps .state")).to_have_text("does not listen")
 
         # As the agent writes it down, while AppAPI has an app deployed; the page follows by itself.
         begun = Step(app="<b>mail", verb="create", began_at=time.time())

@@ -65,7 +65,13 @@ class FakeBrowsing:
             requests=1200, errors=3, p50_ms=12, p99_ms=180, most_ms=250, timed=900, sessions=2
         )
         app = proxyview.AppView(
-            id="<i>app", version="1.0", upstream="10.0.0.7:9000", routes=routes, route_count=1, figures=figures
+            id="<i>app",
+            version="1.0",
+            upstream="10.0.0.7:9000",
+            listens=True,
+            routes=routes,
+            route_count=1,
+            figures=figures,
         )
         bans = [proxyview.BanView(client="10.0.0.9", failures=5, banned_for_s=61.0)][: 0 if self.lifted else 1]
         containers = [

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What HAProxy says of its apps, read: harp.daemon.proxyanswers."""
 
+import asyncio
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harp.base.errors import UsageError
 from harp.bridge.proxyview import AppFigures
-from harp.daemon.proxyanswers import MOST_ROUTES, ProxyAnswers, quantile, read_app, read_figures, read_times
+from harp.daemon.proxyanswers import MOST_ROUTES, ProxyAnswers, knocked_at, quantile, read_app, read_figures, read_times
 from harp.proxy.model import AppId, ExApp, Level, Route
 
 STATS = (
@@ -23,6 +26,21 @@ STATS = (
 def an_app(routes: int = 1) -> ExApp:
     known = tuple(Route(f"^/{number}", Level.USER) for number in range(routes))
     return ExApp(AppId("app"), "a-secret-token", "1.0", "10.0.0.7", 9000, known)
+
+
+async def test_an_app_that_takes_connections_listens_and_another_does_not() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    there = server.sockets[0].getsockname()[1]
+    # Bound, and nobody listens: no other process can take the port meanwhile.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        lines = [
+            f"0x55 /exapps/{name}/ {slot}|1.0|nobody|127.0.0.1|{port}"
+            for name, slot, port in (("there", 2, there), ("gone", 3, bound.getsockname()[1]))
+        ]
+        async with server:
+            found = await knocked_at([*lines, "nonsense"], {}, {})
+    assert [(app.id, app.listens) for app in found] == [("there", True), ("gone", False)]
 
 
 def test_figures_are_those_of_the_backend() -> None:

@@ -37,6 +37,8 @@ class AppView(Noun, frozen=True, kw_only=True):
     id: str
     version: str
     upstream: str
+    listens: bool = False
+    """Whether it took a connection at ``upstream`` just now."""
     routes: list[RouteFact]
     route_count: int = 0
     figures: AppFigures

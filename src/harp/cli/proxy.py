@@ -75,10 +75,10 @@ def status_command(home: Path, as_json: bool) -> None:
         show.line(f"{where} {status.frp.listen}, {came} came through")
     if status.apps:
         show.table(
-            ("APP", "VERSION", "WHERE", "ROUTES", "REQUESTS", "ERRORS", "P50", "P99"),
+            ("APP", "VERSION", "STATE", "WHERE", "ROUTES", "REQUESTS", "ERRORS", "P50", "P99"),
             [
                 (
-                    *(app.id, app.version, app.upstream),
+                    *(app.id, app.version, "listens" if app.listens else "does not listen", app.upstream),
                     *map(str, (app.route_count, app.figures.requests, app.figures.errors)),
                     *("–" if wait is None else f"{wait} ms" for wait in (app.figures.p50_ms, app.figures.p99_ms)),
                 )

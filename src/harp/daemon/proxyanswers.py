@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harp.base.errors import NotRunningError, UsageError
 from harp.bridge import model, naming, proxyview
+from harp.proxy.deploy.docker import knock
 from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import ExApp
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from harp.daemon.appplane import AppPlane
 
 MOST_ROUTES = 100
+KNOCK_S = 1.0
+"""How long an app is waited for that may be on another machine."""
 # Without those that were broken off, whose wait is -1.
 _TIMED = re.compile(r'^\{"backend":"(?:slot|ask)(\d+)","status":\d+,"wait":(\d+)[,}]', re.MULTILINE)
 
@@ -104,7 +109,7 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         requests=int(info.get("CumReq", 0)),
         agent_answers=await appplane.agent_answers(settings),
         people=len(people),
-        apps=[app for line in records if (app := read_app(line, known, figures)) is not None],
+        apps=await knocked_at(records, known, figures),
         containers=await deployments.seen(appfrp.engines(settings)),
         steps=await asyncio.to_thread(deployments.steps, settings.run),
         frp=appfrp.seen(settings),
@@ -136,6 +141,19 @@ async def upstreams(settings: ProxySettings) -> list[tuple[str, str, int]]:
     lines = (await _socket(settings).ask("show map ./apps.map")).splitlines()
     records = [record for line in lines if (record := read_record(line)) is not None]
     return [(record.id, record.upstream.address, record.upstream.port) for record in records]
+
+
+async def knocked_at(
+    lines: Sequence[str], known: Mapping[str, ExApp], figures: Mapping[str, proxyview.AppFigures]
+) -> list[proxyview.AppView]:
+    """The apps of HAProxy's map, each with whether it listens; all are tried at the same time."""
+    found = [
+        (app, record.upstream)
+        for line in lines
+        if (record := read_record(line)) is not None and (app := read_app(line, known, figures)) is not None
+    ]
+    listening = await asyncio.gather(*(knock.listens(place, KNOCK_S) for _app, place in found))
+    return [msgspec.structs.replace(app, listens=each) for (app, _place), each in zip(found, listening, strict=True)]
 
 
 def read_app(

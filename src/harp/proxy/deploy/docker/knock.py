@@ -9,10 +9,10 @@ AGAIN_S = 0.03
 _ANSWER_S = 0.3
 
 
-async def listens(place: Upstream) -> bool:
-    """Whether a connection is taken there, soon."""
+async def listens(place: Upstream, answer_s: float = _ANSWER_S) -> bool:
+    """Whether a connection is taken there within ``answer_s`` seconds."""
     try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(answer_s):
             _reader, writer = await asyncio.open_connection(place.address, place.port)
     except OSError:
         return False
