@@ -212,26 +212,29 @@ def test_a_server_that_is_away_is_found_again(office: Office, account: Account) 
         hub.same()
 
 
-def test_a_server_that_gets_a_certificate_of_nobody_known_is_said_until_it_has_a_good_one(
+def test_a_certificate_that_is_not_trusted_any_more_is_said_until_it_is(
     office: Office, account: Account, tmp_path: Path
 ) -> None:
     good, strange = (certificate(tmp_path, name) for name in ("127.0.0.1", "elsewhere.example"))
+    trusted = tmp_path / "authority.pem"
+    trusted.write_bytes(good.path.read_bytes())
     desk = office.desk("ada", account_poll_s="1").start()
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(standing(account, good.path))
-        port = int(url.rpartition(":")[2])
+    with standing(account, good.path) as url:
         typed = account_password(account)
-        desk.do("account", "add", "work", url, "--user", "alice", "--ca", str(good.path), typed=typed)
+        desk.do("account", "add", "work", url, "--user", "alice", "--ca", str(trusted), typed=typed)
         desk.do("share", "work:/Documents")
         desk.do("wait", "Documents", "--timeout", "60")
-        stack.close()
-        with standing(account, strange.path, port=port):
-            account.write("Documents/later.txt", b"x")
-            until(lambda: f"the certificate of {url} is not trusted" in desk.do("status"), "it is said")
-            assert "harp account add NAME URL --ca FILE" in desk.do("status")
-        with standing(account, good.path, port=port):
-            desk.do("wait", "Documents", "--timeout", "60")
-    assert "not trusted" not in desk.do("status")
+        desk.stop()
+        trusted.write_bytes(strange.path.read_bytes())
+        desk.start()
+        until(lambda: f"the certificate of {url} is not trusted" in desk.do("status"), "it is said")
+        assert "harp account add NAME URL --ca FILE" in desk.do("status")
+        desk.stop()
+        trusted.write_bytes(good.path.read_bytes())
+        desk.start()
+        desk.do("wait", "Documents", "--timeout", "60")
+        assert "not trusted" not in desk.do("status")
+        desk.stop()
 
 
 def account_password(account: Account) -> str:

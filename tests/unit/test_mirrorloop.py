@@ -32,6 +32,8 @@ class Told:
         self.looks = self.rounds = 0
         self.answers: list[str] = []
         self.changed = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     def _stir(self) -> None:
         self.changed.set()
@@ -41,8 +43,10 @@ class Told:
         self.looks += only_news
         self.rounds += self.news or not only_news
         self._stir()
-        if self.fails is not None:
-            raise self.fails
+        fails = self.fails
+        await self.goes_on.wait()
+        if fails is not None:
+            raise fails
         news, self.news = self.news, False
         return int(news)
 
@@ -242,3 +246,17 @@ async def test_a_look_hurries_no_server_that_wants_to_be_left_alone(desk: Desk, 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(desk.loop.look(), 0.5)
     assert desk.mirror.rounds == rounds
+
+
+async def test_a_round_that_fails_is_no_answer_to_who_asked_while_it_was_under_way(desk: Desk) -> None:
+    await desk.until(1)
+    desk.mirror.goes_on.clear()
+    desk.mirror.fails = CloudError("not reached")
+    failing = desk.loop.look()
+    await desk.until(2)
+    look = desk.loop.look()
+    desk.mirror.fails = None
+    desk.mirror.goes_on.set()
+    await asyncio.wait_for(failing, 20)
+    await asyncio.wait_for(look, 20)
+    assert (desk.mirror.rounds, desk.loop.trouble) == (3, None)

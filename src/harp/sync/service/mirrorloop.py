@@ -183,10 +183,10 @@ class MirrorLoop:
                         else:
                             await self._wait(pause_s)
             except HarpError as error:
-                await self._wait(self._troubled(error))
+                await self._wait(self._not_opened(error))
             except Exception:  # noqa: BLE001 - a defect stops this mirror for a while, not the daemon; it is logged whole
                 _log.exception("a mirror stands still")
-                await self._wait(self._troubled(HarpError("a defect of Harp", hint="its log says more")))
+                await self._wait(self._not_opened(HarpError("a defect of Harp", hint="its log says more")))
             finally:
                 self._mirror = None
 
@@ -237,7 +237,6 @@ class MirrorLoop:
         self.question = error.message if isinstance(error, GoneError) else ""
         self._failures += 1
         self._tell(self._watchers)
-        self._tell(self._lookers)
         match error:
             case LoginError():
                 return REFUSED_AGAIN_S
@@ -247,6 +246,12 @@ class MirrorLoop:
                 return error.after_s
             case _:
                 return REFUSALS.delay_s(self._failures, jitter=self._jitter())
+
+    def _not_opened(self, error: HarpError) -> float:
+        """As :meth:`_troubled`, where there is no mirror that could look."""
+        pause_s = self._troubled(error)
+        self._tell(self._lookers)
+        return pause_s
 
     @staticmethod
     def _tell(waiting: "list[asyncio.Future[None]]") -> None:
