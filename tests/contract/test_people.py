@@ -124,7 +124,7 @@ def test_one_answer_is_for_all_apps_and_each_is_told_with_its_own_token(
     nextcloud: Cloud, exapp: ExApp, known: Known, person: Person, someone: Caller, name: str
 ) -> None:
     credential = person(name)
-    tokens = ["a-token", "another token+%41:", "", "x" * 128]
+    tokens = ["a-token", "another token|+%41:\0", "", "x" * 128]
     apps = [known(route("^/user", ORDINARY), exapp_token=token) for token in tokens]
 
     for app, token in [*zip(apps, tokens, strict=True)] * 2:

@@ -37,7 +37,7 @@ def test_an_app_is_one_entry_that_points_to_its_routes() -> None:
     files = policy.files(state(a=app(23001, ROUTE, token="t")))
 
     nobody = base64.b64encode(b":t").decode()
-    assert files["apps.map"] == f"/exapps/a/ 0|1|{nobody}|127.0.0.1|23001\n"
+    assert files["apps.map"] == f"/exapps/a/ t|127.0.0.1|23001|{nobody}|1|0\n"
     assert files["slot0.map"] == f"{INTERNAL}\n^\\A/x 1:401:403\n"
     assert files["slot1.map"] == ""
 
@@ -75,10 +75,6 @@ def test_a_new_token_is_a_new_entry() -> None:
 
     assert isinstance(step, RuntimeCommands)
     assert [type(command) for command in step.commands] == [PutEntry]
-
-
-def test_an_app_with_a_token_that_haproxy_would_cut_off_is_left_to_the_agent() -> None:
-    assert not policy.is_publishable(app(1, ROUTE, token="a\0b").app)
 
 
 def test_what_the_map_of_people_says_is_one_word_and_never_empty() -> None:
@@ -209,7 +205,7 @@ def test_a_slot_and_the_frontend_are_the_same_whatever_the_apps_are() -> None:
 
 def test_what_is_published_can_be_read_back() -> None:
     for pattern, key in (("^/x", "/exapps/a/"), ("(a+)+", "?/exapps/a/")):
-        published = state(a=app(23001, Route(pattern, Level.USER), version="1 |%"))
+        published = state(a=app(23001, Route(pattern, Level.USER), version="1 |%", token="t|%"))
         line = policy.files(published)["apps.map"].strip()
 
         assert line.startswith(f"{key} ")

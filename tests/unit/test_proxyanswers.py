@@ -82,7 +82,7 @@ def test_of_no_waits_there_is_no_quantile() -> None:
 
 
 def test_an_app_is_shown_with_its_routes_and_without_its_token() -> None:
-    found = read_app("0x55 /exapps/app/ 3|1.0|nobody|10.0.0.7|9000", {"app": an_app()}, read_figures(STATS, {}))
+    found = read_app("0x55 /exapps/app/ token|10.0.0.7|9000|nobody|1.0|3", {"app": an_app()}, read_figures(STATS, {}))
     assert found is not None
     assert (found.id, found.upstream, found.version) == ("app", "10.0.0.7:9000", "1.0")
     assert [(route.pattern, route.level) for route in found.routes] == [("^/0", "user")]
@@ -91,20 +91,21 @@ def test_an_app_is_shown_with_its_routes_and_without_its_token() -> None:
 
 
 def test_an_app_with_very_many_routes_shows_some_of_them() -> None:
-    found = read_app("0x55 /exapps/app/ 3|1.0|nobody|10.0.0.7|9000", {"app": an_app(MOST_ROUTES + 5)}, {})
+    found = read_app("0x55 /exapps/app/ token|10.0.0.7|9000|nobody|1.0|3", {"app": an_app(MOST_ROUTES + 5)}, {})
     assert found is not None
     assert (len(found.routes), found.route_count) == (MOST_ROUTES, MOST_ROUTES + 5)
 
 
 @pytest.mark.parametrize(
-    "line", ["", "0x55", "0x55 /exapps/a/", "0x55 /exapps/a/ x|1|2|3|4", "0x55 /exapps/a/ 1|2", "0x55 a 1|1|x|::1|2"]
+    "line",
+    ["", "0x55", "0x55 /exapps/a/", "0x55 /exapps/a/ t|1|2|3|4|x", "0x55 /exapps/a/ 1|2", "0x55 a t|::1|2|x|1|1"],
 )
 def test_a_line_that_is_not_understood_is_no_app(line: str) -> None:
     assert read_app(line, {}, {}) is None
 
 
 def test_an_app_that_the_agent_has_not_written_down_yet_has_no_routes() -> None:
-    found = read_app("0x55 /exapps/\x1b[2Japp/ 3|1.0|nobody|10.0.0.7|9000", {}, {})
+    found = read_app("0x55 /exapps/\x1b[2Japp/ token|10.0.0.7|9000|nobody|1.0|3", {}, {})
     assert found is not None
     assert (found.id, found.routes) == ("\\x1b[2Japp", [])
 

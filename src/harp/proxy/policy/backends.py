@@ -41,7 +41,7 @@ def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[st
             # Nothing else has to be known of most requests: what follows is for admins, for routes some of whose
             # answers count as failures, and for who gets nothing.
             f"    http-request allow if !{somebody} {{ {matched} -m str 0 }}"
-            f" or {somebody} {{ {matched} -m str 0 1 }} {{ var(txn.uid),mod(4) ge 1 }}",
+            f" or {{ var(txn.uid),mod(4) ge 1 }} {{ {matched} -m str 0 1 }}",
             *_route(shape, number, "TRUE"),
             *_refusal(shape, Refusal.FORBIDDEN.status, Refusal.NO_ROUTE.status),
             *(
@@ -61,8 +61,8 @@ def asked(shape: Shape, number: int) -> list[str]:
             f"backend ask{number}",
             f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
             *_retries(shape, number),
-            "    http-request set-dst var(txn.rec),field(4,|)",
-            "    http-request set-dst-port var(txn.rec),field(5,|)",
+            "    http-request set-dst var(txn.rec),field(2,|)",
+            "    http-request set-dst-port var(txn.rec),field(3,|)",
             "    http-request allow if { var(txn.signed) -m found }",
             *_route(shape, number, f"!{pending}"),
             f"    http-request set-var(txn.ask) bool(true) if {{ var(txn.route) -m beg {ASK} }}",

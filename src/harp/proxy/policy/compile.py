@@ -102,15 +102,17 @@ def header_for(identity: Identity, app: ExApp) -> str:
 
 def user_text(identity: Identity) -> str:
     """What ``users.map`` says of a person, never empty: HAProxy puts an app's token behind it (75)."""
-    return quote(identity.user, safe="", errors="surrogatepass") + ":"
+    return _word(identity.user) + ":"
+
+
+def _word(text: str) -> str:
+    """Percent-encoded: it ends at no blank, and is parted at no ``|``."""
+    return quote(text, safe="", errors="surrogatepass")
 
 
 def is_publishable(app: ExApp) -> bool:
-    """Whether HAProxy can be told of it at all; the agent serves the others.
-
-    HAProxy decodes the token as a text, which ends at a NUL.
-    """
-    return _PUBLISHABLE.fullmatch(app.id) is not None and "\0" not in app.token
+    """Whether HAProxy can be told of it at all; the agent serves the others."""
+    return _PUBLISHABLE.fullmatch(app.id) is not None
 
 
 def route_text(route: Route) -> str:
@@ -130,10 +132,10 @@ def routes_of(app: ExApp) -> tuple[str, ...]:
 
 
 def record_text(known: Known, slot: int) -> str:
-    """What ``apps.map`` says of an app; the version may hold anything printable."""
+    """What ``apps.map`` says of an app. HAProxy counts what every request needs from the end: tokens are long."""
     app, upstream = known.app, known.upstream
     nobody = header_for(NOBODY, app)
-    return f"{slot}|{quote(app.version, safe='')}|{nobody}|{upstream.address}|{upstream.port}"
+    return f"{_word(app.token)}|{upstream.address}|{upstream.port}|{nobody}|{_word(app.version)}|{slot}"
 
 
 def record_key(app: ExApp) -> str:
@@ -157,9 +159,9 @@ def read_record(line: str) -> Record | None:
     _where, _, entry = line.partition(" ")
     key, _, text = entry.removeprefix(ASKED).partition(" ")
     parts = text.split("|")
-    if not (key.startswith(PREFIX) and len(parts) == 5 and parts[0].isdecimal() and parts[4].isdecimal()):
+    if not (key.startswith(PREFIX) and len(parts) == 6 and parts[2].isdecimal() and parts[5].isdecimal()):
         return None
-    slot, version, _nobody, address, port = parts
+    _token, address, port, _nobody, version, slot = parts
     name = AppId(key.removeprefix(PREFIX).removesuffix("/"))
     return Record(name, int(slot), unquote(version), Upstream(address, int(port)))
 

@@ -8,7 +8,7 @@ each rule that it passes, so the order is: what is usual first, and out. Variabl
     proxy      there if the peer is a trusted proxy (sess.*); ``src`` is then the client that it tells of
     far        there if that one stands behind too many proxies for a usual request
     key        there if the shared key was right
-    rec        the app's record: slot|version|token's header for nobody|address|port
+    rec        the app's record: token|address|port|header for nobody|version|slot
     same       there if the connection remembers these credentials: until when they are good, or were
     slow       there if the request is no usual one, and passes all rules
     aside      there if it is, besides, for no app that HAProxy knows: refused, for the control API, or one to look up
@@ -17,7 +17,6 @@ each rule that it passes, so the order is: what is usual first, and out. Variabl
                cookies that are left for an app. A connection of HTTP/1 remembers them of its last person, in sess.*
     pending    there if nobody knows yet whom that is
     uid, user  the number of the person (callers.Numbers), and who that is: percent-encoded, and a colon
-    token      the app's, for the header that names the person
     route      level:status:status… of the first route that matched, or ASK, or INTERNAL
     why, st    the reason and the status of a refusal; count, if it counts
     harp.*     what the agent answered

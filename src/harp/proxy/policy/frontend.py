@@ -36,8 +36,9 @@ REMEMBERED_MOST = 4096
 """The longest header that a connection is remembered by."""
 _SIGNED = ("ex-app-id", "ex-app-version", "ex-app-host", "ex-app-port", "authorization-app-api")
 _SPELLED = "path,field(3,/)"
-_NOBODY = "var(txn.rec),field(3,|)"
-"""What an app is told of nobody: base64 of a colon and its token."""
+_SLOT, _VERSION, _NOBODY = (f"var(txn.rec),field({place},|)" for place in (-1, -2, -3))
+_PERSON = "var(txn.user),concat(,txn.rec),field(1,|),url_dec,base64"
+"""What an app is told of a person, whose name its record is put behind: the token comes first in it."""
 _IDENTIFIED = "var(txn.uid),div(4),mod(2) eq 1"
 """Whether ``Authorization`` was what identified the person (:class:`harp.proxy.callers.Numbers`)."""
 
@@ -72,8 +73,8 @@ def frontend(shape: Shape) -> list[str]:
         *_peer(shape),
         *(f"    tcp-request content {fact}" for fact in facts),
         *_to_app(shape),
-        "    use_backend slot%[var(txn.rec),field(1,|)] if !{ var(txn.slow) -m found }",
-        "    use_backend ask%[var(txn.rec),field(1,|)] if !{ var(txn.aside) -m found }",
+        f"    use_backend slot%[{_SLOT}] if !{{ var(txn.slow) -m found }}",
+        f"    use_backend ask%[{_SLOT}] if !{{ var(txn.aside) -m found }}",
         "    use_backend refuse if { var(txn.why) -m found }",
         *_to_control(shape),
         "    default_backend unknown",
@@ -318,20 +319,19 @@ def _to_app(shape: Shape) -> list[str]:
         "http-request allow if { var(txn.aside) -m found }",
         f"http-request set-header EX-APP-ID %[{_SPELLED}]",
         "http-request set-header AA-VERSION 32",
-        "http-request set-header EX-APP-VERSION %[var(txn.rec),field(2,|),url_dec]",
+        f"http-request set-header EX-APP-VERSION %[{_VERSION},url_dec]",
         f"http-request set-header AUTHORIZATION-APP-API %[{_NOBODY}] if !person !signed",
         AS_ASKED,
         "http-request del-header ex-app-host",
         "http-request del-header ex-app-port",
         "http-request allow if !{ var(txn.same) -m found } !{ var(txn.slow) -m found }",
-        f"http-request set-var(txn.token) {_NOBODY},b64dec,bytes(1) if person",
-        "http-request set-header AUTHORIZATION-APP-API %[var(txn.user),url_dec,concat(,txn.token),base64] if person",
+        f"http-request set-header AUTHORIZATION-APP-API %[{_PERSON}] if person",
     ]
     if not shape.forward_credentials:
         lines += [
-            f"http-request set-header cookie %[var(sess.rest)] if {same} {{ var(sess.rest) -m found }}",
-            f"http-request del-header cookie if {same} !{{ var(sess.rest) -m found }}",
-            f"http-request del-header authorization if {same} {{ var(sess.auth) -m found }} {{ {_IDENTIFIED} }}",
+            f"http-request set-header cookie %[var(sess.rest)] if {{ var(sess.rest) -m found }} {same}",
+            f"http-request del-header cookie if !{{ var(sess.rest) -m found }} {same}",
+            f"http-request del-header authorization if {{ var(sess.auth) -m found }} {same} {{ {_IDENTIFIED} }}",
         ]
     return [*(f"    {line}" for line in [*lines, f"http-request allow if {same}"]), *withheld(shape)]
 
