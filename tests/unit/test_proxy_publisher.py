@@ -2,13 +2,13 @@
 """How long a reload is waited for: harp.proxy.edge.publisher."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from harp.base.runtime import Counters
-from harp.proxy.edge.publisher import NEW_WORKER_S, Publisher
+from harp.base.runtime import Counters, Tasks
+from harp.proxy.edge.publisher import NEW_WORKER_S, PUBLISHED_S, Publisher
 from harp.proxy.edge.runtime import RuntimeSocketError
 from tests.unit.test_proxy_compile import state
 
@@ -58,3 +58,39 @@ async def test_a_master_that_answers_and_has_no_new_worker_is_waited_for_no_long
         with pytest.raises(RuntimeSocketError, match="no new worker"):
             await publisher_of(tmp_path, clock)._new_worker("7")
     assert clock.now < 2 * NEW_WORKER_S
+
+
+@pytest.fixture
+async def followed(tmp_path: Path) -> AsyncIterator[Publisher]:
+    """A publisher that follows; whether there is a HAProxy to be told is up to the test."""
+    publisher = publisher_of(tmp_path, Hurried())
+    publisher.write_files()
+    async with Tasks("test") as tasks:
+        tasks.start("publisher", publisher.follow())
+        yield publisher
+
+
+async def test_whoever_changes_an_app_waits_until_a_slow_haproxy_does_as_it_says(
+    tmp_path: Path, followed: Publisher
+) -> None:
+    told: list[str] = []
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told.append((await reader.readline()).decode())
+        await asyncio.sleep(0.4)
+        writer.write(b"New version created: 1\n" if told[-1].startswith("prepare map") else b"\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(slow, tmp_path / "haproxy.sock"):
+        followed.wake()
+        await followed.published()
+        # HAProxy has forgotten what an earlier agent told it, and has the apps that there are.
+        assert len(told) > 1
+        assert followed._done == 1
+
+
+async def test_nobody_waits_for_a_haproxy_that_is_not_there(followed: Publisher) -> None:
+    async with asyncio.timeout(PUBLISHED_S / 2):
+        followed.wake()
+        await followed.published()
+    assert followed._done == 0

@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 RELOADS_APART_S = 6.0
 """HAProxy 2.6 needs a worker to have run for five seconds; more reloads than that are gathered."""
 GATHER_S = 0.002
-PUBLISHED_S = 1.0
+PUBLISHED_S = 10.0
+"""The longest that whoever changes an app waits for HAProxy to follow."""
 AGAIN_S = 1.0
 NEW_WORKER_S = 10.0
 """What a new worker may take once the master answers: while it reads the configuration, that of 2.6 answers nobody."""
@@ -42,7 +43,7 @@ class Publisher:
         self._clock = clock
         self._woken = asyncio.Event()
         self._told = asyncio.Condition()
-        self._wanted = self._done = 0
+        self._wanted = self._done = self._failures = 0
         self._written: dict[str, str] = {}
         self._state: policy.State | None = None
         self._seeds = True
@@ -79,11 +80,18 @@ class Publisher:
         self._state = state
 
     async def published(self) -> None:
-        """Until HAProxy has what is known now, or for a second: it may be about to be started."""
-        goal = self._wanted
+        """Until HAProxy does as is known now, or cannot be told: it may be about to be started."""
+        goal, failures = self._wanted, self._failures
         with contextlib.suppress(TimeoutError):
             async with self._told, asyncio.timeout(PUBLISHED_S):
-                await self._told.wait_for(lambda: self._done >= goal)
+                await self._told.wait_for(lambda: self._done >= goal or self._failures > failures)
+
+    async def _tell(self, goal: int, *, failures: int = 0) -> None:
+        """Those who wait in :meth:`published`."""
+        async with self._told:
+            self._done = max(self._done, goal)
+            self._failures += failures
+            self._told.notify_all()
 
     async def follow(self) -> None:
         """Until it is cancelled."""
@@ -93,22 +101,23 @@ class Publisher:
             self._woken.clear()
             goal = self._wanted
             try:
-                await self._publish()
-                async with self._told:
-                    self._done = goal
-                    self._told.notify_all()
+                await self._publish(goal)
+                await self._tell(goal)
             except (RuntimeSocketError, OSError) as error:
                 _log.info("HAProxy cannot be told just now: %s", error)
                 self._seeds = True
+                await self._tell(0, failures=1)
                 await asyncio.sleep(AGAIN_S)
                 self._woken.set()
 
-    async def _publish(self) -> None:
+    async def _publish(self, goal: int) -> None:
         wanted = policy.placed(self._state, self._shape, self._apps())
         assert self._state is not None
         step = policy.changes(self._state, wanted)
         if isinstance(step, policy.Reload) or self._wants_reload:
             await self._withdraw(policy.withdrawals(self._state, wanted))
+            # From here on nothing that HAProxy decides is out of date: nobody has to wait for the reload.
+            await self._tell(goal)
             await self._reload(step.why if isinstance(step, policy.Reload) else self._wants_reload)
             return
         seeds, self._seeds = self._seeds, False
