@@ -24,17 +24,22 @@ def _digest(content: bytes) -> str:
 
 
 class Registry:
-    """``NAME:latest`` is there, all else is unknown. Its layer is sent after :meth:`let_go`."""
+    """``NAME:latest`` is there, all else is unknown. Its layer is sent after :meth:`let_go`.
 
-    def __init__(self, name: str = "app") -> None:
+    ``filling`` makes the layer larger, and its first half is sent at once: of one of some hundred bytes an engine does
+    not tell how far it is.
+    """
+
+    def __init__(self, name: str = "app", filling: bytes = b"") -> None:
         self.name = name
+        self._is_large = bool(filling)
         self.asked: list[str] = []
         self._gate = asyncio.Event()
         layer = io.BytesIO()
         with tarfile.open(fileobj=layer, mode="w") as tar:
             entry = tarfile.TarInfo("hello")
-            entry.size = 5
-            tar.addfile(entry, io.BytesIO(b"hello"))
+            entry.size = 5 + len(filling)
+            tar.addfile(entry, io.BytesIO(b"hello" + filling))
         packed = gzip.compress(layer.getvalue(), mtime=0)
         config = json.dumps(
             {
@@ -90,8 +95,19 @@ class Registry:
             headers = {"Docker-Content-Digest": _digest(self._manifest), "Content-Type": _MANIFEST}
             return web.Response(body=self._manifest, headers=headers)
         if kind == "blobs" and what in self._blobs:
+            if what == self._layer and self._is_large:
+                return await self._in_halves(request, self._blobs[what])
             if what == self._layer:
                 await self._gate.wait()
             return web.Response(body=self._blobs[what], content_type="application/octet-stream")
         said = {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": {}}]}
         return web.json_response(said, status=404)
+
+    async def _in_halves(self, request: web.BaseRequest, blob: bytes) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+        answer.content_length = len(blob)
+        await answer.prepare(request)
+        await answer.write(blob[: len(blob) // 2])
+        await self._gate.wait()
+        await answer.write(blob[len(blob) // 2 :])
+        return answer

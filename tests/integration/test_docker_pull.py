@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from tests.integration import engine as real
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
 
+LAYER_BYTES = 4 << 20
+
+
 @pytest.fixture(scope="module")
 def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real.DockerEngine]:
     if reason := real.why_not():
@@ -32,6 +36,14 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real.DockerEng
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     found = Registry().start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def large() -> Iterator[Registry]:
+    """Its layer takes long enough for an engine to tell how far it is."""
+    found = Registry(filling=random.Random(1).randbytes(LAYER_BYTES)).start()
     yield found
     found.stop()
 
@@ -63,15 +75,13 @@ class Pulling:
         return outcome
 
 
-async def test_how_far_an_image_is_is_written_down_while_it_comes(
-    dockerd: real.DockerEngine, registry: Registry
-) -> None:
+async def test_how_far_an_image_is_is_written_down_while_it_comes(dockerd: real.DockerEngine, large: Registry) -> None:
     pulling = Pulling(dockerd.socket)
-    image = f"{registry.reference}:latest"
+    image = f"{large.reference}:latest"
     told = pulling(image)
     assert await anext(told) == Outcome(200)
     said = b""
-    while b"Pulling fs layer" not in said:
+    while b"Downloading" not in said:
         piece = await anext(told)
         assert isinstance(piece, bytes)
         said += piece
@@ -79,14 +89,16 @@ async def test_how_far_an_image_is_is_written_down_while_it_comes(
     assert (step.app, step.verb, step.ended_at) == (image, "pull", None)
     assert step.progress is not None
     assert (step.progress.layers, step.progress.layers_done) == (1, 0)
+    assert 0 < step.progress.done_bytes < step.progress.size_bytes
+    assert step.progress.size_bytes >= LAYER_BYTES
 
-    registry.let_go()
+    large.let_go()
     said += b"".join([piece async for piece in told if isinstance(piece, bytes)])
     (step,) = pulling.steps
     assert (step.ended_at is not None, step.ok, step.text) == (True, True, "")
     assert step.progress is not None
     assert (step.progress.layers, step.progress.layers_done) == (1, 1)
-    assert step.progress.done_bytes == step.progress.size_bytes > 0
+    assert step.progress.done_bytes == step.progress.size_bytes >= LAYER_BYTES
     assert "Downloaded newer image" in json.loads(said.splitlines()[-1])["status"]
 
 
@@ -114,6 +126,12 @@ async def test_whoever_asked_has_gone(dockerd: real.DockerEngine, registry: Regi
     pulling = Pulling(dockerd.socket)
     async with contextlib.aclosing(pulling(f"{registry.reference}:latest")) as told:
         assert await anext(told) == Outcome(200)
+        # From then on the engine waits for the layer: it has all its connections to the registry.
+        said = b""
+        while b"Pulling fs layer" not in said:
+            piece = await anext(told)
+            assert isinstance(piece, bytes)
+            said += piece
     (step,) = pulling.steps
     assert (step.ok, step.text) == (False, BROKEN_OFF)
 
