@@ -38,6 +38,15 @@ def test_every_bar_lies_within_the_picture_and_stands_on_the_one_below(days: lis
         assert [bar.source for bar in column.bars] == [s for s in charts.SOURCES if column.carried[s] and column.bars]
 
 
+@given(st.fixed_dictionaries(dict.fromkeys(charts.SOURCES, st.integers(0, 1 << 50))))
+def test_a_days_bar_is_filled_from_end_to_end_by_what_there_was(carried: dict[str, int]) -> None:
+    bars = charts.strip(carried, width=620)
+    assert [bar.source for bar in bars] == [source for source in charts.SOURCES if carried[source]]
+    ends = [0.0, *(bar.x + bar.width for bar in bars)]
+    assert all(abs(bar.x - end) <= 0.11 for bar, end in zip(bars, ends, strict=False))
+    assert not bars or abs(ends[-1] - 620) <= 0.11
+
+
 def test_a_month_with_nothing_is_flat() -> None:
     assert all(column.bars == () for column in charts.columns([], "2026-11-25", 31))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The geometry of the pictures: bars by day, and who gives whom how much. Pure; templates draw them as SVG."""
+"""The geometry of the pictures: what came from where, and who gives whom how much. Pure; templates draw them as SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -63,6 +63,17 @@ def _bars(carried: Mapping[str, int], most: int, x: float, width: float, height:
             tall = max(1.0, height * carried[source] / most)
             bottom -= tall
             bars.append(Bar(source, round(x, 1), round(max(0.0, bottom), 1), round(width, 1), round(tall, 1)))
+    return bars
+
+
+def strip(carried: Mapping[str, int], *, width: float = 620.0, height: float = 14.0) -> list[Bar]:
+    """All of ``carried`` in one lying bar: nothing where there was nothing."""
+    whole, bars, left = sum(carried[source] for source in SOURCES), [], 0.0
+    for source in SOURCES:
+        if carried[source]:
+            long = width * carried[source] / whole
+            bars.append(Bar(source, round(left, 1), 0.0, round(long, 1), height))
+            left += long
     return bars
 
 

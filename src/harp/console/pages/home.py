@@ -23,7 +23,7 @@ async def show(page: Page) -> web.StreamResponse:
     )
     if not status["folders"] and not page.query("skip"):
         return page.to("/guide")
-    today = [day for day in traffic["days"] if day["day"] == traffic["today"]]
+    today = charts.total([day for day in traffic["days"] if day["day"] == traffic["today"]])
     return page.page(
         "home.html",
         "home",
@@ -34,7 +34,8 @@ async def show(page: Page) -> web.StreamResponse:
         problems=status["problems"],
         columns=charts.columns(traffic["days"], traffic["today"], SHOWN_DAYS),
         month=charts.total(traffic["days"]),
-        today=charts.total(today),
+        today=today,
+        day_bars=charts.strip(today),
         share=charts.share,
     )
 
