@@ -16,7 +16,8 @@ THREADS ?= 1,2
 REFERENCE ?=
 NEXTCLOUD ?=
 PYTEST_ARGS ?=
-WORKERS ?= auto
+# Most tests wait for something: twice as many at once as there are cores.
+WORKERS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 
 # The first of these that is new enough.
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -63,7 +64,7 @@ up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
 	@benchmarks/install-peers haproxy
 	@exec $(BIN)/harp up "$(FOLDER)"
 
-test: install-dev ## all tests, as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
+test: install-dev ## all tests, twice as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
 	@benchmarks/install-peers haproxy
 	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 

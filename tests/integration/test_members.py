@@ -189,13 +189,14 @@ def test_an_owner_ends_the_sharing_for_all_who_keep_what_they_have(office: Offic
     assert ada.ask("folders")["folders"] == []
     cyd.start()
     for desk in (ben, cyd):
-        desk.write("too late", b"x")
+        desk.write(f"of {desk.name}, too late", b"x")
+    until(lambda: ben.knows(cyd), "ben and cyd are linked: cyd has not heard of it")
     assert ben.wait().phase is model.Phase.FAILED
     assert ada.tree().keys() == {b"one"}
-    assert not ben.knows(cyd)
-    assert (ben.tree().keys(), cyd.tree().keys()) == ({b"one", b"too late"}, {b"one", b"too late"})
+    assert ben.tree().keys() == {b"one", b"of ben, too late"}
+    assert cyd.tree().keys() == {b"one", b"of cyd, too late"}
     ben.do("leave", NAME)
-    assert ben.tree().keys() == {b"one", b"too late"}
+    assert ben.tree().keys() == {b"one", b"of ben, too late"}
 
 
 # --- joining ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -302,7 +302,7 @@ async def test_haproxy_follows_and_grows_and_forgets_no_ban(follower: Follower, 
 
     assert await eventually(lambda: follower.get("/exapps/app8/x"), 200)
     assert (await follower.publisher.socket.info())["Pid"] != worker
-    assert await bans.read(follower.publisher.socket) == known
+    assert await eventually(lambda: bans.read(follower.publisher.socket), known)
     await follower.now()
     assert await follower.get("/exapps/app8/x") == 503, "the agent would be asked, and there is none"
 
@@ -343,10 +343,10 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def eventually(ask: Callable[[], "asyncio.Future[int]"], status: int) -> bool:
+async def eventually(ask: Callable[[], Awaitable[object]], wanted: object) -> bool:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if await ask() == status:
+        if await ask() == wanted:
             return True
         await asyncio.sleep(0.1)
     return False

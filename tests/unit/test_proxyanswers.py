@@ -35,7 +35,7 @@ async def test_an_app_that_takes_connections_listens_and_another_does_not() -> N
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         lines = [
-            f"0x55 /exapps/{name}/ {slot}|1.0|nobody|127.0.0.1|{port}"
+            f"0x55 /exapps/{name}/ token|127.0.0.1|{port}|nobody|1.0|{slot}"
             for name, slot, port in (("there", 2, there), ("gone", 3, bound.getsockname()[1]))
         ]
         async with server:
