@@ -68,6 +68,8 @@ def test_a_neighbour_that_hands_on_other_bytes_is_found_out_and_passed_over(tmp_
         *honest, liar = found.desks[0]
         liar.program = (sys.executable, "-c", LIAR)
         liar.start().join(found.cloud.invites())
+        # It is one of those who ask from the first chunk on.
+        found.office.agreed(*found.everyone())
         found.office.linked(*found.everyone())
         found.cloud.write("film", content)
         found.have("film", content, *honest, timeout_s=60)
