@@ -16,7 +16,7 @@ THREADS ?= 1,2
 REFERENCE ?=
 NEXTCLOUD ?=
 PYTEST_ARGS ?=
-# Most tests wait for something: twice as many at once as there are cores. The files with the long ones come first.
+# Most tests wait for something: twice as many at once as there are cores.
 WORKERS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 
 # The first of these that is new enough.
@@ -66,7 +66,7 @@ up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
 
 test: install-dev ## all tests, twice as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
 	@benchmarks/install-peers haproxy
-	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 e2e: install-dev ## on a real Nextcloud, which stays as it is (NEXTCLOUD=/path/to/its/tree); as root with a Docker Engine too
 	@test -n "$(NEXTCLOUD)" || { echo "which Nextcloud? make e2e NEXTCLOUD=/path/to/its/tree" >&2; exit 2; }
