@@ -198,6 +198,60 @@ def test_what_a_peer_says_while_it_is_admitted_comes_after_its_coming_and_in_its
     assert [event.message.waiting for event in said] == [1, 2, 3]
 
 
+def test_a_member_that_is_granted_anew_while_it_is_shown_out_is_heard_again(
+    tmp_path: FilePath, two: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    folder, device = anna.device.replica.folder, ben.device.key.device_id
+    _, other, *wires = dialled(ben, anna)
+    carry(*wires)
+    # Another folder that both are in keeps their link.
+    another = Device(tmp_path / "another", 9).found().loop
+    monkeypatch.setattr(another, "call", House.call)
+    monkeypatch.setattr(another, "post", lambda event: None)
+    anna.hub.add_loop(another)
+    anna.hub.admit_provisionally(another.replica.folder, device)
+    granting = threading.Thread(target=anna.hub.members_changed, args=(folder,))
+    withdraw = other.withdraw
+
+    def withdrawn(folder: FolderId) -> None:
+        # The cut was read a moment ago; now another thread learns of the grant that came after it.
+        anna.device.loop.governor.grant(device, Role.READ_WRITE, "ben")
+        granting.start()
+        granting.join(0.2)
+        withdraw(folder)
+
+    monkeypatch.setattr(other, "withdraw", withdrawn)
+    anna.device.loop.governor.cut(device)
+    anna.hub.members_changed(folder)
+    granting.join()
+    coming = [type(event) for event in anna.posted if isinstance(event, PeerCame | PeerWent)]
+    assert coming == [PeerCame, PeerWent, PeerCame], "what is told last is what holds"
+    assert other.send(State(folder, {}, False, 1, 0)), "the folder is spoken of on this link"
+
+
+def test_a_folder_that_is_opened_anew_while_a_link_is_reviewed_is_told_who_is_there(
+    two: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    folder = anna.device.replica.folder
+    *_, ours, theirs = dialled(ben, anna)
+    loops = anna.hub.loops
+
+    def looked() -> object:
+        found = loops()
+        monkeypatch.setattr(anna.hub, "loops", loops)
+        # The folder is closed in the moment after this thread has seen it.
+        anna.hub.drop_loop(folder)
+        return found
+
+    monkeypatch.setattr(anna.hub, "loops", looked)
+    carry(ours, theirs)
+    assert anna.came() == []
+    anna.hub.add_loop(anna.device.loop)
+    assert anna.came() == [ben.device.key.device_id]
+
+
 def test_of_two_links_both_keep_the_same_one(two: tuple[House, House]) -> None:
     anna, ben = two
     first = dialled(ben, anna)

@@ -379,13 +379,14 @@ class Hub:
         folder, device = loop.replica.folder, one.peer.device
         if one.peer.session.peer is None:
             return
-        is_member = loop.replica.membership.role(device) is not None
         with self._lock:
+            # Whoever reviews last goes by what history says last, and by the loop that is there then.
+            is_member = loop.replica.membership.role(device) is not None
             if is_member:
                 self._provisional.discard((folder, device))
             may = is_member or (folder, device) in self._provisional
             # One that ended, or was replaced meanwhile, would push out the one that is there.
-            is_current = self._linked.get(device) is one
+            is_current = self._linked.get(device) is one and self._loops.get(folder) is loop
             if may and is_current and folder not in one.admitted:
                 one.admitted.add(folder)
                 one.peer.admit(folder)
@@ -394,20 +395,21 @@ class Hub:
                 if claim is not None:
                     # It was said before we knew.
                     loop.received(one.peer, claim)
-        if not may and folder in one.admitted:
-            self._withdraw(one, folder)
-            if not one.admitted:
+            if not may and self._withdraw(one, folder) and not one.admitted:
                 one.peer.close(CloseCode.NOT_MEMBER)
 
-    def _withdraw(self, one: _Linked, folder: FolderId) -> None:
+    def _withdraw(self, one: _Linked, folder: FolderId) -> bool:
+        """Whether it was admitted. The order of locks is hub, peer or :class:`Sites`, its link."""
         with self._lock:
-            was_admitted = folder in one.admitted
+            # Whoever admits it anew meanwhile waits: its coming is told after its going.
+            if folder not in one.admitted:
+                return False
             one.admitted.discard(folder)
-        if was_admitted:
             one.peer.withdraw(folder)
             loop = self._loops.get(folder)
             if loop is not None:
                 loop.post(PeerWent(one.peer))
+            return True
 
     # --- invitations --------------------------------------------------------------------------------------------------
 
