@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,27 @@ def test_large_files_are_read_from_the_servers_own_disk_and_from_no_other(
         hub = Hub(desk, account, url).same()
         assert hub.here()["large.bin"] == large
         assert ("GET Documents/large.bin" in account.log) == is_asked
+
+
+def test_what_was_deleted_or_replaced_in_the_account_is_restored_on_the_device_that_mirrors(
+    hub: Hub, account: Account
+) -> None:
+    hub.same()
+    account.write("Documents/plan.txt", b"worse", 1_700_000_100)
+    hub.same()
+    older = hub.desk.ask("history", "Documents", "plan.txt")["versions"][-1]
+    assert older["is_restorable"]
+    hub.desk.do("restore", "Documents", f"plan.txt@{older['entry']}")
+    hub.same()
+    assert hub.there() == {"plan.txt": b"from the cloud"}
+    account.remove("Documents/plan.txt")
+    hub.same()
+    assert hub.here() == {}
+    newest = partial(hub.desk.ask, "history", "Documents", "plan.txt")
+    until(lambda: newest()["versions"][0]["kind"] == "tombstone", "the folder knows it")
+    hub.desk.do("restore", "Documents", f"plan.txt@{older['entry']}")
+    hub.same()
+    assert hub.there() == {"plan.txt": b"from the cloud"}
 
 
 def test_the_same_share_twice_is_one_and_an_account_in_use_stays(hub: Hub) -> None:

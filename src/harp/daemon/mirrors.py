@@ -26,6 +26,7 @@ from harp.sync.model import FolderId
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.mirror import Mirror
 from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.service.mirrorhistory import FolderHistory
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.service.mirrornear import Near
 from harp.sync.service.mirrorrivals import Rivals
@@ -183,7 +184,9 @@ class Mirrors:
             account = self._accounts.named(mirrored.account)
             store = await asyncio.to_thread(Agreements, self._agreements(mirrored.folder))
             try:
-                disk = MirrorDisk(Path(os.fsdecode(folder_loop.replica.root.path)), folder_loop.replica.ignore.ignores)
+                replica = folder_loop.replica
+                place = Path(os.fsdecode(replica.root.path))
+                disk = MirrorDisk(place, replica.ignore.ignores, FolderHistory(folder_loop))
                 async with server.session(account.ca_file) as session:
                     dav = Dav(session, _login(account), account.user_id, mirrored.path)
                     near = await self._near(dav, account, mirrored.path)

@@ -187,6 +187,7 @@ class Mirror:
             await self._act(chosen, has_bulk=rules.has_bulk)
         finally:
             await self._notes.keep()
+            await asyncio.to_thread(self._disk.settle)
         self._may_follow = False
         await self._keep(walked, chosen)
         return self._steps

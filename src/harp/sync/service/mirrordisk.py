@@ -2,7 +2,8 @@
 """The folder's disk as its mirror sees it: what lies there, and changes that are made only to what was seen.
 
 Nothing is overwritten that was not looked at: a replacement is an exchange after which the old file is compared, and
-undone where somebody else wrote in between. What is removed goes to the folder's own trash.
+undone where somebody else wrote in between. What is removed goes to the folder's own trash, with what the folder's
+history calls it, so that it can be restored from there.
 """
 
 import errno
@@ -12,17 +13,17 @@ import secrets
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as OsPath
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from harp.base.errors import FolderError, StaleError
 from harp.sync.cloud.nodes import CloudPath, Local
 from harp.sync.folder import names, rename
 from harp.sync.folder.fs import Directory, Root, refused, sentence
-from harp.sync.folder.trash import Trash
-from harp.sync.model import Path
+from harp.sync.folder.trash import Place, Trash
+from harp.sync.model import EntryId, Path
 
 _TEMPORARY = Path(b".harp/cloud")
 _BLOCK = 1 << 20
@@ -30,13 +31,26 @@ _CHANGED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, e
 Ignored = Callable[[Path, bool], bool]
 
 
+class History(Protocol):
+    """What the folder's history knows of its disk: :class:`harp.sync.service.mirrorhistory.FolderHistory`."""
+
+    def entries(self, path: Path, found: Local) -> Sequence[EntryId]:
+        """Those whose content is what was found at ``path``; none where the folder has not seen that yet."""
+
+    def trashed(self) -> None:
+        """Something came into the trash."""
+
+
 class MirrorDisk:
     """One folder. Methods block; they raise :class:`StaleError` where the disk is not as expected, or FolderError."""
 
-    def __init__(self, path: OsPath, ignored: Ignored) -> None:
+    def __init__(self, path: OsPath, ignored: Ignored, history: History | None = None) -> None:
+        """``history`` is that of the folder's loop; None where nothing but the mirror looks after the folder."""
         self._root = Root.open(str(path))
         self._trash = Trash(self._root)
         self._ignored = ignored
+        self._history = history
+        self._has_trashed = False
         self.refused: dict[CloudPath, str] = {}
         """What a scan left out, and why."""
         self._is_swept = False
@@ -159,14 +173,29 @@ class MirrorDisk:
             raise StaleError(f"{path} changed on the disk")
         os.chmod(temporary, stat.S_IMODE(before.st_mode), dir_fd=holder.fd)
         ours = _local_at(holder, temporary)
+        # Before the folder can see the new version there.
+        entries = self._entries(path, over)
         rename.exchange(holder, temporary, target, name)
         if _local_at(holder, temporary) != over:
             rename.exchange(holder, temporary, target, name)
             if _local_at(holder, temporary) != ours:
                 # Somebody wrote twice: the first of it lies there again, the second must not be dropped.
-                self._trash.take(holder, temporary, _raw(path), (), now=time.time())
+                self._take(holder, temporary, path, ())
             raise StaleError(f"{path} changed on the disk")
-        self._trash.take(holder, temporary, _raw(path), (), now=time.time())
+        self._take(holder, temporary, path, entries)
+
+    def _entries(self, path: CloudPath, found: Local) -> Sequence[EntryId]:
+        return () if self._history is None else self._history.entries(_raw(path), found)
+
+    def _take(self, holder: Directory, name: bytes, path: CloudPath, entries: Sequence[EntryId]) -> Place:
+        self._has_trashed = True
+        return self._trash.take(holder, name, _raw(path), entries, now=time.time())
+
+    def settle(self) -> None:
+        """What was put into the trash since the last time can be restored from there now."""
+        if self._has_trashed and self._history is not None:
+            self._has_trashed = False
+            self._history.trashed()
 
     def make_directory(self, path: CloudPath) -> Local:
         with _as_expected(path):
@@ -199,7 +228,7 @@ class MirrorDisk:
                 return
             if found != expected:
                 raise StaleError(f"{path} changed on the disk")
-            taken = self._trash.take(holder, name, _raw(path), (), now=time.time())
+            taken = self._take(holder, name, path, self._entries(path, expected))
             if _local_at(taken.holder, taken.name) != expected:
                 self._trash.give_back(taken, holder, name)
                 raise StaleError(f"{path} changed on the disk")

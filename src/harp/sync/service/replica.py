@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harp.base.errors import CorruptStore
 from harp.identity.device import DeviceId, DeviceKey
@@ -118,6 +118,18 @@ class Replica:
         known = {item.place for item in self.trash.list()}
         gone = [path for _, path in self.places.trashed() if path not in known]
         self.forget_trashed(gone)
+
+    def note_new_trash(self) -> None:
+        """What another part put into the trash is a place for chunks from now on, as far as it says what it was."""
+        known = {path for _, path in self.places.trashed()}
+        with self.ledger.db.transaction():
+            for item in self.trash.list():
+                entry = next(iter(self.ledger.entries(item.entries)), None)
+                if item.place in known or entry is None or entry.meta.size != item.stat.size:
+                    continue
+                row, root = self.places.new(item.place), entry.meta.root
+                self.places.put([replace(row, on_disk=OnDisk(item.stat, item.entries, root))])
+                catalog.index(self.places, row.number, root, item.stat.size)
 
     def learn_members(self) -> Membership:
         """Reads grants, cuts and leaves anew; the membership before."""

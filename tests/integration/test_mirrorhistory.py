@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a mirror takes away is restored on that very device, by its folder's history.
+
+Holds harp.sync.service.mirrorhistory.
+"""
+
+from concurrent.futures import Future
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+
+from harp.sync.cloud.nodes import CloudPath
+from harp.sync.model import MIN_CHUNK, Path
+from harp.sync.service.inquiry import Inquiry
+from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.service.mirrorhistory import FolderHistory
+from tests.fakes.replicas import AtOnce, Device
+
+LARGE = b"".join(number.to_bytes(4, "big") for number in range(MIN_CHUNK))
+"""More than one chunk."""
+NOTE = CloudPath("d/note")
+
+
+@pytest.fixture
+def device(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Device:
+    device = Device(tmp_path, 1).found()
+    monkeypatch.setattr(device.loop, "call", AtOnce().submit)
+    return device
+
+
+@pytest.fixture
+def disk(device: Device) -> MirrorDisk:
+    return MirrorDisk(device.files, lambda path, is_directory: False, FolderHistory(device.loop))
+
+
+def restorable(device: Device, path: str) -> list[bool]:
+    """Whether each of its versions is that has content, the newest first."""
+    return [one.is_restorable for one in Inquiry(device.replica).history(Path(path.encode())) if one.entry.meta.size]
+
+
+@pytest.mark.parametrize("content", [b"a few words", LARGE])
+def test_what_is_gone_from_the_account_is_brought_back_here(device: Device, disk: MirrorDisk, content: bytes) -> None:
+    device.put(NOTE, content)
+    device.looks()
+    found = disk.look(NOTE)
+    assert found is not None
+    disk.remove(NOTE, found)
+    disk.settle()
+    device.looks()
+    assert restorable(device, NOTE) == [True]
+    entry = next(one.entry for one in Inquiry(device.replica).history(Path(NOTE.encode())) if one.entry.meta.size)
+    device.decisions.restore(Path(NOTE.encode()), entry.id.hex())
+    device.rests()
+    assert (device.files / NOTE).read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"a few words", LARGE])
+def test_what_the_account_has_replaced_is_brought_back_here(device: Device, disk: MirrorDisk, content: bytes) -> None:
+    device.put(NOTE, content)
+    device.looks()
+    name, target = disk.temporary()
+    with target:
+        target.write(b"from the account")
+    disk.place(name, NOTE, 0, disk.look(NOTE))
+    disk.settle()
+    device.looks()
+    assert restorable(device, NOTE) == [True, True]
+    older = Inquiry(device.replica).history(Path(NOTE.encode()))[-1].entry
+    device.decisions.restore(Path(NOTE.encode()), older.id.hex())
+    device.rests()
+    assert (device.files / NOTE).read_bytes() == content
+
+
+def test_what_the_folder_has_not_seen_yet_goes_to_the_trash_as_what_nothing_is_known_of(
+    device: Device, disk: MirrorDisk
+) -> None:
+    device.put(NOTE, b"seen")
+    device.looks()
+    device.put(NOTE, b"written a moment ago")
+    found = disk.look(NOTE)
+    assert found is not None
+    disk.remove(NOTE, found)
+    disk.settle()
+    (item,) = device.replica.trash.list()
+    assert item.entries == ()
+    assert (device.files / item.place.decode()).read_bytes() == b"written a moment ago"
+    device.looks()
+    assert restorable(device, NOTE) == [False]
+
+
+def test_a_folder_that_stands_still_keeps_no_file_from_going(
+    device: Device, disk: MirrorDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.put(NOTE, b"words")
+    device.looks()
+    found = disk.look(NOTE)
+    assert found is not None
+    cancelled: Future[Any] = Future()
+    cancelled.cancel()
+    monkeypatch.setattr(device.loop, "call", lambda what: cancelled)
+    disk.remove(NOTE, found)
+    assert [item.path for item in device.replica.trash.list()] == [NOTE.encode()]
