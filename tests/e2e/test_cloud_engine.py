@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from harp.sync.cloud import multistatus
+from harp.sync.cloud.nodes import Remote
 from harp.sync.service.mirror import Mirror
 from tests.e2e import mirrored
 from tests.e2e.cloud import Cloud, Person
@@ -67,6 +69,12 @@ class Desk:
         answer = self.cloud.browser().ask("PUT", f"{self.at}/{quote(path)}", person.basic | named, content)
         assert answer.status in (201, 204), answer.text[:300]
 
+    def told(self, path: str) -> Remote:
+        """What a listing says of it."""
+        headers = self.alice.basic | {"Depth": "0"}
+        answer = self.cloud.browser().ask("PROPFIND", f"{self.at}/{quote(path)}", headers, multistatus.REQUEST)
+        return multistatus.parsed(answer.body, self.at)[0].remote
+
     def asked(self, what: str) -> int:
         """How often the web server was asked for that."""
         return (self.cloud.scratch / "nginx-access.log").read_text().count(what)
@@ -109,6 +117,24 @@ async def test_trees_of_both_sides_become_one_and_stay_as_they_are(desk: Desk) -
         assert await mirror.settle() == 0
     async with desk.opened() as mirror:
         assert await mirror.settle() == 0
+
+
+async def test_a_copy_made_in_nextcloud_is_copied_here_and_not_fetched(desk: Desk) -> None:
+    content = os.urandom(MIB)
+    checksum = f"SHA256:{hashlib.sha256(content).hexdigest()}"
+    desk.put("plan", content, OC_Checksum=checksum, X_OC_Mtime="1700000000")
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        headers = desk.alice.basic | {"Destination": f"{desk.cloud.url}{desk.at}/copy"}
+        assert desk.cloud.browser().ask("COPY", f"{desk.at}/plan", headers).status == 201
+        plan, copy = desk.told("plan"), desk.told("copy")
+        assert (copy.etag, copy.mtime_s) == (plan.etag, plan.mtime_s), "what makes it likely"
+        assert (plan.checksum, copy.checksum) == (checksum, ""), "a copy drops what its client said"
+        await mirror.settle()
+        assert (desk.told("copy").etag, desk.told("copy").checksum) == (copy.etag, checksum), "the server has hashed it"
+        assert await mirror.settle() == 0
+    assert desk.here() == desk.there() == {"plan": content, "copy": content}
+    assert (desk.asked(f'"GET {desk.at}/plan HTTP'), desk.asked(f'"GET {desk.at}/copy HTTP')) == (1, 0)
 
 
 async def test_names_that_a_bulk_request_would_change_or_that_are_forbidden_do_no_harm_to_their_neighbours(

@@ -8,7 +8,7 @@ import pytest
 
 from harp.base.errors import CloudError
 from harp.sync.cloud import dav
-from harp.sync.cloud.dav import BusyError
+from harp.sync.cloud.refusals import BusyError
 from harp.sync.service import mirrorchunks, mirrorpost
 from tests.fakes.desk import Desk
 

@@ -12,7 +12,7 @@ import pytest
 
 from harp.base.errors import CloudError, FolderError
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import BusyError, RefusedError
+from harp.sync.cloud.refusals import BusyError, RefusedError
 from harp.sync.service import mirrorwalk
 from harp.sync.service.mirror import Mirror
 from harp.sync.service.mirrorrivals import Rivals

@@ -11,8 +11,8 @@ import pytest
 from harp.base.errors import CloudError, HarpError, UsageError
 from harp.base.runtime import SystemClock
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import BusyError, LoginError
 from harp.sync.cloud.nodes import CloudPath
+from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.service.mirrorwalk import GoneError
 from harp.sync.service.stillness import Stillness

@@ -8,7 +8,7 @@ import pytest
 
 from harp.base.errors import CloudError
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import LoginError
+from harp.sync.cloud.refusals import LoginError
 from harp.sync.service.mirrorrivals import EVERY_S, ROUNDS, Rivals
 
 

@@ -10,7 +10,7 @@ from harp.bridge import model, naming
 from harp.bridge.model import FolderState, FolderStatus, HeldSet, MirrorState, MirrorStatus
 from harp.bridge.selftest import MAX_SKEW_S, MirrorFacts
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import LoginError
+from harp.sync.cloud.refusals import LoginError
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.store.accounts import Account, Mirrored
 

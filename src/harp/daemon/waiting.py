@@ -11,7 +11,7 @@ import msgspec
 from harp.bridge import naming
 from harp.bridge.model import MirrorStatus, Phase, Progress
 from harp.daemon import portraits
-from harp.sync.cloud.dav import BusyError, LoginError
+from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.service.folderloop import FolderLoop
 from harp.sync.service.mirrorloop import MirrorLoop
 

@@ -16,8 +16,9 @@ import aiohttp
 
 from harp.base.errors import StaleError
 from harp.sync.cloud import multistatus
-from harp.sync.cloud.dav import Login, RefusedError, asked, moment
+from harp.sync.cloud.dav import Login, asked, moment
 from harp.sync.cloud.nodes import CloudPath, is_below
+from harp.sync.cloud.refusals import RefusedError
 
 MOST = 32
 """So many are kept; whoever comes then takes the place of the one that ends first."""

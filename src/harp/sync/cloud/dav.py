@@ -17,41 +17,16 @@ from urllib.parse import quote, unquote, urlsplit
 import aiohttp
 
 from harp.base.errors import CloudError, StaleError
-from harp.sync.cloud import capabilities, multistatus
+from harp.sync.cloud import capabilities, multistatus, refusals
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.multistatus import Found
 from harp.sync.cloud.nodes import MOUNT, CloudPath, Etag, FileId, Remote
+from harp.sync.cloud.refusals import LoginError, RefusedError
 
 CHUNK_BYTES = 16 * 1024 * 1024
 CAPABILITIES_S = 3600.0
 BLOCK_BYTES = 256 * 1024
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=300)
-_ANSWER_BYTES = 64 * 1024
-
-
-class RefusedError(CloudError):
-    """The server will not have this one change, whatever is tried."""
-
-    retryable = False
-    status = 0
-
-
-class FullError(CloudError):
-    """The account's quota is used up (507)."""
-
-
-class BusyError(CloudError):
-    """Locked, overloaded or in maintenance; ``after_s`` is when to come again, 0 where the server does not say."""
-
-    after_s = 0.0
-    is_one_file = False
-    """Whether it is about this file only: somebody has locked it, or two writes met in the server's database."""
-
-
-class LoginError(CloudError):
-    """Name or app password are not good, or not any more."""
-
-    retryable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +71,8 @@ class Dav:
         self._root = f"{prefix}/remote.php/dav/files/{user_id}" + (f"/{self._top}" if self._top else "")
         self._instance = ""
         self._capabilities: tuple[float, Capabilities] | None = None
+        self._can_hash = False
+        """Whether the server said, with its last listing, that it hashes what it has where it is asked to."""
         self.skew_s = 0.0
         """How far the server's clock is ahead of this device's, by its last listing."""
 
@@ -122,6 +99,7 @@ class Dav:
         headers = {"Depth": str(depth), "Content-Type": "application/xml"}
         async with self._asked("PROPFIND", url, headers=headers, data=multistatus.REQUEST) as response:
             raw = await response.read()
+            self._can_hash = "nextcloud-checksum-update" in response.headers.get("DAV", "")
             second = moment(response)
             self.skew_s = second - time.time() if second else 0.0
         return await asyncio.to_thread(multistatus.parsed, raw, root), second
@@ -140,6 +118,24 @@ class Dav:
         if size != expected.size:
             raise StaleError(f"{path} has {size} bytes, and {expected.size} were told")
         return digest.hexdigest()
+
+    async def hashed(self, path: CloudPath, expected: Remote) -> str:
+        """The SHA-256 in hexadecimal of exactly that version, as the server reads it now; empty where it does not.
+
+        It costs the server a whole read of the file; Nextcloud notes what it found as the file's checksum.
+        """
+        headers = {"If-Match": f'"{expected.etag}"', "X-Recalculate-Hash": "sha256"}
+        if not self._can_hash:
+            return ""
+        try:
+            async with self._asked("PATCH", self._at(path), headers=headers) as response:
+                kind, _, digest = response.headers.get("OC-Checksum", "").partition(":")
+        except LoginError:
+            raise
+        except CloudError:
+            # Whatever keeps it from that, such as a proxy's patience, may not keep it from giving the content.
+            return ""
+        return digest.lower() if kind == "SHA256" else ""
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -378,7 +374,7 @@ async def opened(
     try:
         async with session.request(method, url, allow_redirects=False, timeout=_TIMEOUT, **named) as response:
             if not 200 <= response.status < 300:
-                raise await _refusal(response)
+                raise await refusals.said(response)
             yield response
     except aiohttp.ClientConnectorCertificateError as error:
         raise CloudError(
@@ -406,50 +402,6 @@ async def user_id(session: aiohttp.ClientSession, login: Login) -> str:
     if not isinstance(found, str) or not found or "/" in found or found in (".", ".."):
         raise CloudError(f"{login.url} does not answer as a Nextcloud does", hint="look at the address")
     return found
-
-
-async def _refusal(response: aiohttp.ClientResponse) -> Exception:
-    status = response.status
-    said = _message(await response.content.read(_ANSWER_BYTES))
-    match status:
-        case 401:
-            return LoginError("the name or the app password is refused", hint="log in again: harp account add NAME URL")
-        case 404 | 409 | 412:
-            return StaleError(f"the account is not as it was a moment ago ({status})")
-        case 507:
-            return FullError("the account's quota is used up", hint="free some space in Nextcloud, its trash too")
-        case 423 | 429 | 502 | 503 | 504:
-            busy = BusyError(_BUSY.get(status, f"the server does not answer ({status})"), hint="it is tried again")
-            after = response.headers.get("Retry-After", "")
-            busy.is_one_file = status == 423
-            busy.after_s = min(float(after), 3600.0) if after.isascii() and after.isdigit() else 0.0
-            return busy
-        case 500 if "deadlock" in said.lower() or "lock" in said.lower():
-            busy = BusyError("the server's database was locked", hint="it is tried again")
-            busy.is_one_file = True
-            return busy
-        case _ if 300 <= status < 400 and (where := response.headers.get("Location", "")):
-            return CloudError(f"the server sends on to {where[:200]}", hint="name the address that it sends on to")
-        case _ if status >= 500 or 300 <= status < 400:
-            return CloudError(f"the server answered {status}: {said}".rstrip(": "), hint="its log says why")
-        case _:
-            refused = RefusedError(said or f"refused by the server ({status})")
-            refused.status = status
-            return refused
-
-
-_BUSY = {
-    423: "a file is locked there",
-    429: "the server asks for patience: too many requests",
-    503: "the server is in maintenance or overloaded",
-}
-
-
-def _message(raw: bytes) -> str:
-    """The sentence in sabre's error document, for people."""
-    text = raw.decode("utf-8", "replace")
-    _, _, rest = text.partition("<s:message>")
-    return rest.partition("</s:message>")[0][:300]
 
 
 def _condition(over: Remote | None) -> dict[str, str]:

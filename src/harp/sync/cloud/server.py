@@ -11,7 +11,8 @@ import aiohttp
 
 from harp.base.errors import CloudError, StaleError, UsageError
 from harp.base.webaddress import https_address
-from harp.sync.cloud.dav import BusyError, Login, LoginError, RefusedError, asked, opened, read_json
+from harp.sync.cloud.dav import Login, asked, opened, read_json
+from harp.sync.cloud.refusals import BusyError, LoginError, RefusedError
 
 POLL_S = 1.0
 LOGIN_S = 20 * 60.0

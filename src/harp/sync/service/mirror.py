@@ -21,7 +21,7 @@ from harp.base.runtime import Backoff
 from harp.sync.cloud import doubts
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import BusyError, Dav, FullError, RefusedError
+from harp.sync.cloud.dav import Dav
 from harp.sync.cloud.nodes import (
     Agreed,
     CloudPath,
@@ -35,6 +35,7 @@ from harp.sync.cloud.nodes import (
     is_below,
     parent,
 )
+from harp.sync.cloud.refusals import BusyError, FullError, RefusedError
 from harp.sync.cloud.steps import (
     Action,
     Agree,
@@ -54,6 +55,7 @@ from harp.sync.cloud.steps import (
     Upload,
 )
 from harp.sync.service.mirrordisk import DeniedError, MirrorDisk
+from harp.sync.service.mirrorhere import Here
 from harp.sync.service.mirrornear import Near
 from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorpost import BULK_WRITERS, Post
@@ -87,6 +89,7 @@ class Mirror:
         self._store = agreements
         self._notes = Notes(agreements)
         self._post = Post(dav, disk, self._notes, agreements)
+        self._here = Here(dav, disk, self.agreed)
         self._marks = {CloudPath(path): Etag(etag) for path, etag in agreements.marks().items()}
         self.problems: dict[CloudPath, str] = {}
         """What could not be synced in the last round, file by file."""
@@ -179,6 +182,7 @@ class Mirror:
         if out := (*self.problems, *halves):
             local, remote, agreed = _without(local, out), _without(remote, out), _without(agreed, out)
         self._notes.learn(remote)
+        self._here = Here(self._dav, self._disk, self.agreed)
         chosen = self._without_haste(planner.plan(agreed, local, remote, self._unmovable), now=time.monotonic())
         self.question = await self._doubt(walked, remote, chosen)
         if self.question:
@@ -369,6 +373,7 @@ class Mirror:
         try:
             with target:
                 sha256 = await self._near.read(path, remote, target) if self._near else ""
+                sha256 = sha256 or await self._here.read(path, remote, target)
                 sha256 = sha256 or await self._dav.get(path, remote, target)
                 await asyncio.to_thread(_to_disk, target.fileno(), target.flush)
         except BaseException as error:
@@ -393,6 +398,9 @@ class Mirror:
     async def _reconcile(self, path: CloudPath, local: Local, remote: Remote) -> None:
         if self._post.chunked.has_written(path, local, remote):
             self._notes.note(path, agreed_on(local, remote, self._post.chunked.sha256(path)))
+            return
+        if sha256 := await self._here.has(path, local, remote):
+            self._notes.note(path, agreed_on(local, remote, sha256))
             return
         name, sha256 = await self._fetched(path, remote)
         try:

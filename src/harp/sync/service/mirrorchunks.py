@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 from typing import BinaryIO
 
 from harp.base.errors import StaleError
-from harp.sync.cloud.dav import BLOCK_BYTES, CHUNK_BYTES, Dav, FullError, RefusedError, Written
+from harp.sync.cloud.dav import BLOCK_BYTES, CHUNK_BYTES, Dav, Written
 from harp.sync.cloud.nodes import CloudPath, Local, Remote
+from harp.sync.cloud.refusals import FullError, RefusedError
 from harp.sync.store.agreements import Agreements, Begun
 
 CHUNKED_FROM = 2 * CHUNK_BYTES

@@ -117,10 +117,15 @@ class MirrorDisk:
         return source
 
     def sha256(self, path: CloudPath, expected: Local) -> str:
+        return self.read_through(path, expected, len)
+
+    def read_through(self, path: CloudPath, expected: Local, note: Callable[[bytes], object]) -> str:
+        """Hands all of it to ``note``, block by block; its SHA-256 in hexadecimal."""
         digest = hashlib.sha256()
         with self.open(path, expected) as source:
             while block := source.read(_BLOCK):
                 digest.update(block)
+                note(block)
             if local_of(os.fstat(source.fileno())) != expected:
                 raise StaleError(f"{path} changed while it was read")
         return digest.hexdigest()

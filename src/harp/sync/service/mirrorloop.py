@@ -16,8 +16,8 @@ from typing import Protocol
 from harp.base.errors import HarpError, UsageError
 from harp.base.runtime import Backoff, Clock
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import BusyError, LoginError
 from harp.sync.cloud.nodes import CloudPath
+from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.service.mirrorwalk import GoneError
 
 _log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from harp.sync.cloud.dav import Dav
 from harp.sync.cloud.nodes import MOUNT, CloudPath, Remote
 from harp.sync.folder.fs import Root, sentence
 from harp.sync.model import Path
+from harp.sync.service.mirrorhere import emptied
 
 NEAR_FROM = 1024 * 1024
 """A smaller file is not worth the question afterwards: the usual way costs one request as well."""
@@ -48,7 +49,7 @@ class Near:
         sha256 = await asyncio.to_thread(self._copied, Path(path.encode()), expected, target)
         if sha256 and await self._is_still(path, expected):
             return sha256
-        await asyncio.to_thread(_emptied, target)
+        await asyncio.to_thread(emptied, target)
         return ""
 
     async def _is_still(self, path: CloudPath, expected: Remote) -> bool:
@@ -95,8 +96,3 @@ class Near:
 
 def _state(found: os.stat_result) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _emptied(target: BinaryIO) -> None:
-    target.seek(0)
-    target.truncate()

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from harp.base.errors import CloudError, StaleError
-from harp.sync.cloud.dav import BulkFile, BusyError, Dav, LoginError, Written, is_fit_for_bulk
+from harp.sync.cloud.dav import BulkFile, Dav, Written, is_fit_for_bulk
 from harp.sync.cloud.nodes import ALL_LETTERS, Agreed, CloudPath, Local, Remote, parent
+from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.cloud.steps import Action, Upload
 from harp.sync.service.mirrorchunks import CHUNKED_FROM, Chunked
 from harp.sync.service.mirrordisk import MirrorDisk

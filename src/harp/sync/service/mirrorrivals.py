@@ -8,7 +8,7 @@ from typing import Protocol
 
 from harp.base.errors import CloudError
 from harp.sync.cloud.claims import Claim
-from harp.sync.cloud.dav import LoginError
+from harp.sync.cloud.refusals import LoginError
 
 _log = logging.getLogger(__name__)
 
