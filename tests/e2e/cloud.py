@@ -352,6 +352,7 @@ error_log {self.scratch}/nginx-error.log;
 events {{ worker_connections 1024; }}
 http {{
   include /etc/nginx/mime.types;
+  types {{ text/javascript mjs; }}  # Debian's file does not know modules
   log_format conditions '[$time_local] $remote_user "$request" $status $body_bytes_sent "$http_user_agent" '
     'match=$http_if_match none=$http_if_none_match etag=$sent_http_oc_etag sha256=$sent_http_x_hash_sha256';
   access_log {self.scratch}/nginx-access.log conditions;
