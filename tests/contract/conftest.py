@@ -19,6 +19,7 @@ from tests.contract.instance import Harp, Program
 from tests.contract.talk import Caller, next_name
 from tests.contract.waiting import Waits, begun
 from tests.fakes.exapp import ExApp
+from tests.fakes.haproxy import HAPROXY
 from tests.fakes.nextcloud import Nextcloud
 from tests.fakes.served import Served
 from tests.integration import engine
@@ -53,6 +54,7 @@ def settings(nextcloud: Cloud) -> Callable[..., dict[str, str]]:
     def chosen(**changed: str | None) -> dict[str, str]:
         asked: dict[str, str | None] = {
             **instance.own_addresses(),
+            "HP_HAPROXY": HAPROXY,
             "HP_SHARED_KEY": KEY,
             "NC_INSTANCE_URL": nextcloud.served.url,
             "HP_FRP_DISABLE_TLS": "true",
@@ -71,8 +73,8 @@ def start(
     """Start the command with other settings, and see what becomes of it."""
     if instance.URL:
         pytest.skip("needs a HaRP of its own: unset HARP_TEST_URL")
-    if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is not installed")
+    if shutil.which(HAPROXY) is None:
+        pytest.skip(f"{HAPROXY} is not installed")
     programs: list[Program] = []
 
     def begun(folder: Path | None = None, exactly: Mapping[str, str] | None = None, **changed: str | None) -> Program:

@@ -8,6 +8,7 @@
                          NC_INSTANCE_URL has to be ``http://127.0.0.1:$HARP_TEST_NEXTCLOUD_PORT``; tests that need
                          other settings or a restart skip. Beyond loopback, it has to trust this machine as a proxy
 ``HARP_TEST_KEY``        that one's shared key
+``HARP_TEST_HAPROXY``    the HAProxy that Harp runs; default: the one on PATH
 ``HARP_TEST_TABLE``      where to write the table of numbers and outcomes
 ======================== ==============================================================================================
 """
@@ -30,6 +31,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.processes import family
 from tests.contract.talk import CLOSED, SILENCE, Caller, Headers, Reply, next_address
+from tests.fakes.haproxy import HAPROXY
 from tests.fakes.ports import free_port
 
 IS_REFERENCE = os.environ.get("HARP_TEST_REFERENCE") == "1"
@@ -198,7 +200,7 @@ class Harp:
     def hung(self) -> Iterator[None]:
         """All of its processes stand still, save HAProxy."""
         assert self.program is not None
-        still = self.program.family(but="haproxy")
+        still = self.program.family(but=Path(HAPROXY).name)
         try:
             for pid in still:
                 os.kill(pid, signal.SIGSTOP)
