@@ -5,6 +5,7 @@ The daemon's texts are whole sentences; a page in another language finds here wh
 as the daemon said it. Commands to type in are no sentences, and stay as they are.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -69,13 +70,18 @@ def _pattern(sentence: str) -> re.Pattern[str]:
     )
 
 
-# Those that say more come first: "5 of 9 in use" begins as "5 of 9 in use: changes …" does.
-_PATTERNS = [(_pattern(one), one) for one in sorted(SENTENCES, key=lambda one: -len(re.sub(r"%\(\w+\)s", "", one)))]
+@functools.cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Those that say more come first: "5 of 9 in use" begins as "5 of 9 in use: changes …" does.
+
+    Made for the first page that needs them: no start of the daemon waits for so many to be compiled.
+    """
+    return [(_pattern(one), one) for one in sorted(SENTENCES, key=lambda one: -len(re.sub(r"%\(\w+\)s", "", one)))]
 
 
 def recognised(text: str) -> tuple[str, Mapping[str, str]] | None:
     """Which sentence the daemon's ``text`` is, and what stands in its blanks; None for another one."""
-    for pattern, sentence in _PATTERNS:
+    for pattern, sentence in _patterns():
         if found := pattern.fullmatch(text):
             return sentence, found.groupdict()
     return None
