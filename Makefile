@@ -30,6 +30,8 @@ export UV_HTTP_TIMEOUT := 180
 export UV_LINK_MODE := copy
 # Where the machine has a store of certificates, it counts: a firm's proxy may have put its own there.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
+# Each start of a daemon or a command would compile all modules for itself, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 SYNC := $(BIN)/uv sync --quiet --frozen --inexact
 
 help: ## what can be asked for
