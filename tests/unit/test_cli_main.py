@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The command itself, as ``harp`` and as harp.cli.__main__: its verbs, its help, what it says of what is wrong."""
 
+import gc
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import click
 import pytest
 
 from harp.base.errors import ConfigError, TrustError
-from harp.cli import main
+from harp.cli import loading, main
 from harp.cli.main import harp, run
 from tests.fakes.control import served
 from tests.fakes.daemon import Broken
@@ -54,6 +55,21 @@ def test_every_command_takes_a_home_and_has_help(name: str, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "--home DIR" in said
     assert commands()[name].help
+
+
+def test_while_modules_are_loaded_nobody_looks_for_cycles_and_afterwards_as_before() -> None:
+    with pytest.raises(ImportError), loading.uncollected():
+        assert not gc.isenabled()
+        import harp.nowhere  # type: ignore[import-not-found]  # noqa: F401
+    assert gc.isenabled()
+
+    gc.disable()
+    try:
+        with loading.uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_the_short_help_of_a_verb_begins_as_its_own_help_does() -> None:

@@ -11,6 +11,7 @@ import click
 from harp import __version__
 from harp.base.errors import HarpError
 from harp.bridge.naming import printable
+from harp.cli import loading
 
 INTERRUPTED = 130
 
@@ -65,7 +66,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        module = importlib.import_module(f"harp.cli.{_VERBS[cmd_name][0]}")
+        with loading.uncollected():
+            module = importlib.import_module(f"harp.cli.{_VERBS[cmd_name][0]}")
         command = getattr(module, cmd_name.replace("-", "_") + "_command")
         if not isinstance(command, click.Command):
             raise TypeError(f"{cmd_name} is not a command")

@@ -10,7 +10,7 @@ import click
 from harp.base import config
 from harp.base.errors import HarpError
 from harp.bridge import doorway, model
-from harp.cli import options, show
+from harp.cli import loading, options, show
 from harp.cli.client import Client, at
 
 _STOP_S = 60.0
@@ -50,7 +50,8 @@ def up_command(
     if console is not None or no_console:
         overrides["console"] = "none" if no_console else str(console)
     settings = config.load(home, environ=os.environ, overrides=overrides)
-    from harp.daemon import composition  # the whole file plane; no other command should pay for it
+    with loading.uncollected():
+        from harp.daemon import composition  # the whole file plane; no other command should pay for it
 
     return composition.run(settings, None if path is None else Path(os.path.abspath(os.path.expanduser(path))))
 

@@ -13,8 +13,8 @@ import click
 from harp.base.errors import HarpError, NotRunningError
 from harp.bridge.model import Noun, Report
 from harp.bridge.proxyview import BanView, PullView, StepView
-from harp.cli import options, show
-from harp.daemon import appfrp, appplane, proxyanswers, proxydoctor
+from harp.cli import loading, options, show
+from harp.daemon import appfrp, appplane, proxyanswers
 from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.settings import ProxySettings, instance_url
@@ -48,7 +48,8 @@ def proxy_command(home: Path) -> int | None:
 @options.with_home
 def agent_command(home: Path) -> int:
     """What HAProxy asks; `harp proxy` starts it."""
-    from harp.daemon import appagent
+    with loading.uncollected():
+        from harp.daemon import appagent
 
     return appagent.run(home)
 
@@ -178,6 +179,8 @@ def config_command(home: Path) -> None:
 @options.with_home
 def doctor_command(home: Path, public: str | None, control: str | None, as_json: bool) -> int:
     """Walk both ways, Nextcloud's and the browsers', while the proxy runs; each ✗ says what to change."""
+    from harp.daemon import proxydoctor  # supervisor and agent start without it
+
     settings = appplane.load_settings(home)
     if control is None:
         looking = proxydoctor.checks(settings, instance_url(public or settings.nextcloud))
