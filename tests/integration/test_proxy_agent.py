@@ -180,17 +180,48 @@ def test_what_haproxy_is_told() -> None:
 
 @pytest.fixture
 async def control(tmp_path: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, Registry]]:
+    docker = DockerBackend((), Surroundings((), deploy_port.NoTunnels()))
+    async with listening(tmp_path / "control.sock", docker, FakeNextcloud()) as pair:
+        yield pair
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    path: Path, docker: deploy_port.Backend, nextcloud: FakeNextcloud
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Registry]]:
     async with Tasks("test") as tasks:
-        registry = Registry(FakeNextcloud(), FakeNames(), SystemClock(), tasks, Counters())
-        docker = DockerBackend((), Surroundings((), deploy_port.NoTunnels()))
-        pulls = Pulls(docker.engine, Journal(time.time, lambda _steps: None, []))
+        registry = Registry(nextcloud, FakeNames(), SystemClock(), tasks, Counters())
+        pulls = Pulls(lambda _port: None, Journal(time.time, lambda _steps: None, []))
         api = ControlApi(KEY, registry, docker, NoKubernetes(), pulls)
-        await api.start(tmp_path / "control.sock")
-        with short_name(tmp_path / "control.sock") as name:
+        await api.start(path)
+        with short_name(path) as name:
             connector = aiohttp.UnixConnector(name)
             async with aiohttp.ClientSession("http://c", connector=connector, headers={"harp-shared-key": KEY}) as who:
                 yield who, registry
         await api.close()
+
+
+class Maker:
+    """Implements the backend: each create is answered so."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def is_available(self) -> bool:
+        return True
+
+    async def call(self, verb: str, engine_port: str | None, body: bytes) -> deploy_port.Outcome:
+        return deploy_port.Outcome(self.status)
+
+
+@pytest.mark.parametrize(("status", "asked"), [(201, ["app mail"]), (409, []), (503, [])])
+async def test_whose_container_is_made_is_asked_about_meanwhile(tmp_path: Path, status: int, asked: list[str]) -> None:
+    nextcloud = FakeNextcloud()
+    async with listening(tmp_path / "control.sock", Maker(status), nextcloud) as (who, _registry):
+        for body in ({"name": "Mail", "image_id": "i"}, {"name": "Mail"}):
+            assert (await who.post("/docker/exapp/create", json=body)).status == status
+
+    assert nextcloud.asked == asked
 
 
 async def test_a_record_comes_and_goes(control: tuple[aiohttp.ClientSession, Registry]) -> None:

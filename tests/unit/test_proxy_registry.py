@@ -36,6 +36,11 @@ async def shelf() -> AsyncIterator[Shelf]:
         yield Shelf(nextcloud, names, clock, registry, changes)
 
 
+async def settled() -> None:
+    """Nothing is under way any more."""
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+
 async def test_twenty_who_ask_at_once_cause_one_question(shelf: Shelf) -> None:
     shelf.nextcloud.apps["app"] = app(1).app
     shelf.nextcloud.gate = asyncio.Event()
@@ -87,6 +92,47 @@ async def test_what_was_forgotten_is_asked_again(shelf: Shelf) -> None:
 
     assert await shelf.registry.find(A) is None
     assert shelf.nextcloud.asked == ["app app"]
+
+
+async def test_an_app_that_is_being_deployed_is_known_before_it_is_asked_for(shelf: Shelf) -> None:
+    shelf.nextcloud.apps["app"] = app(1).app
+    shelf.registry.expect(A)
+    await settled()
+
+    assert await shelf.registry.find(A) == app(1).app
+    assert shelf.nextcloud.asked == ["app app"]
+
+
+async def test_what_a_failed_deployment_left_does_not_outlive_the_next_one(shelf: Shelf) -> None:
+    await shelf.registry.store(app(1).app)
+    shelf.nextcloud.apps["app"] = app(2).app
+    shelf.registry.expect(A)
+    await settled()
+
+    assert await shelf.registry.upstream(A) == Upstream("127.0.0.1", 2)
+
+
+async def test_what_appapi_brings_meanwhile_is_newer(shelf: Shelf) -> None:
+    shelf.nextcloud.apps["app"] = app(1).app
+    shelf.nextcloud.gate = asyncio.Event()
+    shelf.registry.expect(A)
+    await asyncio.sleep(0)
+    await shelf.registry.store(app(2).app)
+    shelf.nextcloud.gate.set()
+    await settled()
+
+    assert await shelf.registry.find(A) == app(2).app
+
+
+@pytest.mark.parametrize("said", [None, UNSURE])
+async def test_an_app_that_nextcloud_does_not_know_yet_is_asked_for_again(shelf: Shelf, said: object) -> None:
+    if said is not None:
+        shelf.nextcloud.apps["app"] = UNSURE
+    shelf.registry.expect(A)
+    await settled()
+    shelf.nextcloud.apps["app"] = app(1).app
+
+    assert await shelf.registry.find(A) == app(1).app
 
 
 async def test_a_storing_returns_when_it_is_published(shelf: Shelf) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from harp import __version__
 from harp.base.sockets import short_name
+from harp.proxy.deploy import payload
 from harp.proxy.deploy.payload import K8S_VERBS, VERBS
 from harp.proxy.deploy.port import Backend, Outcome, Puller
 from harp.proxy.model import AppId
@@ -134,8 +135,12 @@ class ControlApi:
 
     def _backend(self, backend: Backend, verb: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def call(request: web.Request) -> web.Response:
-            port = request.headers.get("docker-engine-port")
-            return _response(await backend.call(verb, port, await request.read()))
+            port, body = request.headers.get("docker-engine-port"), await request.read()
+            outcome = await backend.call(verb, port, body)
+            form = payload.read(verb, body)
+            if outcome.status == 201 and isinstance(form, payload.Create):
+                self._registry.expect(AppId(form.name.lower()))
+            return _response(outcome)
 
         return call
 

@@ -114,6 +114,23 @@ class Registry:
             self._entries.setdefault(app.id, _Entry(app, self._clock.monotonic()))
         self.changed()
 
+    def expect(self, app: AppId) -> None:
+        """An app is being deployed: Nextcloud is asked for its record meanwhile, so that its first request waits less.
+
+        What is known already may be of a deployment that failed, with another port and another token.
+        """
+        self._tasks.start(f"expected record of {app}", self._expected(app))
+
+    async def _expected(self, name: AppId) -> None:
+        before = self._entries.get(name)
+        try:
+            app = await self._nextcloud.exapp(name)
+        except NextcloudUnsure as error:
+            _log.info("the record of %s could not be had before it is asked for: %s", name, error)
+            return
+        if app is not None and self._entries.get(name) is before:
+            await self.store(app)
+
     async def upstream(self, app: AppId) -> Upstream | None:
         """Where an app listens; ``None`` where its host has no address (143)."""
         entry = self._entries.get(app)
