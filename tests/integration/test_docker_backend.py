@@ -306,6 +306,26 @@ async def test_an_engine_on_a_port(dockerd: real.DockerEngine) -> None:
             assert (await backend.call("remove", number, b'{"name": "x", "remove_data": true}')).status == 204
 
 
+@pytest.mark.parametrize(
+    ("port", "body", "said"),
+    [
+        (None, b"{}", "Missing 'docker-engine-port' header."),
+        ("x", b"{}", "Invalid 'docker-engine-port' header value: x"),
+        ("24000", b"{", "Invalid JSON body"),
+        ("24000", b'{"image_id": "i"}', "Payload validation error: Object missing required field `name`"),
+        ("8080", b'{"name": "x", "image_id": "i"}', "Could not connect to Docker Engine on port 8080: HP_DOCKER_EN"),
+    ],
+)
+async def test_what_cannot_be_is_a_line_in_the_answer_and_in_the_log(
+    caplog: pytest.LogCaptureFixture, port: str | None, body: bytes, said: str
+) -> None:
+    refused = await DockerBackend((), Surroundings((), NoTunnels())).call("create", port, body)
+
+    assert refused.text.startswith(said)
+    [line] = caplog.messages
+    assert line == f"docker create is answered with {refused.status}: {refused.text}"
+
+
 async def test_engines_that_nobody_names() -> None:
     asked = Asked(Path("/no"))
 

@@ -235,6 +235,18 @@ async def test_a_record_comes_and_goes(control: tuple[aiohttp.ClientSession, Reg
     assert (await who.delete("/exapp_storage/foo")).status == 404
 
 
+@pytest.mark.parametrize(("body", "why"), [(b"{", "is no JSON"), (b"[" * 1000, "is no JSON"), (b"[]", "is not as")])
+async def test_a_record_that_is_none_is_one_line(
+    control: tuple[aiohttp.ClientSession, Registry], caplog: pytest.LogCaptureFixture, body: bytes, why: str
+) -> None:
+    who, _registry = control
+    answer = await who.post("/exapp_storage/foo", data=body)
+
+    assert len((await answer.text()).splitlines()) == 1
+    [line] = [message for message in caplog.messages if "foo" in message]
+    assert why in line
+
+
 async def test_without_the_key_nothing_but_a_sign_of_life(control: tuple[aiohttp.ClientSession, Registry]) -> None:
     who, _registry = control
     for key in ("", "a-keY", "ä"):

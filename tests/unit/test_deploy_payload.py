@@ -59,7 +59,7 @@ def test_an_engines_number_that_is_none(header: str) -> None:
     assert payload.engine_port(None) == Outcome(400, "Missing 'docker-engine-port' header.")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"name": "a"', b"nul"])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"name": "a"', b"nul", b"[" * 100_000], ids=range(6))
 def test_a_body_that_is_no_json(body: bytes) -> None:
     assert payload.read("start", body) == Outcome(400, "Invalid JSON body")
 

@@ -56,8 +56,8 @@ def test_what_is_no_record(changed: dict[str, Any]) -> None:
         read(**changed)
 
 
-@pytest.mark.parametrize("body", ["", "{", "[1", "x"])
-def test_what_is_no_json(body: str) -> None:
+@pytest.mark.parametrize("body", ["", "{", "[1", "x", b'{"host": "\xff"}', "[" * 100_000], ids=range(6))
+def test_what_is_no_json(body: bytes | str) -> None:
     with pytest.raises(msgspec.DecodeError):
         record.read(A, body)
 

@@ -110,8 +110,9 @@ class ControlApi:
         except record.InvalidRecord as error:
             _log.warning("AppAPI sent a record of %s that is not as it has to be: %s", app, error)
             raise web.HTTPBadRequest from None
-        except msgspec.DecodeError:
-            raise web.HTTPInternalServerError from None
+        except msgspec.DecodeError as error:
+            _log.warning("AppAPI sent a record of %s that is no JSON: %s", app, error)
+            raise web.HTTPInternalServerError(text="500: the record is no JSON") from None
         return web.Response(status=204)
 
     async def _forget(self, request: web.Request) -> web.Response:

@@ -104,7 +104,7 @@ class NextcloudClient:
         try:
             form = msgspec.json.decode(body, type=_UserForm)
             return Identity(form.user_id, Level(form.access_level))
-        except (msgspec.DecodeError, ValueError):
+        except (ValueError, RecursionError):
             raise NextcloudUnsure("user-info is not as it has to be") from None
 
     async def _get(self, what: str, app: AppId, headers: Mapping[str, str]) -> tuple[int, bytes]:

@@ -117,7 +117,7 @@ def read(verb: str, body: bytes) -> Form | Outcome:
     form: type[Any] = _FORMS.get(verb, Named)
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Outcome(400, "Invalid JSON body")
     try:
         found: Form = msgspec.json.decode(body, type=form)

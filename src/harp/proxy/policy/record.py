@@ -35,7 +35,10 @@ class _RecordForm(msgspec.Struct):
 
 def read(app: AppId, body: bytes | str) -> ExApp:
     """The record in a JSON text. Raises :class:`InvalidRecord`, or ``msgspec.DecodeError`` where it is not JSON."""
-    parsed = msgspec.json.decode(body)
+    try:
+        parsed = msgspec.json.decode(body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"JSON is malformed: {type(error).__name__}") from None
     try:
         form = msgspec.convert(parsed, _RecordForm, strict=False)
     except msgspec.ValidationError as error:

@@ -41,13 +41,7 @@ class DockerBackend:
         return any(engine.kind == "tcp" or Path(engine.place).is_socket() for engine in self._engines.values())
 
     async def call(self, verb: str, engine_port: str | None, body: bytes) -> Outcome:
-        port = payload.engine_port(engine_port)
-        if isinstance(port, Outcome):
-            return port
-        form = payload.read(verb, body)
-        if isinstance(form, Outcome):
-            return form
-        outcome = await self._answered(verb, port, form)
+        outcome = await self._answered(verb, engine_port, body)
         if outcome.status >= 400:
             _log.log(
                 logging.INFO if outcome.status in (404, 409) else logging.WARNING,
@@ -58,7 +52,13 @@ class DockerBackend:
             )
         return outcome
 
-    async def _answered(self, verb: str, port: int, form: payload.Form) -> Outcome:
+    async def _answered(self, verb: str, engine_port: str | None, body: bytes) -> Outcome:
+        port = payload.engine_port(engine_port)
+        if isinstance(port, Outcome):
+            return port
+        form = payload.read(verb, body)
+        if isinstance(form, Outcome):
+            return form
         engine = self.engine(port)
         if engine is None:
             return Outcome(
