@@ -136,11 +136,14 @@ async def test_whoever_asked_has_gone(dockerd: real.DockerEngine, registry: Regi
     assert (step.ok, step.text) == (False, BROKEN_OFF)
 
 
-async def test_an_engine_that_is_not_there_is_said(tmp_path: Path) -> None:
+async def test_an_engine_that_is_not_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pulling = Pulling(tmp_path / "none.sock")
     async with asyncio.timeout(10):
         outcome = await pulling.refused("a:1")
     assert outcome.status == 503
     assert "Could not connect to Docker Engine on port 24000: there is no" in outcome.text
-    assert (await pulling.refused("a:1", "8080")).status == 503
-    assert (await pulling.refused("a:1", "x")).status == 400
+
+    caplog.clear()
+    unknown, none = await pulling.refused("a:1", "8080"), await pulling.refused("a:1", "x")
+    assert (unknown.status, none.status) == (503, 400)
+    assert caplog.messages == [f"image a:1 is not pulled: {refused.text}" for refused in (unknown, none)]

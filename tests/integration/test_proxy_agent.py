@@ -191,7 +191,7 @@ async def listening(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Registry]]:
     async with Tasks("test") as tasks:
         registry = Registry(nextcloud, FakeNames(), SystemClock(), tasks, Counters())
-        pulls = Pulls(lambda _port: None, Journal(time.time, lambda _steps: None, []))
+        pulls = Pulls(lambda _port: deploy_port.Outcome(503), Journal(time.time, lambda _steps: None, []))
         api = ControlApi(KEY, registry, docker, NoKubernetes(), pulls)
         await api.start(path)
         with short_name(path) as name:

@@ -10,7 +10,7 @@ from typing import Any
 from harp.proxy.deploy import payload
 from harp.proxy.deploy.docker import life, making, trust
 from harp.proxy.deploy.docker.call import Call, Surroundings
-from harp.proxy.deploy.docker.engine import Refused, Unreachable, connected, one_line
+from harp.proxy.deploy.docker.engine import Refused, Unreachable, connected, lost, one_line
 from harp.proxy.deploy.port import Outcome
 from harp.proxy.model import ENGINE_PORTS, EngineAddress, through_frp
 
@@ -53,32 +53,33 @@ class DockerBackend:
         return outcome
 
     async def _answered(self, verb: str, engine_port: str | None, body: bytes) -> Outcome:
-        port = payload.engine_port(engine_port)
-        if isinstance(port, Outcome):
-            return port
+        engine = self.engine(engine_port)
+        if isinstance(engine, Outcome):
+            return engine
         form = payload.read(verb, body)
         if isinstance(form, Outcome):
             return form
-        engine = self.engine(port)
-        if engine is None:
-            return Outcome(
-                503, f"Could not connect to Docker Engine on port {port}: HP_DOCKER_ENGINES names no such engine"
-            )
         handler, limit_s, doing = _VERBS[verb]
         what = form.image_ref if isinstance(form, payload.ImageRemove) else form.name
         try:
             async with asyncio.timeout(limit_s), connected(engine) as link:
                 return await handler(Call(link, self._around), form)
         except Unreachable as error:
-            return Outcome(503, f"Could not connect to Docker Engine on port {port}: {error}")
+            return Outcome(503, f"{lost(engine.port)}: {error}")
         except Refused as error:
             return Outcome(503, f"Error {doing} {what}: {error}")
         except TimeoutError:
-            return Outcome(504, f"Error {doing} {what}: Docker Engine on port {port} took longer than {limit_s:g} s")
+            return Outcome(
+                504, f"Error {doing} {what}: Docker Engine on port {engine.port} took longer than {limit_s:g} s"
+            )
 
-    def engine(self, port: int) -> EngineAddress | None:
-        """The engine of this number, if there may be one."""
-        found = self._engines.get(port)
-        if found is None and port in ENGINE_PORTS:
+    def engine(self, header: str | None) -> EngineAddress | Outcome:
+        """The engine that ``docker-engine-port`` means, or the answer that says why there is none."""
+        port = payload.engine_port(header)
+        if isinstance(port, Outcome):
+            return port
+        if found := self._engines.get(port):
+            return found
+        if port in ENGINE_PORTS:
             return through_frp(port)
-        return found
+        return Outcome(503, f"{lost(port)}: HP_DOCKER_ENGINES names no such engine")

@@ -43,6 +43,11 @@ def one_line(text: str, most: int = 400) -> str:
     return shown if len(shown) <= most else shown[:most] + "…"
 
 
+def lost(port: int) -> str:
+    """How an answer begins that an engine has no part in (contract, 3.3)."""
+    return f"Could not connect to Docker Engine on port {port}"
+
+
 class Engine:
     """One engine. Every call raises :class:`Unreachable`, :class:`Refused` or :class:`TimeoutError`."""
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harp.proxy.deploy import payload
-from harp.proxy.deploy.docker.engine import Refused, Unreachable, connected, one_line
+from harp.proxy.deploy.docker.engine import Refused, Unreachable, connected, lost, one_line
 from harp.proxy.deploy.port import Outcome
 from harp.proxy.deploy.steps import BROKEN_OFF, Journal, Progress
 from harp.proxy.model import EngineAddress
@@ -88,26 +87,22 @@ def _sizes(detail: object) -> tuple[int, int] | None:
 
 
 class Pulls:
-    """Implements :class:`harp.proxy.deploy.port.Puller`. ``engine`` knows the engines by their numbers."""
+    """Implements :class:`harp.proxy.deploy.port.Puller`. ``engine`` says which one ``docker-engine-port`` means."""
 
-    def __init__(self, engine: Callable[[int], EngineAddress | None], journal: Journal) -> None:
+    def __init__(self, engine: Callable[[str | None], EngineAddress | Outcome], journal: Journal) -> None:
         self._engine = engine
         self._journal = journal
 
     async def pull(
         self, engine_port: str | None, query: Mapping[str, str], registry_auth: str | None
     ) -> AsyncGenerator[Outcome | bytes, None]:
-        port = payload.engine_port(engine_port)
-        if isinstance(port, Outcome):
-            yield port
-            return
-        address = self._engine(port)
-        lost = f"Could not connect to Docker Engine on port {port}"
-        if address is None:
-            yield Outcome(503, f"{lost}: HP_DOCKER_ENGINES names no such engine")
-            return
         asked = {name: query[name] for name in _PASSED if name in query}
         image, why, layers, has_begun = image_of(asked), BROKEN_OFF, Layers(), False
+        address = self._engine(engine_port)
+        if isinstance(address, Outcome):
+            _log.warning("image %s is not pulled: %s", one_line(image), address.text)
+            yield address
+            return
         step = self._journal.begin(image, "pull")
         told_at = self._journal.now()
         headers = {} if registry_auth is None else {"X-Registry-Auth": registry_auth}
@@ -130,7 +125,8 @@ class Pulls:
         except Unreachable as error:
             why = str(error)
             # In the midst of it, as an engine says what went wrong.
-            yield _error(f"{lost}: {error}") if has_begun else Outcome(503, f"{lost}: {error}")
+            said = f"{lost(address.port)}: {error}"
+            yield _error(said) if has_begun else Outcome(503, said)
         finally:
             if not why and not has_begun:
                 self._journal.forget(step)
