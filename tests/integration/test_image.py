@@ -25,6 +25,7 @@ import pytest
 
 from tests.contract.docked import environment
 from tests.fakes.certificates import certificate
+from tests.fakes.compose import compose
 from tests.fakes.exapp import route
 from tests.fakes.nextcloud import Nextcloud
 from tests.fakes.served import Served
@@ -40,8 +41,8 @@ APP = "/exapps/imaged/cgi-bin/env"
 def _why_not() -> str:
     if not BASE:
         return "HARP_TEST_BASE names no tar of a Debian with Python to build the image on"
-    if not shutil.which("docker") or not shutil.which("docker-compose"):
-        return "docker and docker-compose are not installed"
+    if not shutil.which("docker") or not compose():
+        return "docker and its compose are not installed (apt install docker.io docker-compose)"
     return why_not()
 
 
@@ -63,7 +64,7 @@ class Composed:
 
     def compose(self, *arguments: str, patience_s: float = 120.0) -> str:
         """What it wrote; AssertionError with it where it failed."""
-        command = ["docker-compose", "-p", "harptest", "-f", str(self.folder / "compose.yaml"), *arguments]
+        command = [*compose(), "-p", "harptest", "-f", str(self.folder / "compose.yaml"), *arguments]
         done = subprocess.run(command, env=self.given, capture_output=True, text=True, timeout=patience_s, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

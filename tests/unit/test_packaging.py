@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.compose import compose
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
@@ -33,25 +35,15 @@ def test_nothing_runs_as_root() -> None:
     assert "\nNoNewPrivileges=yes\n" in UNIT
 
 
-def _compose() -> list[str]:
-    """Docker's own command, or the one of its own name; nothing where neither is here."""
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]):
-            asked = subprocess.run([*command, "version"], capture_output=True, check=False)
-            if asked.returncode == 0:
-                return command
-    return []
-
-
 def test_docker_compose_takes_the_file() -> None:
-    compose = _compose()
-    if not compose:
+    command = compose()
+    if not command:
         pytest.skip("no docker compose here (apt install docker-compose)")
     given = {"HP_SHARED_KEY": "k", "NC_INSTANCE_URL": "https://cloud.example.org", "DOCKER_GID": "999"}
 
     def config(**variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*compose, "-f", str(ROOT / "compose.yaml"), "config"],
+            [*command, "-f", str(ROOT / "compose.yaml"), "config"],
             env={"PATH": os.environ["PATH"], **variables},
             capture_output=True,
             text=True,
@@ -60,8 +52,12 @@ def test_docker_compose_takes_the_file() -> None:
 
     done = config(**given)
     assert done.returncode == 0, done.stderr
-    for line in ("restart: always", "/var/run/docker.sock:/var/run/docker.sock", "- '999'"):
-        assert line in done.stdout.replace('"', "'"), done.stdout
+    shown = done.stdout.replace('"', "'")
+    for line in ("restart: always", "- '999'"):
+        assert line in shown, shown
+    # The second one spells each mount out.
+    socket = "/var/run/docker.sock"
+    assert re.search(rf"- {socket}:{socket}\b|\bsource: {socket}\n +target: {socket}\n", shown), shown
     for name in given:
         lacking = config(**{key: value for key, value in given.items() if key != name})
         assert lacking.returncode != 0
