@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A real Nextcloud of a test's own: SQLite, PHP-FPM and nginx in a scratch folder, from a tree that stays as it is.
+"""A real Nextcloud of a test's own: database, PHP-FPM and nginx in a scratch folder, from a tree that stays as it is.
 
 ::
 
@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.lab.namespace import tied
+from tests.e2e import database
 from tests.e2e.browser import Browser
 from tests.fakes.ports import free_port
 
@@ -57,6 +58,8 @@ def why_not(tree: str | None = None) -> str:
         return f"not installed: {', '.join(lacking)} (apt install {_PACKAGES})"
     if missing := [name for name in _PHP_MODULES if name.lower() not in _php_modules()]:
         return f"PHP has no {', '.join(missing)} (apt install {_PACKAGES})"
+    if lacking_database := database.why_not(_php_modules()):
+        return lacking_database
     if _as_other() and subprocess.run([*as_web_user(), "test", "-r", f"{tree}/occ"], check=False).returncode:
         return f"{WEB_USER} cannot read {tree}: a folder above it is closed to others"
     return ""
@@ -112,6 +115,7 @@ class Cloud:
     admin: Person = field(default_factory=lambda: Person(ADMIN, secrets.token_urlsafe(12)))
     people: dict[str, Person] = field(default_factory=dict)
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def url(self) -> str:
@@ -141,14 +145,15 @@ class Cloud:
 
     def install(self) -> None:
         """Makes the account ``admin`` and an empty database; takes a few seconds."""
-        for name in ("config", "data", "apps", "tmp", "sessions", "nginx", "places"):
+        for name in ("config", "data", "apps", "tmp", "sessions", "nginx", "places", "database"):
             folder = self.scratch / name
             folder.mkdir(parents=True, exist_ok=True)
             if _as_other():
                 shutil.chown(folder, WEB_USER, WEB_USER)
         (self.scratch / "config" / "harp.config.php").write_text(self._settings())
+        store = self._opened.enter_context(database.opened(self.scratch / "database", WEB_USER if _as_other() else ""))
         self.occ(
-            *("maintenance:install", "--no-interaction", "--database=sqlite", f"--data-dir={self.data}"),
+            *("maintenance:install", "--no-interaction", *store, f"--data-dir={self.data}"),
             *(f"--admin-user={ADMIN}", f"--admin-pass={self.admin.password}"),
         )
         self.people[ADMIN] = self.admin
@@ -187,6 +192,10 @@ class Cloud:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._running.clear()
+
+    def close(self) -> None:
+        """Ends its database too, after :meth:`stop`."""
+        self._opened.close()
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
 
@@ -417,4 +426,5 @@ def opened(tree: Path, *, host: str = "127.0.0.1", apps: Sequence[str] = ("app_a
         yield nextcloud
     finally:
         nextcloud.stop()
+        nextcloud.close()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.figures import Undone
-from tests.e2e import cloud, mirrored
+from tests.e2e import cloud, database, mirrored
 from tests.e2e.cloud import Cloud, Person
 
 FILE_BYTES = 4096
@@ -81,7 +81,8 @@ def main() -> int:
         return 2
     with cloud.opened(Path(os.environ["NEXTCLOUD"]), apps=()) as on, tempfile.TemporaryDirectory() as work:
         print(
-            f"Nextcloud {on.version}, {os.cpu_count()} cores, {cloud.WORKERS} PHP processes, SQLite; a file's share\n"
+            f"Nextcloud {on.version}, {os.cpu_count()} cores, {cloud.WORKERS} PHP processes, {database.title()}; "
+            "a file's share\n"
         )
         print(f"| {FILE_BYTES // 1024} KiB each | nextcloudcmd | Harp | ratio | goal |")
         print("| --- | ---: | ---: | ---: | --- |")
