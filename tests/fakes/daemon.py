@@ -30,6 +30,8 @@ class FakeDaemon(FakeAccounting, FakeBrowsing):
         self.has_console = True
         self.lifted = False
         self.mirror: model.MirrorStatus | None = None
+        self.error = ""
+        self.waits_because = "permission denied"
         self.rules = "*.tmp\n</textarea><script>\n"
         self.stopping = asyncio.Event()
         self.progress: list[model.Progress | Exception] = [
@@ -113,8 +115,9 @@ class FakeDaemon(FakeAccounting, FakeBrowsing):
             connected=1,
             held=1,
             conflicts=1,
-            problems=[model.Problem(**path_fields(HOSTILE_NAME), why="permission denied")],
+            problems=[model.Problem(**path_fields(HOSTILE_NAME), why=self.waits_because)],
             problem_count=12,
+            error=self.error,
             mirror=self.mirror,
         )
 

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from harp.base.errors import CorruptStore, FolderError, LinkError, TrustError, UsageError
 from harp.base.runtime import Tasks
-from harp.bridge import api, browsing
+from harp.bridge import api, browsing, model
 from harp.bridge import caller as callers
 from harp.bridge.caller import Caller, LocalUser, NextcloudUser, Verb
 from harp.bridge.daemonport import Daemon
@@ -348,6 +348,23 @@ async def test_a_nextcloud_user_does_not_learn_where_a_folder_lies(house: House)
         told = (await house.ask("GET", path))[1]["folders"]
         assert isinstance(told, list)
         assert [(folder["id"], folder["location"]) for folder in told] == [(PHOTOS, "")]
+
+
+async def test_nor_does_an_error_tell_a_nextcloud_user(house: House) -> None:
+    said = "/home/alice/x is not the folder Photos: its marker is missing"
+    house.daemon.error = said
+    trouble = FolderError(said, hint="look at /home/alice/x")
+    for caller, message in ((CAROL, "Photos is not the folder Photos: its marker is missing"), (OWNER, said)):
+        house.caller = caller
+        (photos, *_) = (await house.ask("GET", "/v1/folders"))[1]["folders"]  # type: ignore[misc,str-unpack]
+        assert photos["error"] == message
+        house.daemon.fails = trouble
+        answer = (await house.ask("GET", "/v1/folders/Photos/changes"))[1]
+        assert (answer["error"], answer["message"]) == ("FolderError", message)
+        assert ("/home/alice" in str(answer["hint"])) == (caller is OWNER)
+        house.daemon.progress = [model.Progress(phase=model.Phase.VERIFYING), trouble]
+        async with house.client.post("/v1/folders/Photos/verify") as lines:
+            assert json.loads((await lines.text()).splitlines()[-1])["reason"] == message
 
 
 def test_who_may_do_everything_may_ask_for_one_who_may_not() -> None:

@@ -276,6 +276,19 @@ async def test_a_person_works_with_their_folder(inside: Inside, daemon: FakeDaem
     assert [call for call in daemon.calls if call[0] == "rescan"] == [("rescan", PHOTOS)]
 
 
+async def test_a_person_is_told_what_is_wrong_with_their_folder_and_not_where_it_lies(
+    inside: Inside, daemon: FakeDaemon
+) -> None:
+    inside.welcome("carol", PHOTOS)
+    daemon.error = "/home/alice/x is not the folder Photos: its marker is missing"
+    daemon.waits_because = "the disk is full"
+    for path in ("/", f"/folders/{PHOTOS}"):
+        _, text, _ = await inside.get(path, "carol")
+        assert "Photos is not the folder Photos: its marker is missing" in text, path
+        assert "the disk is full" in text, path
+        assert "/home/alice" not in text, path
+
+
 async def test_a_person_hears_of_their_folders_only(inside: Inside) -> None:
     inside.welcome("carol", PHOTOS)
     status, text, response = await inside.get("/events", "carol")

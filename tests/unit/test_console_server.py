@@ -20,9 +20,12 @@ from yarl import URL
 from harp.base.config import Address
 from harp.base.errors import ConfigError, FolderError
 from harp.base.runtime import Tasks
+from harp.bridge import model
 from harp.console import pages, password, sessions
 from harp.console.checks import Checks
+from harp.console.pages import home
 from harp.console.server import Console, ConsoleSettings
+from harp.sync.folder import fs
 from tests.fakes.control import served
 from tests.fakes.daemon import BOB, ENTRY, PHOTOS, FakeDaemon
 
@@ -347,6 +350,47 @@ async def test_a_form_leads_nowhere_else(browser: Browser, daemon: FakeDaemon, b
     daemon.fails = FolderError("no")
     _, _, response = await browser.sends(f"/folders/{PHOTOS}/rescan", back=back)
     assert response.headers["Location"] == "/"
+
+
+def held_set(kind: str, *, can_be_approved: bool = True) -> model.HeldSet:
+    return model.HeldSet(id="h", kind=kind, what="x", can_be_approved=can_be_approved, remedy="see to it")
+
+
+@pytest.mark.parametrize(
+    ("held", "offered"),
+    [
+        (held_set("deletions"), ["Put the files back", "Let it happen"]),
+        (held_set("account"), ["Put both sides together", "Do here what happened there"]),
+        (held_set("account", can_be_approved=False), ["Put both sides together"]),
+        (held_set("rate"), ["End its membership", "Let it write on"]),
+        (held_set("fork"), ["One copy is stopped: go on"]),
+        (held_set("fork", can_be_approved=False), []),
+        (held_set("marker", can_be_approved=False), []),
+    ],
+)
+async def test_what_is_held_is_decided_as_the_daemon_takes_it(
+    browser: Browser, daemon: FakeDaemon, held: model.HeldSet, offered: list[str]
+) -> None:
+    daemon.held_sets = [held]
+    await browser.enters()
+    text = (await browser.get(f"/folders/{PHOTOS}"))[1]
+    assert re.findall(r'name="decision" value="\w+">([^<]*)<', text) == offered
+    assert ("see to it" in text) == (not held.can_be_approved)
+
+
+async def test_home_says_what_a_person_has_to_see_to_first(browser: Browser, daemon: FakeDaemon) -> None:
+    await browser.enters()
+    assert "12 files wait" in (await browser.get("/"))[1], "on the folder's tile"
+    daemon.error = "its marker is gone: the disk is not mounted, or the folder was moved"
+    for why in (*home.SHORTAGES, "staging: the disk is full"):
+        daemon.waits_because = why
+        needs = (await browser.get("/", headers={"Accept-Language": "de"}))[1].partition("Braucht dich")[2]
+        needs = needs.partition("</section>")[0]
+        assert "12 Dateien warten: die " in needs or "12 Dateien warten: der " in needs, why
+        assert "sein Kennzeichen ist weg" in needs
+    daemon.waits_because = "permission denied"
+    assert "files wait:" not in (await browser.get("/"))[1]
+    assert set(home.SHORTAGES) < set(fs._SENTENCES.values())
 
 
 async def test_only_settings_that_differ_are_changed(browser: Browser, daemon: FakeDaemon) -> None:

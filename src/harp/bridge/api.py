@@ -2,6 +2,7 @@
 """The control server: HTTP on the home's Unix socket, every route of the table, every error as JSON."""
 
 import asyncio
+import copy
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -30,7 +31,7 @@ from harp.bridge.caller import Caller, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import printable
 from harp.bridge.route import Answer, Answering, Lines, Route, Streaming
-from harp.bridge.routes import ROUTES
+from harp.bridge.routes import ROUTES, unplaced
 
 MAX_BODY_BYTES = 1 << 20
 _SHUTDOWN_S = 0.25
@@ -116,13 +117,27 @@ def _handler(route: Route, daemon: Daemon, tasks: Tasks, identify: Identify) -> 
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = identify(request)
         asked = _permitted(route, daemon, caller, await _asked(route, request))
-        match route.how:
-            case Answer(perform=perform):
-                return _json(await _undisturbed(route, perform, daemon, caller, asked, tasks))
-            case Lines(perform=perform):
-                return await _streamed(request, perform, daemon, caller, asked)
+        try:
+            match route.how:
+                case Answer(perform=perform):
+                    return _json(await _undisturbed(route, perform, daemon, caller, asked, tasks))
+                case Lines(perform=perform):
+                    return await _streamed(request, perform, daemon, caller, asked)
+        except HarpError as error:
+            raise await _told(error, daemon, caller) from None
 
     return handle
+
+
+async def _told(error: HarpError, daemon: Daemon, caller: Caller) -> HarpError:
+    """The same, without where folders lie for who is not to know that."""
+    if caller.sees_everything:
+        return error
+    folders = await daemon.folders()
+    # A copy: why a folder is stopped is raised again and again, for others too.
+    told = copy.copy(error)
+    told.message, told.hint = (unplaced(text, folders) for text in (error.message, error.hint))
+    return told
 
 
 async def _asked(route: Route, request: web.Request) -> model.Noun:
@@ -195,7 +210,8 @@ async def _streamed(
             async for noun in lines:
                 await response.write(_line(noun))
         except HarpError as error:
-            await response.write(_line(_failed(error.message, error.hint)))
+            told = await _told(error, daemon, caller)
+            await response.write(_line(_failed(told.message, told.hint)))
         except ConnectionError:
             return response
         except Exception:  # noqa: BLE001 - logged whole; the caller gets a neutral text

@@ -4,6 +4,7 @@
 The server and the OpenAPI document are both made from :data:`ROUTES`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -59,8 +60,20 @@ def _folders_seen(folders: list[model.FolderStatus], caller: Caller) -> list[mod
     """Where one lies on the server is for whoever runs it."""
     if caller.sees_everything:
         return folders
-    seen = [folder for folder in folders if caller.may(folder.id, Verb.READ)]
-    return [msgspec.structs.replace(folder, location="") for folder in seen]
+    return [
+        msgspec.structs.replace(folder, location="", error=unplaced(folder.error, folders))
+        for folder in folders
+        if caller.may(folder.id, Verb.READ)
+    ]
+
+
+def unplaced(text: str, folders: Iterable[model.FolderStatus]) -> str:
+    """What is said of folders, with their names in place of where they lie."""
+    # A folder that lies where another one's name begins too: the longer place first.
+    for folder in sorted(folders, key=lambda one: -len(one.location)):
+        if folder.location:
+            text = text.replace(folder.location, folder.name)
+    return text
 
 
 async def _share(daemon: Daemon, _: Caller, asked: requests.ShareAsked) -> model.FolderStatus:

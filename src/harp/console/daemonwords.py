@@ -9,8 +9,10 @@ import functools
 import re
 from collections.abc import Mapping
 
-from harp.console import proxywords
+from harp.console import folderwords, proxywords
 
+NESTED = "why"
+"""The blank that holds a sentence of its own."""
 SENTENCES = (
     # the names of checks
     *("daemon", "key", "port", "firewall", "discovery", "clock", "inotify watches", "inotify instances"),
@@ -57,6 +59,7 @@ SENTENCES = (
     "%(name)s is forgotten, and its app password taken back",
     "%(name)s is forgotten; take its app password back on Nextcloud's page Security",
     *proxywords.SENTENCES,
+    *folderwords.SENTENCES,
 )
 
 
@@ -70,13 +73,18 @@ def _pattern(sentence: str) -> re.Pattern[str]:
     )
 
 
+def _how_exact(sentence: str) -> tuple[bool, int]:
+    # "here: 5 of 9 …" is not "%(lost)s of %(files)s …"; and "5 of 9 in use" begins as "5 of 9 in use: changes …" does.
+    return sentence.startswith("%("), -len(re.sub(r"%\(\w+\)s", "", sentence))
+
+
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    """Those that say more come first: "5 of 9 in use" begins as "5 of 9 in use: changes …" does.
+    """The most exact ones first.
 
     Made for the first page that needs them: no start of the daemon waits for so many to be compiled.
     """
-    return [(_pattern(one), one) for one in sorted(SENTENCES, key=lambda one: -len(re.sub(r"%\(\w+\)s", "", one)))]
+    return [(_pattern(one), one) for one in sorted(SENTENCES, key=_how_exact)]
 
 
 def recognised(text: str) -> tuple[str, Mapping[str, str]] | None:

@@ -40,7 +40,11 @@ class Words:
         if exact != text or self.language == "en":
             return exact
         found = daemonwords.recognised(text)
-        return text if found is None else self.gettext(found[0]) % found[1]
+        if found is None:
+            return text
+        sentence, blanks = found
+        said = {name: self._said(value) if name == daemonwords.NESTED else value for name, value in blanks.items()}
+        return self.gettext(sentence) % said
 
     def size(self, size_bytes: float) -> str:
         """``0 B``, ``1.5 MiB``."""

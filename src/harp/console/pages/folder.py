@@ -10,9 +10,12 @@ from harp.console.client import Json, Refused, at
 from harp.console.page import Page
 from harp.console.pages import home, preview
 from harp.console.render import path_key, path_of_key
+from harp.console.words import Words
 
 SHOWN_CHANGES = 20
 SHOWN_FILES = 100
+HERE = "here, as the folder has it"
+"""What ``why`` answers of a file that waits for nothing."""
 
 
 async def folder_of(page: Page) -> tuple[Json, list[Json]]:
@@ -34,7 +37,8 @@ async def show(page: Page) -> web.StreamResponse:
             page.client.get(at("folders", page.folder, "changes"), limit=SHOWN_CHANGES),
             page.client.get(at("folders", page.folder, "held")),
         )
-        changes, held = listed["changes"], waiting["held"]
+        changes = listed["changes"]
+        held = [{**one, "decisions": decisions(one, page.words)} for one in waiting["held"]]
     members = [(peer, shared) for peer in peers for shared in peer["folders"] if shared["id"] == folder["id"]]
     return page.page(
         "folder.html",
@@ -45,6 +49,25 @@ async def show(page: Page) -> web.StreamResponse:
         held=held,
         verification=page.house.verification(page.folder),
     )
+
+
+def decisions(held: Json, words: Words) -> list[tuple[str, str, str]]:
+    """What a person may decide on a held set: verb, the button's text and its look."""
+    _ = words.gettext
+    reject = {
+        "deletions": (_("Put the files back"), "primary"),
+        "account": (_("Put both sides together"), "primary"),
+        "rate": (_("End its membership"), "danger"),
+    }
+    approve = {
+        "account": (_("Do here what happened there"), "danger"),
+        "rate": (_("Let it write on"), "primary"),
+        "fork": (_("One copy is stopped: go on"), "primary"),
+    }
+    found = [("reject", *reject[held["kind"]])] if held["kind"] in reject else []
+    if held["can_be_approved"]:
+        found.append(("approve", *approve.get(held["kind"], (_("Let it happen"), "danger"))))
+    return found
 
 
 async def files(page: Page) -> web.StreamResponse:
@@ -95,6 +118,7 @@ async def file(page: Page) -> web.StreamResponse:
     current = next((one for one in versions if one["is_current"]), None)
     if current is not None and current["kind"] != "tombstone":
         why = await page.client.get(at("folders", page.folder, "why"), path_b64=path_b64)
+        why = None if why["state"] == HERE else why
     shown = next((one for one in versions if one["entry"] == page.query("e")), current)
     return page.page(
         "file.html",

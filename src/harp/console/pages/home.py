@@ -13,6 +13,8 @@ from harp.console.client import Json, Refused, at
 from harp.console.page import Page
 
 SHOWN_DAYS = 31
+SHORTAGES = ("the disk is full", "the disk quota is used up", "the disk is read-only")
+"""Why files wait until a person makes room, as :func:`harp.sync.folder.fs.sentence` says it."""
 
 
 async def show(page: Page) -> web.StreamResponse:
@@ -62,9 +64,18 @@ async def share(page: Page) -> web.StreamResponse:
 
 
 def entry(folder: Json, peers: list[Json]) -> Mapping[str, Any]:
-    """A folder with its progress, for a list."""
+    """A folder with its progress, and with whether it waits for a person, for a list."""
     rate_in = sum(peer["rate_in"] for peer in peers if any(one["id"] == folder["id"] for one in peer["folders"]))
-    return {**folder, "advance": charts.advance(folder, rate_in), "rate_in": rate_in}
+    short = (text for problem in folder["problems"] for text in SHORTAGES if problem["why"].endswith(text))
+    shortage = next(short, "")
+    waits = bool(folder["held"] or folder["conflicts"] or folder["error"] or shortage)
+    return {
+        **folder,
+        "advance": charts.advance(folder, rate_in),
+        "rate_in": rate_in,
+        "shortage": shortage,
+        "waits": waits,
+    }
 
 
 def suggested(folders: Sequence[Json]) -> str:

@@ -78,8 +78,10 @@ class Inquiry:
         """The one entry of a path whose id begins with ``prefix``. Raises :class:`UsageError` for none or several."""
         matching = [one.entry for one in self.history(path) if one.entry.id.hex().startswith(prefix.lower())]
         if len(matching) != 1:
-            what = "no version" if not matching else "more than one version"
-            raise UsageError(f"{what} of this path begins with {prefix}", hint="`harp history NAME PATH` lists them")
+            raise UsageError(
+                f"{'no' if not matching else 'more than one'} version of this path begins with {prefix}",
+                hint="`harp history NAME PATH` lists them",
+            )
         return matching[0]
 
     def member_name(self, device: DeviceId) -> str:
