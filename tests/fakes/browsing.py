@@ -95,8 +95,12 @@ class FakeBrowsing:
         self._called("container_log", container, lines)
         return proxyview.ContainerLog(lines=["<b>started", "ready"])
 
-    async def proxy_doctor(self: "FakeDaemon", public: str) -> model.Report:
-        self._called("proxy_doctor", public)
+    async def proxy_configuration(self: "FakeDaemon") -> proxyview.ProxyConfiguration:
+        self._called("proxy_configuration")
+        return proxyview.ProxyConfiguration(text="global\n    # <b>\n")
+
+    async def proxy_doctor(self: "FakeDaemon", public: str, control: str) -> model.Report:
+        self._called("proxy_doctor", public, control)
         return model.Report(
             checks=[
                 model.Check(name="control", ok=True, text="answers"),

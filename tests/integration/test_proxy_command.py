@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from harp.base.errors import ConfigError
-from harp.cli.proxy import redacted
 from harp.daemon import appagent, appplane
+from harp.daemon.proxyanswers import redacted
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.haproxy import HAPROXY, needs_haproxy
 from tests.fakes.nextcloud import Nextcloud

@@ -20,6 +20,7 @@ from harp.sync.folder import fs
 SOURCES = Path(harp.__file__).parent
 SPEAKERS = (
     *("base/config.py", "base/timetable.py", "base/webaddress.py", "base/privatefile.py"),
+    "console/password.py",
     *("bridge/api.py", "bridge/routes.py", "bridge/naming.py", "identity/pairing.py"),
     *("daemon/*.py", "sync/cloud/*.py", "sync/folder/*.py", "sync/service/*.py", "sync/store/*.py"),
     "sync/transport/*.py",

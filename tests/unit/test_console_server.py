@@ -194,41 +194,6 @@ async def test_every_answer_has_the_strict_policy(browser: Browser) -> None:
         assert not re.search(r'(?:src|href|action)="(?:https?:)?//', text), "nothing comes from elsewhere"
 
 
-# --- the password -----------------------------------------------------------------------------------------------------
-
-
-async def logs_in(browser: Browser, word: str) -> tuple[int, str, aiohttp.ClientResponse]:
-    return await browser.ask("POST", "/login", data={"password": word}, headers={"Origin": browser.origin})
-
-
-async def test_ten_wrong_passwords_and_even_the_right_one_has_to_wait(browser: Browser, tmp_path: Path) -> None:
-    password.store(tmp_path / "home", "correct horse battery")
-    answers = [(await logs_in(browser, f"wrong {number}"))[0] for number in range(10)]
-    assert answers[:6] == [403] * 6
-    assert answers[6:] == [429] * 4
-    status, text, response = await logs_in(browser, "correct horse battery")
-    assert status == 429
-    assert int(response.headers["Retry-After"]) >= 1
-    assert "Set-Cookie" not in response.headers
-    assert "battery" not in text
-
-
-async def test_the_right_password_lets_in(browser: Browser, tmp_path: Path) -> None:
-    assert (await logs_in(browser, ""))[0] == 403, "without a password nobody logs in by one"
-    password.store(tmp_path / "home", "correct horse battery")
-    assert "password" in (await browser.get("/login"))[1]
-    status, _, response = await logs_in(browser, "correct horse battery")
-    assert status == 200
-    assert "HttpOnly" in response.headers["Set-Cookie"]
-
-
-async def test_a_new_password_ends_every_session(browser: Browser, tmp_path: Path) -> None:
-    await browser.enters()
-    assert (await browser.get("/settings"))[0] == 200
-    password.store(tmp_path / "home", "correct horse battery")
-    assert (await browser.get("/settings"))[0] == 401
-
-
 # --- beyond this machine ----------------------------------------------------------------------------------------------
 
 

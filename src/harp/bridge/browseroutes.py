@@ -148,7 +148,16 @@ ROUTES: tuple[Route, ...] = (
         model.Report,
         Verb.MANAGE,
         "Both ways to the External Apps looked at, each failure with its remedy; takes seconds",
-        Answer(perform=lambda daemon, _, asked: daemon.proxy_doctor(asked.public)),
+        Answer(perform=lambda daemon, _, asked: daemon.proxy_doctor(asked.public, asked.control)),
+    ),
+    Route(
+        "GET",
+        "/v1/proxy/config",
+        requests.Nothing,
+        proxyview.ProxyConfiguration,
+        Verb.MANAGE,
+        "HAProxy's configuration as it was compiled, without what is secret",
+        Answer(perform=lambda daemon, _, __: daemon.proxy_configuration()),
     ),
     Route(
         "GET",

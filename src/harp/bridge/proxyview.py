@@ -141,9 +141,19 @@ class ClientAsked(Noun, frozen=True, kw_only=True):
 
 
 class ProxyDoctorAsked(Noun, frozen=True, kw_only=True):
-    """``public`` is Nextcloud's address for browsers, where that is not ``NC_INSTANCE_URL``."""
+    """``public`` is Nextcloud's address for browsers, where that is not ``NC_INSTANCE_URL``.
+
+    With ``control``, it is only looked whether Harp is reached at this address, as AppAPI was told it.
+    """
 
     public: str = ""
+    control: str = ""
+
+
+class ProxyConfiguration(Noun, frozen=True, kw_only=True):
+    """``haproxy.cfg`` as it was compiled, without what is secret."""
+
+    text: str
 
 
 class Proxied(Protocol):
@@ -153,8 +163,13 @@ class Proxied(Protocol):
 
     async def container_log(self, container: str, lines: int) -> ContainerLog: ...
 
-    async def proxy_doctor(self, public: str) -> Report:
-        """Both ways looked at, which takes seconds. Raises :class:`harp.base.errors.UsageError` where none runs."""
+    async def proxy_configuration(self) -> ProxyConfiguration: ...
+
+    async def proxy_doctor(self, public: str, control: str) -> Report:
+        """Both ways looked at, which takes seconds, or only ``control``.
+
+        Raises :class:`harp.base.errors.UsageError` where none runs.
+        """
         ...
 
     async def lift(self, client: str) -> Done:

@@ -2,7 +2,6 @@
 """``harp proxy``: the app plane alone, and what an administrator asks of it."""
 
 import asyncio
-import re
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,12 +14,11 @@ from harp.bridge.model import Noun, Report
 from harp.bridge.proxyview import BanView, PullView, StepView
 from harp.cli import loading, options, show
 from harp.daemon import appfrp, appplane, proxyanswers
-from harp.proxy.edge import bans, files
+from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.settings import ProxySettings, instance_url
 
 _T = TypeVar("_T")
-_SECRET_LINE = re.compile(r"(set-var proc\.harp_key str)\([^)]*\)")
 
 
 class BanList(Noun, frozen=True):
@@ -165,11 +163,7 @@ def log_command(home: Path, container: str, lines: int) -> None:
 @options.with_home
 def config_command(home: Path) -> None:
     """Print HAProxy's configuration as it was compiled, without what is secret."""
-    settings = appplane.load_settings(home)
-    text = files.read(settings.run / "haproxy.cfg")
-    if text is None:
-        raise NotRunningError(f"nothing was compiled in {settings.run} yet", hint="start it: harp proxy")
-    click.echo(redacted(text), nl=False)
+    click.echo(proxyanswers.configuration(appplane.load_settings(home)), nl=False)
 
 
 @proxy_command.command("doctor")
@@ -195,11 +189,6 @@ def doctor_command(home: Path, public: str | None, control: str | None, as_json:
             for line in check.remedy.splitlines():
                 show.line(f"    {line}")
     return 0 if all(check.ok for check in report.checks) else 1
-
-
-def redacted(configuration: str) -> str:
-    """The configuration without the digest of the shared key."""
-    return _SECRET_LINE.sub(r"\1(REDACTED)", configuration)
 
 
 def _socket(settings: ProxySettings) -> RuntimeSocket:

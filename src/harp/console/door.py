@@ -160,6 +160,10 @@ class Door:
 
         return shown
 
+    def carry_over(self, memory: Memory, token: str) -> None:
+        """What is remembered of a session is remembered of the one that takes its place."""
+        self._memory(token).notes = memory.notes
+
     def _memory(self, token: str) -> Memory:
         key = sessions.csrf(token)
         while len(self._memories) >= MOST_REMEMBERED and key not in self._memories:

@@ -6,11 +6,12 @@ import time
 
 from aiohttp import web
 
-from harp.console.client import Client
+from harp.base.errors import HarpError
+from harp.console.client import Client, Refused
 from harp.console.door import Door
 from harp.console.origin import Origins
 from harp.console.page import Page, Visitor
-from harp.console.password import Password, Throttle
+from harp.console.password import LEAST_CHARACTERS, Password, Throttle
 from harp.console.sessions import SESSION_S, Sessions
 
 
@@ -33,6 +34,8 @@ class Entrance:
             app.router.add_get(f"{prefix}/login", self._login_page)
             app.router.add_post(f"{prefix}/login", self._login)
             app.router.add_post(f"{prefix}/logout", door.inside(self._logout))
+            app.router.add_get(f"{prefix}/password", door.inside(self._password_page))
+            app.router.add_post(f"{prefix}/password", door.inside(self._set_password))
 
     # --- every request ------------------------------------------------------------------------------------------------
 
@@ -100,9 +103,12 @@ class Entrance:
         return self._let_in(request, page.page("welcome.html", ""))
 
     def _let_in(self, request: web.Request, response: web.Response) -> web.Response:
+        return self._with_cookie(request, response, self._sessions.begin(now=time.time()))
+
+    def _with_cookie(self, request: web.Request, response: web.Response, token: str) -> web.Response:
         response.set_cookie(
             self._sessions.cookie,
-            self._sessions.begin(now=time.time()),
+            token,
             max_age=int(SESSION_S),
             path=f"{self.base(request)}/",
             httponly=True,
@@ -110,6 +116,34 @@ class Entrance:
             secure=self._origins.is_secure(request.host),
         )
         return response
+
+    async def _password_page(self, page: Page) -> web.StreamResponse:
+        has_password = self._password.is_set
+        return page.page("password.html", "settings", has_password=has_password, least=LEAST_CHARACTERS)
+
+    async def _set_password(self, page: Page) -> web.StreamResponse:
+        """As ``harp console --set-password`` does; who knows the cookie alone cannot change a password that is set."""
+        gettext, response = page.words.gettext, page.to("/password")
+        if page.field("password") != page.field("again"):
+            page.note(gettext("The two are not the same."), is_bad=True)
+            return response
+        if self._password.is_set:
+            if self._throttle.wait_s(now=page.now):
+                raise Refused("Too many wrong passwords. Wait a moment before the next one.", "", 429)
+            self._throttle.failed(now=page.now)
+            if not await self._password.is_right(page.field("current")):
+                raise Refused("That is not the password.", "", 403)
+            self._throttle.succeeded()
+        try:
+            await self._password.set(page.field("password"))
+        except HarpError as error:
+            raise Refused(error.message, error.hint, 400) from error
+        self._sessions.end_all()
+        self._password_mark = self._password.mark
+        page.note(gettext("The password is set."))
+        token = self._sessions.begin(now=page.now)
+        self._door.carry_over(page.memory, token)
+        return self._with_cookie(page.request, page.to("/settings"), token)
 
     async def _logout(self, page: Page) -> web.StreamResponse:
         if page.field("everyone"):

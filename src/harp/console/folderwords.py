@@ -6,6 +6,8 @@ turn.
 """
 
 SENTENCES = (
+    "a password has %(least)s to %(most)s characters",
+    "nothing was compiled in %(path)s yet",
     "%(account)s: the app password of %(user)s was revoked, or is wrong",
     "%(account)s:%(path)s: %(count)s files went back to older versions at once",
     "%(account)s:%(path)s: %(count)s of %(all)s files are gone from the account at once",

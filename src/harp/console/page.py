@@ -2,7 +2,7 @@
 """One request of a browser, as the pages see it: who asks, in which language, and how it is answered."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,6 +91,10 @@ class Page:
 
     def query(self, name: str) -> str:
         return self.request.query.get(name, "")
+
+    def count(self, name: str, known: Sequence[int]) -> int:
+        """One of the ``known`` numbers, that which the address asks for; else the first."""
+        return next((number for number in known if self.query(name) == str(number)), known[0])
 
     def field(self, name: str) -> str:
         """A field of the form; empty where it is not there."""

@@ -48,6 +48,7 @@ class Password:
     """The password of a home, which may be set while the console runs."""
 
     def __init__(self, home: Path) -> None:
+        self._home = home
         self._file = home / FILE_NAME
         self._one_at_a_time = asyncio.Lock()
 
@@ -62,6 +63,11 @@ class Password:
             return self._file.stat().st_mtime_ns
         except OSError:
             return 0
+
+    async def set(self, given: str) -> None:
+        """As :func:`store`, and raises the same."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(store, self._home, given)
 
     async def is_right(self, given: str) -> bool:
         """Takes as long for a wrong one as for the right one, and one at a time: a hash costs 64 MiB of memory."""

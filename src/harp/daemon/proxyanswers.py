@@ -14,7 +14,7 @@ import msgspec
 from harp.base.errors import NotRunningError, UsageError
 from harp.bridge import model, naming, proxyview
 from harp.proxy.deploy.docker import knock
-from harp.proxy.edge import bans
+from harp.proxy.edge import bans, files
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.model import ExApp
 from harp.proxy.policy.compile import read_record
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harp.daemon.appplane import AppPlane
 
 MOST_ROUTES = 100
+_SECRET_LINE = re.compile(r"(set-var proc\.harp_key str)\([^)]*\)")
 KNOCK_S = 1.0
 """How long an app is waited for that may be on another machine."""
 # Without those that were broken off, whose wait is -1.
@@ -61,13 +62,19 @@ class ProxyAnswers:
         engines = appfrp.engines(self._running().settings)
         return proxyview.ContainerLog(lines=await deployments.log(engines, container, lines))
 
-    async def proxy_doctor(self, public: str) -> model.Report:
+    async def proxy_configuration(self) -> proxyview.ProxyConfiguration:
+        return proxyview.ProxyConfiguration(text=await asyncio.to_thread(configuration, self._running().settings))
+
+    async def proxy_doctor(self, public: str, control: str) -> model.Report:
         from harp.daemon import proxydoctor  # its probes are for who asks
 
         settings = self._running().settings
         try:
             async with self._one_doctor:
-                found = await proxydoctor.checks(settings, instance_url(public or settings.nextcloud))
+                if control:
+                    found = await proxydoctor.control(settings, instance_url(control))
+                else:
+                    found = await proxydoctor.checks(settings, instance_url(public or settings.nextcloud))
         except RuntimeSocketError as error:
             raise NotRunningError(error.message, hint="does HAProxy run? `harp proxy status`") from error
         return model.Report(checks=found)
@@ -81,6 +88,19 @@ class ProxyAnswers:
         if not is_lifted:
             raise UsageError(f"{naming.printable(client)} has no failures", hint="`harp proxy bans` lists who has")
         return model.Done(message=f"the failures of {naming.printable(client)} are forgotten")
+
+
+def configuration(settings: ProxySettings) -> str:
+    """HAProxy's, without the digest of the shared key. Raises :class:`NotRunningError` where none was compiled yet."""
+    text = files.read(settings.run / "haproxy.cfg")
+    if text is None:
+        raise NotRunningError(f"nothing was compiled in {settings.run} yet", hint="start it: harp proxy")
+    return redacted(text)
+
+
+def redacted(configuration: str) -> str:
+    """The configuration without the digest of the shared key."""
+    return _SECRET_LINE.sub(r"\1(REDACTED)", configuration)
 
 
 async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:

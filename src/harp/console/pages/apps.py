@@ -6,6 +6,8 @@ from aiohttp import web
 from harp.console.client import at
 from harp.console.page import Page
 
+LINES = (200, 1000)
+"""How many of what a container has said are shown: as many as are asked for, among these."""
 WORKING_S, IDLE_S = 2, 30
 """How often an open page looks anew: while an app is being deployed, and else. Events tell of folders alone."""
 
@@ -20,16 +22,22 @@ async def show(page: Page) -> web.StreamResponse:
 async def log(page: Page) -> web.StreamResponse:
     """What the container of a deployed app has said last."""
     name = page.query("container")
-    found = await page.client.get(at("proxy", "containers", name, "log"))
-    return page.page("applog.html", "apps", name=name, lines=found["lines"])
+    found = await page.client.get(at("proxy", "containers", name, "log"), lines=page.count("lines", LINES))
+    return page.page("applog.html", "apps", name=name, lines=found["lines"], counts=LINES)
+
+
+async def configuration(page: Page) -> web.StreamResponse:
+    """What HAProxy was given to follow."""
+    found = await page.client.get(at("proxy", "config"))
+    return page.page("proxyconfig.html", "apps", text=found["text"])
 
 
 async def doctor(page: Page) -> web.StreamResponse:
     """The proxy's own self-test, which walks both ways and takes seconds."""
-    found = await page.client.get(at("proxy", "doctor"), public=page.query("public").strip()[:1000])
-    checks = found["checks"]
+    public, control = (page.query(name).strip()[:1000] for name in ("public", "control"))
+    checks = (await page.client.get(at("proxy", "doctor"), public=public, control=control))["checks"]
     faults = sum(not check["ok"] for check in checks)
-    return page.page("proxydoctor.html", "apps", checks=checks, faults=faults, public=page.query("public"))
+    return page.page("proxydoctor.html", "apps", checks=checks, faults=faults, public=public, control=control)
 
 
 async def lift(page: Page) -> web.StreamResponse:

@@ -11,7 +11,8 @@ from harp.console.client import Json, at
 from harp.console.page import Page
 from harp.console.pages import home
 
-EXPIRES = {"600": 600.0, "3600": 3600.0, "86400": 86_400.0}
+EXPIRES_S = (600, 3600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400)
+USUAL_S = 3600
 
 
 async def show(page: Page) -> web.StreamResponse:
@@ -25,6 +26,7 @@ async def show(page: Page) -> web.StreamResponse:
         flows=charts.flows([peer for peer in status["peers"] if peer["is_connected"]]),
         folders=owned,
         chosen=page.query("folder"),
+        expiries=EXPIRES_S,
         suggested=home.suggested(status["folders"]),
     )
 
@@ -35,7 +37,7 @@ async def invite(page: Page) -> web.StreamResponse:
     made = await page.client.post(
         at("folders", folder, "invitations"),
         read_only=page.field("role") == "read-only",
-        expires_s=EXPIRES.get(page.field("expires"), 3600.0),
+        expires_s=next((s for s in EXPIRES_S if page.field("expires") == str(s)), USUAL_S),
     )
     status = await page.client.get(at("status"))
     page.memory.invitation = {**made, "made_at": time.time(), "before": _members(status, folder)}

@@ -12,7 +12,7 @@ from harp.console.pages import home, preview
 from harp.console.render import path_key, path_of_key
 from harp.console.words import Words
 
-SHOWN_CHANGES = 20
+SHOWN_CHANGES = (20, 100, 1000)
 SHOWN_FILES = 100
 HERE = "here, as the folder has it"
 """What ``why`` answers of a file that waits for nothing."""
@@ -34,7 +34,7 @@ async def show(page: Page) -> web.StreamResponse:
     held: list[Json] = []
     if is_open or folder["role"] != "none":
         listed, waiting = await asyncio.gather(
-            page.client.get(at("folders", page.folder, "changes"), limit=SHOWN_CHANGES),
+            page.client.get(at("folders", page.folder, "changes"), limit=page.count("changes", SHOWN_CHANGES)),
             page.client.get(at("folders", page.folder, "held")),
         )
         changes = listed["changes"]
@@ -46,6 +46,9 @@ async def show(page: Page) -> web.StreamResponse:
         folder=folder,
         members=members,
         changes=changes,
+        more=next((count for count in SHOWN_CHANGES if count > len(changes)), 0)
+        if len(changes) in SHOWN_CHANGES
+        else 0,
         held=held,
         verification=page.house.verification(page.folder),
     )

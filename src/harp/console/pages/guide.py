@@ -5,7 +5,7 @@ from aiohttp import web
 
 from harp.console.client import at
 from harp.console.page import Page
-from harp.console.pages import home
+from harp.console.pages import devices, home
 
 STEPS = ("name", "folder", "pair")
 
@@ -19,6 +19,7 @@ async def show(page: Page) -> web.StreamResponse:
         "guide.html",
         "home",
         step=step,
+        expiries=devices.EXPIRES_S,
         steps=STEPS,
         device=status["device"],
         folders=[folder for folder in status["folders"] if folder["role"] == "owner"],

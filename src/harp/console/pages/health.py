@@ -12,12 +12,18 @@ from harp.console.client import at
 from harp.console.page import Page
 from harp.console.pages import home
 
-SHOWN_LINES = 200
+SHOWN_LINES = (200, 1000)
+PORTS = ("console", "websocket")
+"""Settings that say where else the daemon is reached."""
 
 
 async def show(page: Page) -> web.StreamResponse:
-    report, log, status = await asyncio.gather(
-        page.client.get(at("doctor")), page.client.get(at("log"), lines=SHOWN_LINES), page.client.get(at("status"))
+    count = page.count("lines", SHOWN_LINES)
+    report, log, status, known = await asyncio.gather(
+        page.client.get(at("doctor")),
+        page.client.get(at("log"), lines=count),
+        page.client.get(at("status")),
+        page.client.get(at("config")),
     )
     stamp = datetime.now(UTC).strftime("%Y-%m-%d")
     return page.page(
@@ -26,6 +32,8 @@ async def show(page: Page) -> web.StreamResponse:
         checks=report["checks"],
         faults=sum(not check["ok"] for check in report["checks"]),
         lines=list(reversed(log["lines"])),
+        counts=SHOWN_LINES,
+        ports={setting["key"]: setting["value"] for setting in known["settings"] if setting["key"] in PORTS},
         device=status["device"],
         started_at=status["started_at"],
         machine=f"Python {platform.python_version()}, {platform.system()} {platform.release()}",

@@ -13,6 +13,7 @@ from harp.console.client import Json, Refused, at
 from harp.console.page import Page
 
 SHOWN_DAYS = 31
+MOST_DAYS = (31, 92)
 SHORTAGES = ("the disk is full", "the disk quota is used up", "the disk is read-only")
 """Why files wait until a person makes room, as :func:`harp.sync.folder.fs.sentence` says it."""
 
@@ -47,6 +48,12 @@ async def _show_own(page: Page) -> web.StreamResponse:
     status = await page.client.get(at("status"))
     shown = [entry(folder, status["peers"]) for folder in status["folders"]]
     return page.page("own.html", "home", folders=shown)
+
+
+async def traffic(page: Page) -> web.StreamResponse:
+    """Where content came from, day by day."""
+    found = await page.client.get(at("traffic"), days=page.count("days", MOST_DAYS))
+    return page.page("traffic.html", "home", days=found["days"], total=charts.total(found["days"]), counts=MOST_DAYS)
 
 
 async def folders(page: Page) -> web.StreamResponse:

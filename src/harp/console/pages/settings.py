@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Settings, by what they are about; each says what it does, what it may be, and when it holds."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from aiohttp import web
@@ -14,13 +15,22 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "office": ("lan_subnets", "wan_subnets", "lan_round_trip_ms"),
     "safety": ("trash_days", "trash_share", "guard_files", "guard_share", "guard_entries", "scan_interval_s"),
     "network": ("listen", "discovery"),
+    "nextcloud": (
+        "websocket",
+        "websocket_path",
+        "websocket_url",
+        "bridge_socket",
+        "bridge_group",
+        "account_poll_s",
+        "nextcloud_data",
+    ),
     "console": ("console", "console_url", "console_certificate"),
 }
 
 
 async def show(page: Page) -> web.StreamResponse:
-    known = (await page.client.get(at("config")))["settings"]
-    return page.page("settings.html", "settings", groups=grouped(known))
+    known, shared = await asyncio.gather(page.client.get(at("config")), page.client.get(at("folders")))
+    return page.page("settings.html", "settings", groups=grouped(known["settings"]), folders=shared["folders"])
 
 
 def grouped(known: Sequence[Json]) -> list[tuple[str, list[Json]]]:
