@@ -5,6 +5,7 @@ As the document has it ``harp proxy doctor`` finds nothing amiss; broken in the 
 lines for, it finds just that.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from harp.proxy.doctor import remedies
+from tests.fakes.certificates import Authority
 from tests.fakes.haproxy import needs_haproxy
 from tests.fakes.ports import free_port
 from tests.integration.frontdoor import FrontDoor
@@ -33,8 +35,22 @@ APACHE_MODULES = Path("/usr/lib/apache2/modules")
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    made = FrontDoor(tmp_path_factory.mktemp("door"), HP_TRUSTED_PROXY_IPS="127.0.0.1", HP_BLACKLIST_COUNT="1000")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    """Who vouches for a web server with TLS; this process believes it."""
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(made.root))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[FrontDoor]:
+    made = FrontDoor(
+        tmp_path_factory.mktemp("door"),
+        HP_TRUSTED_PROXY_IPS="127.0.0.1",
+        HP_BLACKLIST_COUNT="1000",
+        HP_CA_FILE=str(authority.root),
+    )
     yield made
     made.close()
 
@@ -77,8 +93,10 @@ def traefik(lines: str, port: int, folder: Path) -> list[str]:
     places = folder / "routes"
     places.mkdir()
     (places / "exapps.yaml").write_text(routes.replace("cloud.example.org", "127.0.0.1"))
+    paper = folder / "paper.pem"
     (places / "ready.yaml").write_text(
         f"http: {{routers: {{ready: {{rule: Path(`{READY}`), service: noop@internal}}}}}}\n"
+        f"tls: {{stores: {{default: {{defaultCertificate: {{certFile: {paper}, keyFile: {paper}}}}}}}}}\n"
     )
     (folder / "traefik.yaml").write_text(
         installed.replace(":443", f"127.0.0.1:{port}")
@@ -97,9 +115,10 @@ CONFIGURED: dict[str, Callable[[str, int, Path], list[str]]] = {
 
 
 @pytest.fixture
-def serve(door: FrontDoor, tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
-    """Starts a web server with lines; the address that browsers come to."""
+def serve(door: FrontDoor, authority: Authority, tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
+    """Starts a web server with lines; the address that browsers come to. Traefik, as it is documented, speaks TLS."""
     running: list[subprocess.Popen[bytes]] = []
+    shutil.copy(authority.issued("127.0.0.1").path, tmp_path / "paper.pem")
 
     def start(server: str, lines: str) -> str:
         variable = f"HARP_TEST_{PROGRAMS[server].upper()}"
@@ -116,7 +135,7 @@ def serve(door: FrontDoor, tmp_path: Path) -> Iterator[Callable[[str, str], str]
             assert running[-1].poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
-        return f"http://127.0.0.1:{port}"
+        return f"{'https' if server == 'Traefik' else 'http'}://127.0.0.1:{port}"
 
     yield start
     for process in running:
@@ -210,6 +229,7 @@ BROKEN: list[tuple[str, Callable[[str], str], list[str], dict[str, str]]] = [
         remedies.WEBSOCKET,
     ),
     ("Traefik", _with_middleware("buffering: {maxResponseBodyBytes: 1000000}"), ["SSE"], remedies.BUFFERED),
+    ("Traefik", _with_middleware("buffering: {maxRequestBodyBytes: 1000000}"), ["SSE"], remedies.BUFFERED),
     (
         "Traefik",
         _with_middleware('headers: {customRequestHeaders: {X-Forwarded-For: ""}}'),
@@ -274,9 +294,8 @@ def test_traefik_cuts_an_upload_that_takes_longer_than_its_read_timeout(
 
 def _uploaded_slowly(public: str, seconds: float) -> int:
     """The status of an upload that takes so long; 0 where it was broken off."""
-    connection = http.client.HTTPConnection(public.removeprefix("http://"), timeout=20)
     pieces = 6
-    try:
+    with contextlib.closing(_connection(public)) as connection, contextlib.suppress(OSError):
         connection.putrequest("POST", "/exapps/app/public")
         connection.putheader("Content-Length", str(pieces))
         connection.endheaders()
@@ -284,7 +303,47 @@ def _uploaded_slowly(public: str, seconds: float) -> int:
             time.sleep(seconds / pieces)
             connection.send(b"x")
         return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
+    return 0
+
+
+def _connection(public: str) -> http.client.HTTPConnection:
+    scheme, _, place = public.partition("://")
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    return kind(place, timeout=20)
+
+
+def _answer_to(public: str, announced_bytes: int) -> int:
+    """What an upload of so many bytes is answered before it has been sent; 0 where nobody objects."""
+    with contextlib.closing(_connection(public)) as connection:
+        connection.putrequest("POST", "/exapps/app/public")
+        connection.putheader("Content-Length", str(announced_bytes))
+        connection.endheaders()
+        connection.send(bytes(100_000))
+        assert connection.sock is not None
+        connection.sock.settimeout(1.0)
+        try:
+            return connection.getresponse().status
+        except TimeoutError:
+            return 0
+
+
+@pytest.mark.parametrize("server", list(PROGRAMS))
+def test_an_upload_may_be_of_any_size(serve: Callable[[str, str], str], server: str) -> None:
+    public = serve(server, documented(server))
+
+    assert _answer_to(public, 5_000_000_000) == 0
+
+
+LIMITED: list[tuple[str, Callable[[str], str]]] = [
+    ("nginx", _changed("client_max_body_size 0", "client_max_body_size 1m")),
+    ("Traefik", _with_middleware("buffering: {maxRequestBodyBytes: 1000000}")),
+]
+
+
+@pytest.mark.parametrize(("server", "change"), LIMITED, ids=[each[0] for each in LIMITED])
+def test_one_that_limits_uploads_says_so(
+    serve: Callable[[str, str], str], server: str, change: Callable[[str], str]
+) -> None:
+    public = serve(server, change(documented(server)))
+
+    assert _answer_to(public, 5_000_000) == 413
