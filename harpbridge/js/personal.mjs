@@ -49,6 +49,7 @@ function folderItem(folder) {
 	}
 	return element('li', {},
 		element('strong', {}, folder.path), ' ', element('em', {}, folder.error),
+		...(folder.note ? [element('p', {}, folder.note)] : []),
 		...(folder.mirror === 'asking' ? [element('p', {}, words.asking)] : []),
 		...(folder.mirror === 'stopped' ? [element('p', {}, words.renewWhy, ' ', button(words.renew, () => share(folder.path)))] : []),
 		...(problems.length ? [element('ul', { class: 'harpbridge-problems' }, ...problems)] : []),

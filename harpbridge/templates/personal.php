@@ -42,6 +42,7 @@ $words = [
 		<li>
 			<strong><?php p($folder['path']); ?></strong>
 			<?php if ($folder['error'] !== ''): ?><em><?php p($folder['error']); ?></em><?php endif; ?>
+			<?php if ($folder['note'] !== ''): ?><p><?php p($folder['note']); ?></p><?php endif; ?>
 			<?php if ($folder['mirror'] === 'asking'): ?><p><?php p($words['asking']); ?></p><?php endif; ?>
 			<?php if ($folder['mirror'] === 'stopped'): ?><p><?php p($words['renewWhy']); ?></p><?php endif; ?>
 			<?php if ($folder['problems'] !== []): ?>

@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,18 @@ def test_a_shared_folder_reaches_the_other_persons_devices_and_stops_when_unshar
     if os.geteuid() == 0:
         shutil.chown(place / "from-anna.txt", WEB_USER, WEB_USER)
     until((cloud.data / "ben" / "files" / "Team" / "from-anna.txt").exists, "ben has anna's", PATIENCE_S)
+    line.hub.do("account", "add", "ben", cloud.url, "--user", "ben", typed=ben.app_password + "\n")
+    line.hub.do("share", "ben:/Team")
+    status = partial(line.hub.client.get, at("status"), model.Status)
+    until(
+        lambda: {"anna", "ben"} <= set(re.findall(r"mirrored here for (\w+) too", str(status()))),
+        "each is told of the other",
+        PATIENCE_S,
+    )
+    assert "another daemon" not in str(status())
+    [bens] = [one for one in status().folders if one.mirror is not None and one.mirror.account == "ben"]
+    line.hub.do("leave", bens.id)
+    line.hub.do("account", "remove", "ben")
     cloud.request(ben, "DELETE", f"/ocs/v2.php/apps/files_sharing/api/v1/shares/{number[1].decode()}")
     cloud.dav(anna, "PUT", f"{SHARED}/stir.txt", b"x")  # a datagram
     until(lambda: line.mirror("Team").state is model.MirrorState.ASKING, "it is asked about", PATIENCE_S)
@@ -354,8 +367,12 @@ def test_the_personal_page_says_what_is_wrong_and_ends_the_sharing_though_device
         until(lambda: page.folder("/Notes")["problems"] != [], "the full quota is said", PATIENCE_S)
         assert page.folder("/Notes")["problems"] == ["large.bin: the account's quota is used up"]
         assert "large.bin: the account's quota is used up" in page.text
+        cloud.occ("user:setting", "ben", "core", "lang", "de")
+        assert "large.bin: Der Speicherplatz des Kontos ist aufgebraucht" in page.text
+        assert page.folder("/Notes")["problems"] == ["large.bin: Der Speicherplatz des Kontos ist aufgebraucht"]
     finally:
         cloud.occ("user:setting", "ben", "files", "quota", "none")
+        cloud.occ("user:setting", "ben", "core", "lang", "--delete")
 
     listed = json.loads(cloud.occ("user:auth-tokens:list", "ben", "--output=json"))
     [token] = [one for one in listed if one["name"] == "Harp (hub of this server)"]

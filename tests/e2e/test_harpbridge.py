@@ -113,6 +113,13 @@ def test_a_files_life_is_told_once_a_step(bridged: Bridged, anna: Person) -> Non
         assert bridged.calls() == [bridged.cursor], (method, path)
 
 
+def test_the_modules_of_its_pages_come_as_what_they_are(bridged: Bridged) -> None:
+    browser = bridged.cloud.browser("anna")
+    page = browser.get("/index.php/settings/user/harpbridge").text
+    [address] = re.findall(r'src="([^"]*/harpbridge/js/personal\.mjs[^"]*)"', page)
+    assert browser.get(address).headers.get_content_type() == "text/javascript"
+
+
 def test_what_comes_out_of_the_trash_is_restored(bridged: Bridged, anna: Person) -> None:
     bridged.cloud.dav(anna, "PUT", "files/anna/lost", b"and found")
     bridged.cloud.dav(anna, "DELETE", "files/anna/lost")

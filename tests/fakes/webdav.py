@@ -16,9 +16,10 @@ FORBIDDEN_ENDS = [".filepart", ".part"]
 
 
 class Account:
-    """The files of alice. ``meddles`` is called before each PUT, MOVE and DELETE: somebody else at work."""
+    """The files of ``name``. ``meddles`` is called before each PUT, MOVE and DELETE: somebody else at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "alice") -> None:
+        self.name = name
         self.files: dict[str, tuple[bytes, int]] = {}
         self.folders: set[str] = {""}
         self.etags: dict[str, str] = {"": "root0"}
@@ -137,17 +138,17 @@ class Account:
         app.router.add_get("/ocs/v2.php/cloud/user", self._user)
         app.router.add_delete("/ocs/v2.php/core/apppassword", self._take_back)
         app.router.add_get("/ocs/v2.php/cloud/capabilities", self._capabilities)
-        app.router.add_route("*", "/remote.php/dav/files/alice{path:.*}", self._files)
+        app.router.add_route("*", f"/remote.php/dav/files/{self.name}{{path:.*}}", self._files)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
-        app.router.add_route("*", "/remote.php/dav/trashbin/alice/trash/{name}", self._trashbin)
-        app.router.add_route("*", "/remote.php/dav/uploads/alice/{place}{number:.*}", self._uploads)
+        app.router.add_route("*", f"/remote.php/dav/trashbin/{self.name}/trash/{{name}}", self._trashbin)
+        app.router.add_route("*", f"/remote.php/dav/uploads/{self.name}/{{place}}{{number:.*}}", self._uploads)
         return app
 
     def _password(self, request: web.Request) -> str:
-        """The app password that somebody named alice gave; empty for any that is not good."""
+        """The app password that somebody of that name gave; empty for any that is not good."""
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         name, _, password = base64.b64decode(token).decode().partition(":") if kind == "Basic" else ("", "", "")
-        return password if name == "alice" and password in self.passwords else ""
+        return password if name == self.name and password in self.passwords else ""
 
     async def _status(self, request: web.Request) -> web.Response:
         told = {"installed": True, "maintenance": self.is_in_maintenance, "needsDbUpgrade": False}
@@ -165,7 +166,7 @@ class Account:
             return web.json_response([], status=404)
         self.passwords.add(self.agrees_to)
         return web.json_response(
-            {"server": f"http://{request.host}", "loginName": "alice", "appPassword": self.agrees_to}
+            {"server": f"http://{request.host}", "loginName": self.name, "appPassword": self.agrees_to}
         )
 
     async def _take_back(self, request: web.Request) -> web.Response:
@@ -176,7 +177,7 @@ class Account:
     async def _user(self, request: web.Request) -> web.Response:
         if not self._password(request):
             return web.Response(status=401)
-        return web.json_response({"ocs": {"data": {"id": "alice"}}})
+        return web.json_response({"ocs": {"data": {"id": self.name}}})
 
     async def _capabilities(self, request: web.Request) -> web.Response:
         dav = {"chunking": "1.0"} if self.bulk_refuses is None else {"chunking": "1.0", "bulkupload": "1.0"}
@@ -227,7 +228,7 @@ class Account:
             del self.uploads[place]
             return web.Response(status=204)
         body = "".join(
-            f"<d:response><d:href>/remote.php/dav/uploads/alice/{place}/{name}</d:href><d:propstat><d:prop>"
+            f"<d:response><d:href>/remote.php/dav/uploads/{self.name}/{place}/{name}</d:href><d:propstat><d:prop>"
             f"<d:getcontentlength>{len(content)}</d:getcontentlength></d:prop><d:status>HTTP/1.1 200 OK</d:status>"
             "</d:propstat></d:response>"
             for name, content in self.uploads[place].items()
@@ -259,9 +260,12 @@ class Account:
             request.transport.close()
         return web.Response(status=204 if is_there else 201, headers=headers)
 
-    @staticmethod
-    def _target(request: web.Request) -> str:
-        return unquote(urlsplit(request.headers["Destination"]).path).removeprefix("/remote.php/dav/files/alice/")
+    def _target(self, request: web.Request) -> str:
+        return unquote(urlsplit(request.headers["Destination"]).path).removeprefix(self._place)
+
+    @property
+    def _place(self) -> str:
+        return f"/remote.php/dav/files/{self.name}/"
 
     async def _files(self, request: web.Request) -> web.StreamResponse:
         path = unquote(request.match_info["path"]).strip("/")
@@ -345,7 +349,7 @@ class Account:
             for one, (content, mtime) in inside.items():
                 self.write(one, content, mtime)
             return web.Response(status=201)
-        at = f"/remote.php/dav/trashbin/alice/trash/{quote(name)}"
+        at = f"/remote.php/dav/trashbin/{self.name}/trash/{quote(name)}"
         hrefs = [at, *(f"{at}{quote(one.removeprefix(path))}" for one in inside)]
         body = "".join(f"<d:response><d:href>{href}</d:href></d:response>" for href in hrefs)
         return web.Response(
@@ -379,13 +383,13 @@ class Account:
         is_kept = self.claims is not None
         self.claims = text if is_kept else None
         status = "200 OK" if is_kept else "403 Forbidden"
-        return _multistatus(f'<h:claims xmlns:h="urn:harp"/></d:prop><d:status>HTTP/1.1 {status}</d:status>')
+        return self._multistatus(f'<h:claims xmlns:h="urn:harp"/></d:prop><d:status>HTTP/1.1 {status}</d:status>')
 
     async def _propfind(self, request: web.Request, path: str) -> web.Response:
         if "<h:claims/>" in await request.text():
             status = "200 OK" if self.claims else "404 Not Found"
             claims = f'<h:claims xmlns:h="urn:harp">{escape(self.claims or "")}</h:claims>'
-            return _multistatus(f"{claims}</d:prop><d:status>HTTP/1.1 {status}</d:status>")
+            return self._multistatus(f"{claims}</d:prop><d:status>HTTP/1.1 {status}</d:status>")
         if not self.has(path):
             return web.Response(status=404)
         below = [one for one in [*self.files, *self.folders] if one and one.rpartition("/")[0] == path]
@@ -408,7 +412,7 @@ class Account:
         letters = self.letters.get(path, "RGDNVCK" if is_folder else "RGDNVW")
         is_mount = "true" if "m" in letters else "false"
         return (
-            f"<d:response><d:href>{escape(quote('/remote.php/dav/files/alice/' + path))}</d:href><d:propstat><d:prop>"
+            f"<d:response><d:href>{escape(quote(self._place + path))}</d:href><d:propstat><d:prop>"
             f'<d:getetag>"{self.etags[path]}"</d:getetag><d:resourcetype>{kind}</d:resourcetype>'
             f"<d:getcontentlength>{len(content)}</d:getcontentlength><d:getlastmodified>{when}</d:getlastmodified>"
             f"<oc:id>{self._whole_number(path)}</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
@@ -417,11 +421,10 @@ class Account:
             "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
         )
 
-
-def _multistatus(properties: str) -> web.Response:
-    """Of the account's folder."""
-    text = (
-        '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"><d:response><d:href>/remote.php/dav/files/alice/</d:href>'
-        f"<d:propstat><d:prop>{properties}</d:propstat></d:response></d:multistatus>"
-    )
-    return web.Response(status=207, text=text, content_type="application/xml")
+    def _multistatus(self, properties: str) -> web.Response:
+        """Of the account's folder."""
+        text = (
+            f'<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"><d:response><d:href>{self._place}</d:href>'
+            f"<d:propstat><d:prop>{properties}</d:propstat></d:response></d:multistatus>"
+        )
+        return web.Response(status=207, text=text, content_type="application/xml")

@@ -453,3 +453,25 @@ def test_a_clock_that_is_an_hour_off_is_said_and_no_newer_file_is_taken_for_an_o
     assert hub.here()["8.txt"] == b"edited there"
     account.clock_off_s = 0
     until(lambda: hub.status.error == "", "and is over")
+
+
+def test_two_people_who_share_a_folder_are_told_that_it_is_kept_for_both(
+    hub: Hub, account: Account, tmp_path: Path
+) -> None:
+    hub.same()
+    assert hub.mirror.note == ""
+    bens = Account("ben")
+    bens.make("Shared")
+    # One folder has one number, under whatever name somebody sees it.
+    bens.numbers["Shared"], bens.letters["Shared"] = account.numbers["Documents"], "RGDNVCKm"
+    with standing(bens) as url:
+        hub.desk.do("account", "add", "bens", url, "--user", "ben", typed=account_password(bens))
+        hub.desk.do("share", "bens:/", "--at", tmp_path / "bens")
+        told = "what is shared in it is mirrored here for ben too: each change is written into Nextcloud once"
+        until(lambda: told in hub.mirror.note, "it is said")
+        assert told.replace("ben", "alice") in hub.desk.do("status")
+        assert (hub.mirror.error, hub.status.error) == ("", "")
+        report = json.loads(hub.desk.run("doctor", "--json").out)
+        checks = {one["name"]: one for one in report["checks"]}
+        assert checks["account work:/Documents"]["ok"]
+        assert "for ben too" in checks["account work:/Documents"]["text"]

@@ -61,7 +61,8 @@ async def house() -> AsyncIterator[House]:
         return houses[0].caller
 
     async with Tasks("test") as tasks:
-        server = TestServer(api.application(as_daemon(daemon), tasks, identify))
+        app = api.application(as_daemon(daemon), tasks, identify, lambda accepted, text: f"{accepted}: {text}")
+        server = TestServer(app)
         async with TestClient(server) as client:
             houses.append(House(daemon, client))
             yield houses[0]
@@ -76,6 +77,18 @@ async def test_a_status_is_everything_the_daemon_says(house: House) -> None:
     problem = folders[0]["problems"][0]
     assert problem["path"] == "bad\\x1b[2J\\xff\\nname.txt"
     assert problem["path_b64"] == path_fields(HOSTILE_NAME)["path_b64"]
+
+
+async def test_who_names_a_language_is_answered_in_it(house: House) -> None:
+    async with house.client.get("/v1/status", headers={"Accept-Language": "de"}) as response:
+        folder = (await response.json())["folders"][0]
+    assert folder["problems"][0] == {**path_fields(HOSTILE_NAME), "why": "de: permission denied"}
+    assert folder["name"] == "Photos"
+    async with house.client.get("/v1/nothing", headers={"Accept-Language": "de"}) as response:
+        refused = await response.json()
+    assert (refused["error"], refused["message"]) == ("de: UsageError", "de: GET /v1/nothing: Not Found")
+    _, plain = await house.ask("GET", "/v1/nothing")
+    assert plain["message"] == "GET /v1/nothing: Not Found"
 
 
 @pytest.mark.parametrize("reference", ["Photos", PHOTOS, "aaaa"])

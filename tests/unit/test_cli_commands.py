@@ -90,11 +90,13 @@ def test_a_status_says_what_a_folder_mirrors_and_what_to_do(daemon: FakeDaemon, 
         state=model.MirrorState.STOPPED,
         error="the app password was revoked",
         remedy="harp account add work https://cloud.example",
+        note="what is shared in it is mirrored here for ben too",
     )
     assert harp(home, "status") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "  mirrors work:/Documents  [stopped]" in lines
     assert "    harp account add work https://cloud.example" in lines
+    assert "    what is shared in it is mirrored here for ben too" in lines
 
 
 def test_invite_prints_the_ticket_alone(daemon: FakeDaemon, home: Path, capsys: Said) -> None:

@@ -11,6 +11,7 @@ import pytest
 from harp.base.errors import CloudError, HarpError, UsageError
 from harp.base.runtime import SystemClock
 from harp.sync.cloud.claims import Claim
+from harp.sync.cloud.extent import Extent
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.service.mirrorloop import MirrorLoop
@@ -26,6 +27,7 @@ class Told:
         self.question = ""
         self.again_s = float("inf")
         self.rivals: tuple[Claim, ...] = ()
+        self.extent = Extent()
         self.skew_s = 0.0
         self.news = False
         self.fails: HarpError | Exception | None = None

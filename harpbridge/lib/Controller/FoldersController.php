@@ -17,6 +17,7 @@ use OCP\AppFramework\Http\Attribute\PasswordConfirmationRequired;
 use OCP\AppFramework\Http\Attribute\UserRateLimit;
 use OCP\AppFramework\Http\DataResponse;
 use OCP\AppFramework\OCSController;
+use OCP\IL10N;
 use OCP\IRequest;
 use OCP\ISession;
 use OCP\IUser;
@@ -33,6 +34,7 @@ class FoldersController extends OCSController {
 		private Folders $folders,
 		private IUserSession $users,
 		private ISession $session,
+		private IL10N $l,
 	) {
 		parent::__construct($appName, $request);
 	}
@@ -113,6 +115,11 @@ class FoldersController extends OCSController {
 		try {
 			return new DataResponse($perform($user));
 		} catch (DaemonError $e) {
+			if ($e->status === 0) {
+				// Why is for whoever runs the server: it names files of it.
+				$said = $this->l->t('Harp cannot be reached just now. Your files are safe; ask your administrator.');
+				return new DataResponse(['message' => $said, 'hint' => ''], Http::STATUS_BAD_GATEWAY);
+			}
 			$status = in_array($e->status, [400, 404, 409], true) ? $e->status : Http::STATUS_BAD_GATEWAY;
 			$response = new DataResponse(['message' => $e->getMessage(), 'hint' => $e->hint], $status);
 			if ($e->status === Http::STATUS_NOT_FOUND) {

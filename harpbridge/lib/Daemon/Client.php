@@ -19,9 +19,18 @@ class Client {
 	private const LONGEST_MS = 3_000;
 	private const MOST_BYTES = 4 << 20;
 
+	private string $language = 'en';
+
 	public function __construct(
 		private Config $config,
 	) {
+	}
+
+	/** The same, for somebody who reads that language (`de`, `de_DE`): the daemon says in it what it can. */
+	public function in(string $language): self {
+		$one = clone $this;
+		$one->language = preg_match('/^[A-Za-z]{2,3}(?:[_-][A-Za-z]+)*$/D', $language) === 1 ? strtr($language, '_', '-') : 'en';
+		return $one;
 	}
 
 	/**
@@ -69,12 +78,12 @@ class Client {
 				return strlen($answer) > self::MOST_BYTES ? 0 : strlen($bytes);
 			},
 		]);
+		$headers = ['Accept-Language: ' . $this->language];
 		if ($body !== null) {
-			curl_setopt_array($handle, [
-				CURLOPT_POSTFIELDS => $body,
-				CURLOPT_HTTPHEADER => ['Content-Type: application/json', 'Expect:'],
-			]);
+			array_push($headers, 'Content-Type: application/json', 'Expect:');
+			curl_setopt($handle, CURLOPT_POSTFIELDS, $body);
 		}
+		curl_setopt($handle, CURLOPT_HTTPHEADER, $headers);
 		$isFine = curl_exec($handle);
 		$status = (int)curl_getinfo($handle, CURLINFO_RESPONSE_CODE);
 		$errno = curl_errno($handle);

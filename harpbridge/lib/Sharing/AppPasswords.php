@@ -8,6 +8,7 @@ namespace OCA\HarpBridge\Sharing;
 
 use OCA\HarpBridge\Daemon\DaemonError;
 use OCP\Authentication\Token\IToken;
+use OCP\IL10N;
 use OCP\IUser;
 use OCP\Security\ISecureRandom;
 use Psr\Container\ContainerInterface;
@@ -26,6 +27,7 @@ class AppPasswords {
 	public function __construct(
 		private ContainerInterface $container,
 		private ISecureRandom $random,
+		private IL10N $l,
 	) {
 	}
 
@@ -42,8 +44,9 @@ class AppPasswords {
 			return ['id' => (int)$token->getId(), 'password' => $password];
 		} catch (\Throwable) {
 			throw new DaemonError(
-				'this Nextcloud gave no app password for Harp',
-				'make one on the page Security, and on the server: harp account add NAME URL --user USER',
+				$this->l->t('this Nextcloud gave no app password for Harp'),
+				$this->l->t('make one on the page Security, and on the server: harp account add NAME URL --user USER'),
+				502,
 			);
 		}
 	}

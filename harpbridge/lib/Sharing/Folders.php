@@ -15,6 +15,7 @@ use OCP\Files\Folder;
 use OCP\Files\IRootFolder;
 use OCP\Files\NotFoundException;
 use OCP\Files\NotPermittedException;
+use OCP\IL10N;
 use OCP\IURLGenerator;
 use OCP\IUser;
 use OCP\Notification\IManager;
@@ -26,7 +27,7 @@ use OCP\Notification\IManager;
  * a folder, or a device, that is not theirs.
  *
  * @psalm-type Device = array{id: string, name: string, connected: bool, lacks: int|null}
- * @psalm-type Shared = array{id: string, path: string, state: string, error: string, mirror: string, problems: list<string>, moreProblems: int, files: int, bytes: int, devices: list<Device>}
+ * @psalm-type Shared = array{id: string, path: string, state: string, error: string, mirror: string, note: string, problems: list<string>, moreProblems: int, files: int, bytes: int, devices: list<Device>}
  */
 class Folders {
 	/** What the daemon asks Nextcloud about before it answers takes it longer than the rest. */
@@ -35,8 +36,11 @@ class Folders {
 	/** So many files that cannot be kept the same are named on the page. */
 	private const MOST_PROBLEMS = 10;
 
+	private Client $daemon;
+
+	/** What the daemon says comes in the language of `$l`, that of whoever asks. */
 	public function __construct(
-		private Client $daemon,
+		Client $daemon,
 		private AppPasswords $passwords,
 		private IUserConfig $values,
 		private IRootFolder $root,
@@ -44,7 +48,9 @@ class Folders {
 		private Config $config,
 		private IManager $notifications,
 		private ITimeFactory $time,
+		private IL10N $l,
 	) {
+		$this->daemon = $daemon->in($l->getLanguageCode());
 	}
 
 	/**
@@ -60,14 +66,16 @@ class Folders {
 		$known = array_column(self::rows($status, 'folders'), null, 'id');
 		$shared = [];
 		foreach ($mine as $id => $path) {
-			$folder = $known[$id] ?? ['state' => 'gone', 'error' => 'the daemon no longer has this folder'];
+			$folder = $known[$id] ?? ['state' => 'gone', 'error' => $this->l->t('the daemon no longer has this folder')];
+			$mirror = is_array($folder['mirror'] ?? null) ? $folder['mirror'] : [];
 			$problems = array_slice(self::rows($folder, 'problems'), 0, self::MOST_PROBLEMS);
 			$shared[] = [
 				'id' => (string)$id,
 				'path' => $path,
 				'state' => self::text($folder, 'state'),
 				'error' => self::text($folder, 'error'),
-				'mirror' => is_array($folder['mirror'] ?? null) ? self::text($folder['mirror'], 'state') : '',
+				'mirror' => self::text($mirror, 'state'),
+				'note' => self::text($mirror, 'note'),
 				'problems' => array_map(fn (array $one): string => self::text($one, 'path') . ': ' . self::text($one, 'why'), $problems),
 				'moreProblems' => max(0, (int)($folder['problem_count'] ?? 0) - count($problems)),
 				'files' => (int)($folder['files'] ?? 0),
@@ -112,7 +120,7 @@ class Folders {
 		$folder = $this->daemon->send('POST', '/v1/folders', ['account' => $account, 'path' => $path], self::LONG_MS);
 		$id = self::text($folder, 'id');
 		if (preg_match('/^[0-9a-f]{8,128}$/D', $id) !== 1) {
-			throw new DaemonError('the daemon gave the folder no id', 'update the daemon');
+			throw new DaemonError($this->l->t('the daemon gave the folder no id'), $this->l->t('update the daemon'), 502);
 		}
 		$this->keep($user, $this->mine($user) + [$id => $path]);
 		return $id;
@@ -159,12 +167,12 @@ class Folders {
 				break;
 			}
 			if (array_diff($holds, array_map('strval', array_keys($mine))) !== []) {
-				throw new DaemonError('this device holds folders of others too', 'ask the administrator to take it away: harp forget', 409);
+				throw new DaemonError($this->l->t('this device holds folders of others too'), $this->l->t('ask the administrator to take it away: harp forget'), 409);
 			}
 			$this->daemon->send('POST', '/v1/peers/' . rawurlencode($device) . '/forget');
 			return;
 		}
-		throw new DaemonError('no such device holds this folder', '', 404);
+		throw new DaemonError($this->l->t('no such device holds this folder'), '', 404);
 	}
 
 	/** Stop sharing: the devices are taken away first. The files stay, here and on the devices. @throws DaemonError */
@@ -191,18 +199,18 @@ class Folders {
 	private function checked(IUser $user, string $path): string {
 		$path = '/' . trim($path, '/');
 		if (strlen($path) > 4000 || preg_match('~(?:^|/)\.\.?(?:/|$)|//|[[:cntrl:]]~', $path) === 1) {
-			throw new DaemonError('this is not a folder of yours', 'choose one from the list', 400);
+			throw new DaemonError($this->l->t('this is not a folder of yours'), $this->l->t('choose one from the list'), 400);
 		}
 		try {
 			$node = $this->root->getUserFolder($user->getUID())->get($path);
 		} catch (NotFoundException|NotPermittedException) {
-			throw new DaemonError('there is no such folder', 'make it in Files first', 404);
+			throw new DaemonError($this->l->t('there is no such folder'), $this->l->t('make it in Files first'), 404);
 		}
 		if (!$node instanceof Folder) {
-			throw new DaemonError('this is a file; Harp shares folders', 'choose the folder that it is in', 400);
+			throw new DaemonError($this->l->t('this is a file; Harp shares folders'), $this->l->t('choose the folder that it is in'), 400);
 		}
 		if ($node->isEncrypted() && !$node->getStorage()->instanceOfStorage('OC\Files\Storage\Wrapper\Encryption')) {
-			throw new DaemonError('this folder is end-to-end encrypted', 'Harp cannot read it; choose another', 400);
+			throw new DaemonError($this->l->t('this folder is end-to-end encrypted'), $this->l->t('Harp cannot read it; choose another'), 400);
 		}
 		return $path;
 	}
@@ -225,7 +233,7 @@ class Folders {
 		} catch (DaemonError $e) {
 			$this->passwords->takeBack($user, $made['id']);
 			throw $e->status === 404
-				? new DaemonError('this Harp daemon cannot share folders of a Nextcloud', 'update the daemon', 404)
+				? new DaemonError($this->l->t('this Harp daemon cannot share folders of a Nextcloud'), $this->l->t('update the daemon'), 404)
 				: $e;
 		}
 		if ($token !== 0) {
@@ -247,7 +255,7 @@ class Folders {
 
 	/** @throws DaemonError where the folder is another's, or nobody's: both look alike */
 	private function path(IUser $user, string $id): string {
-		return $this->mine($user)[$id] ?? throw new DaemonError('no such folder', '', 404);
+		return $this->mine($user)[$id] ?? throw new DaemonError($this->l->t('no such folder'), '', 404);
 	}
 
 	/**

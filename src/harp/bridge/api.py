@@ -26,12 +26,13 @@ from harp.base.errors import (
 )
 from harp.base.runtime import Tasks
 from harp.bridge import caller as callers
-from harp.bridge import doorway, model, openapi
+from harp.bridge import doorway, model, openapi, spoken
 from harp.bridge.caller import Caller, Verb
 from harp.bridge.daemonport import Daemon
 from harp.bridge.naming import printable
 from harp.bridge.route import Answer, Answering, Lines, Route, Streaming
 from harp.bridge.routes import ROUTES, unplaced
+from harp.bridge.spoken import Said, in_english
 
 MAX_BODY_BYTES = 1 << 20
 _SHUTDOWN_S = 0.25
@@ -55,10 +56,11 @@ _HTTP_STATUS: tuple[tuple[type[HarpError], int], ...] = (
 class ControlServer:
     """Serves ``daemon`` on ``HOME/harp.sock`` from :meth:`start` to :meth:`close`; the home is claimed by then."""
 
-    def __init__(self, daemon: Daemon, home: Path, *, tasks: Tasks) -> None:
+    def __init__(self, daemon: Daemon, home: Path, *, tasks: Tasks, said: Said = in_english) -> None:
+        """``said`` knows sentences in other languages; see :mod:`harp.bridge.spoken`."""
         self._home = home
         self._runner = web.AppRunner(
-            application(daemon, tasks, local_user),
+            application(daemon, tasks, local_user, said),
             access_log=None,
             # Who goes away in the middle of a long wait must not leave the wait behind.
             handler_cancellation=True,
@@ -76,8 +78,19 @@ class ControlServer:
         doorway.remove(self._home)
 
 
-def application(daemon: Daemon, tasks: Tasks, identify: Identify) -> web.Application:
+def application(daemon: Daemon, tasks: Tasks, identify: Identify, said: Said = in_english) -> web.Application:
     """The aiohttp application; ``identify`` says who asks, or raises :class:`TrustError`."""
+
+    @web.middleware
+    async def readable(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        response = await handler(request)
+        accepted = request.headers.get("Accept-Language", "")
+        if not (accepted and isinstance(response, web.Response) and response.content_type == "application/json"):
+            return response
+        if isinstance(response.body, bytes):
+            answer = spoken.translated(msgspec.json.decode(response.body), accepted, said)
+            response.body = msgspec.json.encode(answer)
+        return response
 
     @web.middleware
     async def guarded(request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -95,7 +108,7 @@ def application(daemon: Daemon, tasks: Tasks, identify: Identify) -> web.Applica
             _log.exception("%s %s failed", request.method, request.path)
             return _error(HarpError("something went wrong inside the daemon", hint="its log says what"), 500)
 
-    app = web.Application(middlewares=[guarded], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[readable, guarded], client_max_size=MAX_BODY_BYTES)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _handler(route, daemon, tasks, identify))
     _add_plain_routes(app, daemon)

@@ -98,6 +98,8 @@ class MirrorStatus(Noun, frozen=True, kw_only=True):
     error: str = ""
     """Why it stands still, in one line; ``remedy`` says what to do."""
     remedy: str = ""
+    note: str = ""
+    """What is good to know although nothing is wrong, in one line."""
     settled_at: float | None = None
     """When both sides were the same last."""
     changes: int = 0

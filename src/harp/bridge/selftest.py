@@ -83,7 +83,7 @@ class BridgeFacts:
 class MirrorFacts:
     """A mirror of ``account:/path``: when both sides were the same last, and what is wrong.
 
-    ``near_trouble`` is why the server's own disk, which is here, cannot be read.
+    ``near_trouble`` is why the server's own disk, which is here, cannot be read; ``note`` is what is good to know.
     """
 
     name: str
@@ -91,6 +91,7 @@ class MirrorFacts:
     error: str = ""
     remedy: str = ""
     near_trouble: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,9 +207,10 @@ def mirror(facts: MirrorFacts, now: float) -> Check:
     if facts.near_trouble:
         remedy = "give this user the web server's group, or: harp config set nextcloud_data none"
         return _bad(name, f"large files come through PHP: {printable(facts.near_trouble)}", remedy)
+    note = f"; {printable(facts.note)}" if facts.note else ""
     if facts.settled_s is None:
-        return _good(name, "is being looked at for the first time")
-    return _good(name, f"was the same as here {max(0.0, now - facts.settled_s):.0f} s ago")
+        return _good(name, f"is being looked at for the first time{note}")
+    return _good(name, f"was the same as here {max(0.0, now - facts.settled_s):.0f} s ago{note}")
 
 
 def clock(now: float) -> Check:

@@ -77,6 +77,8 @@ def _mirror(mirror: model.MirrorStatus) -> Iterator[str]:
     yield f"  mirrors {mirror.account}:{mirror.path}  [{mirror.state.value}]{since}"
     if mirror.remedy:
         yield f"    {mirror.remedy}"
+    if mirror.note:
+        yield f"    {mirror.note}"
 
 
 def _content(started: model.Carried, days: list[model.CarriedDay]) -> Iterator[str]:

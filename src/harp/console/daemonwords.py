@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Mapping
 
-from harp.console import folderwords, proxywords
+from harp.console import folderwords, mirrorwords, proxywords
 
 NESTED = "why"
 """The blank that holds a sentence of its own."""
@@ -42,11 +42,7 @@ SENTENCES = (
     "connect to a network with multicast; until then peers are tried at addresses that worked before",
     # what is wrong with a folder
     "its owner took this device away, or ended the sharing: the files stay, and nothing more comes (harp leave)",
-    "%(folder)s is mirrored by another daemon too: %(who)s",
-    "%(account)s: this device's clock is %(minutes)s minutes ahead of Nextcloud's",
-    "%(account)s: this device's clock is %(minutes)s minutes behind Nextcloud's",
-    "here or there: sudo timedatectl set-ntp true",
-    "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
+    *mirrorwords.SENTENCES,
     # what was done
     *("approved: the device goes on anew, with what each of its copies has", "approved %(count)s changes"),
     "approved: what the device has written so far is taken in, and its hour begins anew",

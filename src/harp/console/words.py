@@ -39,6 +39,10 @@ class Words:
         exact = self.gettext(text) if text else ""
         if exact != text or self.language == "en":
             return exact
+        parts = text.split("; ")
+        if len(parts) > 1 and all(self._said(part) != part for part in parts):
+            # Several sentences that stand in one line.
+            return "; ".join(map(self._said, parts))
         found = daemonwords.recognised(text)
         if found is None:
             return text
@@ -99,6 +103,11 @@ class Words:
             )
         except ValueError:
             return text
+
+
+def said(accepted: str, text: str) -> str:
+    """What the daemon has said in English, for a reader with that ``Accept-Language``."""
+    return words(chosen(None, accepted)).said(text)
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from harp.bridge import doorway, exapp
 from harp.bridge.adopted import Adopted
 from harp.bridge.api import ControlServer
 from harp.bridge.wakeup import Wakeup
+from harp.console import words
 from harp.console.checks import Checks
 from harp.console.guests import Guests
 from harp.console.server import Console, ConsoleSettings, inside_nextcloud
@@ -158,7 +159,7 @@ class Daemon:
             self._open_or_note(folder)
         if shared is not None:
             await asyncio.to_thread(self.share_made, shared, None)
-        self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks)
+        self.control = ControlServer(Answers(self), self.config.home, tasks=self.tasks, said=words.said)
         await self.control.start()
         self.mirrors.look()
         self._supervise()

@@ -14,9 +14,16 @@ from harp.sync.cloud.refusals import LoginError
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.store.accounts import Account, Mirrored
 
+MOST_NAMED = 5
 
-def status(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None) -> MirrorStatus:
-    """``account`` is None where it is gone, ``loop`` where the folder is not open."""
+
+def status(
+    mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None, others: Sequence[str] = ()
+) -> MirrorStatus:
+    """``account`` is None where it is gone, ``loop`` where the folder is not open.
+
+    ``others`` are the people for whom this daemon mirrors some of the same files, which they share.
+    """
     error, remedy = _wrong(mirrored, account, loop)
     return MirrorStatus(
         account=mirrored.account,
@@ -24,6 +31,7 @@ def status(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None)
         state=MirrorState.WAITING if loop is None else _state(loop),
         error=naming.printable(error),
         remedy=naming.printable(remedy),
+        note=naming.printable(_shared(others)),
         settled_at=None if loop is None else loop.settled_s,
         changes=0 if loop is None else loop.steps,
     )
@@ -57,6 +65,17 @@ def _wrong(mirrored: Mirrored, account: Account | None, loop: MirrorLoop | None)
             f"harp account add {account.name} {account.url}",
         )
     return f"{account.name}: {loop.trouble.message}", loop.trouble.hint
+
+
+def _shared(others: Sequence[str]) -> str:
+    """That a folder is several people's, and is kept the same for each of them."""
+    if not others:
+        return ""
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    return (
+        f"what is shared in it is mirrored here for {', '.join(others[:MOST_NAMED])}{more} too: each change is written"
+        " into Nextcloud once, and lies on this disk for each of you"
+    )
 
 
 def _met(mirrored: Mirrored, rivals: Sequence[Claim]) -> tuple[str, str]:
@@ -121,4 +140,4 @@ def held_id(loop: MirrorLoop) -> str:
 def facts(mirror: MirrorStatus, near_trouble: str) -> MirrorFacts:
     """For the self-test."""
     where = f"{mirror.account}:{mirror.path}"
-    return MirrorFacts(where, mirror.settled_at, mirror.error, mirror.remedy, near_trouble)
+    return MirrorFacts(where, mirror.settled_at, mirror.error, mirror.remedy, near_trouble, mirror.note)

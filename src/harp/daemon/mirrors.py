@@ -125,8 +125,17 @@ class Mirrors:
 
     def status(self, mirrored: Mirrored) -> MirrorStatus:
         running = self._running.get(mirrored.folder)
-        account = next((one for one in self._accounts.all() if one.name == mirrored.account), None)
-        return mirrorportraits.status(mirrored, account, None if running is None else running.loop)
+        accounts = {one.name: one for one in self._accounts.all()}
+        account = accounts.get(mirrored.account)
+        if running is None or account is None:
+            return mirrorportraits.status(mirrored, account, None if running is None else running.loop)
+        meeting = {
+            accounts[other.mirrored.account].user_id: accounts[other.mirrored.account].user
+            for other in self._running.values()
+            if other.mirrored.account in accounts and running.loop.extent.meets(other.loop.extent)
+        }
+        meeting.pop(account.user_id, None)
+        return mirrorportraits.status(mirrored, account, running.loop, sorted(meeting.values()))
 
     def journal_grew(self, _: int) -> None:
         """Nextcloud's app says that files have changed: whose, a walk finds out."""

@@ -69,7 +69,8 @@ class Dav:
         self._top = top.strip("/")
         prefix = unquote(urlsplit(self._base).path)
         self._root = f"{prefix}/remote.php/dav/files/{user_id}" + (f"/{self._top}" if self._top else "")
-        self._instance = ""
+        self.instance = ""
+        """The id of the server, as far as a listing has shown it."""
         self._capabilities: tuple[float, Capabilities] | None = None
         self._can_hash = False
         """Whether the server said, with its last listing, that it hashes what it has where it is asked to."""
@@ -91,7 +92,7 @@ class Dav:
         """``path`` itself, and with depth 1 what lies in it."""
         found, _ = await self._listed(self._at(path), self._root, depth)
         if found and found[0].remote.fileid:
-            self._instance = found[0].whole_id.removeprefix(found[0].remote.fileid.rjust(8, "0"))
+            self.instance = found[0].whole_id.removeprefix(found[0].remote.fileid.rjust(8, "0"))
         return found
 
     async def _listed(self, url: str, root: str, depth: int) -> tuple[list[Found], int]:
@@ -328,7 +329,7 @@ class Dav:
 
     def _number(self, whole: str) -> FileId:
         """The file's number in an ``OC-FileId``: at least eight digits, and the instance's id. Empty for none."""
-        digits = whole.removesuffix(self._instance) if self._instance else ""
+        digits = whole.removesuffix(self.instance) if self.instance else ""
         return FileId(digits.lstrip("0") if digits.isascii() and digits.isdigit() else "")
 
     def _in_account(self, path: CloudPath) -> str:

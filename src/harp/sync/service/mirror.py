@@ -22,6 +22,7 @@ from harp.sync.cloud import doubts
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import Dav
+from harp.sync.cloud.extent import Extent, extent
 from harp.sync.cloud.nodes import (
     Agreed,
     CloudPath,
@@ -96,6 +97,8 @@ class Mirror:
         self.question = ""
         """What a person has to decide before anything goes on; see :meth:`answer`."""
         self._may_follow = False
+        self.extent = Extent()
+        """Which folders of which server it keeps."""
         self.again_s = float("inf")
         """After how long another round is due, whatever happens until then."""
         self._renames = Renames(disk, self._notes)
@@ -166,6 +169,7 @@ class Mirror:
         walked = await Walk(self._dav, self.agreed, self._marks).walk()
         if only_news and walked.folders[TOP] == self._seen:
             return 0
+        self.extent = extent(walked.root_id, self._dav.instance, walked.found)
         self._seen = walked.folders[TOP]
         self._made = self._still_ours(walked.found)
         self.problems = {}

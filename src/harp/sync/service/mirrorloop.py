@@ -16,6 +16,7 @@ from typing import Protocol
 from harp.base.errors import HarpError, UsageError
 from harp.base.runtime import Backoff, Clock
 from harp.sync.cloud.claims import Claim
+from harp.sync.cloud.extent import Extent
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.service.mirrorwalk import GoneError
@@ -47,6 +48,7 @@ class Mirroring(Protocol):
 
     problems: dict[CloudPath, str]
     question: str
+    extent: Extent
     again_s: float
 
     @property
@@ -85,6 +87,8 @@ class MirrorLoop:
         """What could not be synced, file by file."""
         self.rivals: tuple[Claim, ...] = ()
         """Who else mirrors the same files of the account."""
+        self.extent = Extent()
+        """Which folders of which server it keeps."""
         self.skew_s = 0.0
         """How far the server's clock is ahead of this device's."""
         self.standing = ""
@@ -218,7 +222,7 @@ class MirrorLoop:
 
     def _settled(self, mirror: Mirroring, steps: int, *, was_whole: bool) -> None:
         self.trouble, self.question, self.problems = None, mirror.question, dict(mirror.problems)
-        self.rivals, self.skew_s = mirror.rivals, mirror.skew_s
+        self.rivals, self.skew_s, self.extent = mirror.rivals, mirror.skew_s, mirror.extent
         self.steps += max(0, steps)
         if was_whole:
             # A look in between that found nothing new puts nothing off.
