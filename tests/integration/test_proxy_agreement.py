@@ -23,41 +23,10 @@ from harp.proxy.policy import decide, patterns
 from tests.fakes.exapp import ExApp
 from tests.fakes.haproxy import RealHaproxy, app, needs_haproxy, shape
 from tests.fakes.ports import free_port
+from tests.fakes.routes import HOSTILE, route_lists, targets
 
 pytestmark = needs_haproxy
 APP = AppId("app")
-HOSTILE = [
-    r"(a+)+",
-    r"^/(a+)+$",
-    r"^/admin/(\w|-)*$",
-    r"^/[\w-]*$",
-    r"^/x(/.*)?$",
-    r"a{,2}",
-    r"^/[[:alpha:]]+",
-    r"^/\h+",
-    r"^/a\Kb",
-    r"\Q/a\E",
-    r"(?i)^/A",
-    r"^/.*\.js$",
-    r"^/(\d+|x)-?$",
-    r"^/[^/]+/[^/]+$",
-    r"",
-    r"#",
-    r"^/ #x",
-    r"^/\.\./",
-    r"^/%2e",
-    r"/a|/b",
-    r"^/a$|^/b",
-    r"^/[!-~]{3,5}$",
-    r"/.?.?x",
-    r"$",
-    r"^/a\Z",
-    r"\A/a",
-    r"/[\s\S]b",
-    r"/[^\W\d]b",
-    r"^^/a",
-    r"/(|a)b",
-]
 
 
 @pytest.fixture(scope="module")
@@ -106,39 +75,6 @@ def agree(haproxy: RealHaproxy, upstream: ExApp, routes: tuple[Route, ...], targ
         if wanted == 200:
             assert upstream.seen[0].target == target
         upstream.seen.clear()
-
-
-levels = st.sampled_from(Level)
-atoms = st.sampled_from(
-    [
-        "a",
-        "b",
-        "/",
-        "-",
-        ".",
-        r"\.",
-        r"\w",
-        r"\d",
-        "[a-c]",
-        "[^/]",
-        "[^a-z]",
-        "(?:ab|a)",
-        "(b|/a)",
-        r"\s",
-        "x",
-        "%",
-        "$",
-    ]
-)
-repeats = st.sampled_from(["", "", "", "*", "+", "?", "{2}", "{1,3}", "*?", "{,2}"])
-made = st.lists(st.tuples(atoms, repeats).map("".join), max_size=6).map("".join)
-written = st.one_of(made.map(lambda p: "^/" + p), made, st.sampled_from(HOSTILE)).filter(patterns.is_valid)
-route_lists = st.lists(st.builds(Route, written, levels), max_size=6).map(tuple)
-targets = (
-    st.text(alphabet="ab/-.x1%_~!$&()*+,;=:@", max_size=30)
-    .map(lambda t: "/" + t)
-    .filter(lambda t: not decide.climbs(t))
-)
 
 
 @settings(max_examples=60)

@@ -19,6 +19,7 @@ A, B = AppId("a"), AppId("b")
 ROUTE = Route("^/x", Level.USER, (401, 403))
 OTHER = Route("^/y", Level.PUBLIC)
 INTERNAL = r"^(?:/heartbeat|/init|/enabled)\z 4"
+OWN = ("/heartbeat? 4", "/init? 4", "/enabled? 4")
 
 
 def state(old: policy.State | None = None, **apps: policy.Known) -> policy.State:
@@ -39,13 +40,28 @@ def test_an_app_is_one_entry_that_points_to_its_routes() -> None:
     nobody = base64.b64encode(b":t").decode()
     assert files["apps.map"] == f"/exapps/a/ t|127.0.0.1|23001|{nobody}|1|0\n"
     assert files["slot0.map"] == f"{INTERNAL}\n^\\A/x 1:401:403\n"
-    assert files["slot1.map"] == ""
+    assert files["begin0.map"] == "".join(f"{line}\n" for line in (*OWN, "/x 1:401:403"))
+    assert files["slot1.map"] == files["begin1.map"] == ""
 
 
 def test_from_a_route_that_haproxy_is_not_given_the_agent_decides() -> None:
     routes = policy.routes_of(app(1, OTHER, Route("(a+)+", Level.PUBLIC), ROUTE).app)
 
     assert routes == (INTERNAL, "^\\A/y 0", "^ 3")
+
+
+def test_a_route_that_an_earlier_one_hides_has_no_beginning_and_none_has_behind_an_expression() -> None:
+    routes = ("^/a/b/", "^/a/.*", "^/a/c$", "^/(x|y)$", "^/a", "^/[0-9]+$", "^/z")
+    known = app(1, *(Route(url, Level.ADMIN, (403 + place,)) for place, url in enumerate(routes)))
+
+    assert policy.beginnings_of(known.app) == (
+        *OWN,
+        "/a/b/ 2:403",
+        "/a/ 2:404",
+        "/x? 2:406",
+        "/y? 2:406",
+        "/a 2:407",
+    )
 
 
 def test_nothing_changed_nothing_is_said() -> None:
@@ -63,6 +79,7 @@ def test_an_app_comes_its_routes_first() -> None:
     assert isinstance(step, RuntimeCommands)
     assert step.commands == (
         SwitchMap("/run/harp/slot0.map", (INTERNAL, "^\\A/x 1:401:403")),
+        SwitchMap("/run/harp/begin0.map", (*OWN, "/x 1:401:403")),
         SetServer(0, Upstream("127.0.0.1", 1)),
         PutEntry("/run/harp/apps.map", "/exapps/a/", policy.record_text(new.apps[A], 0)),
     )
@@ -90,7 +107,7 @@ def test_new_routes_go_into_a_slot_that_nobody_reads() -> None:
     assert new.slots[A] not in old.slots.values()
     step = policy.changes(old, new)
     assert isinstance(step, RuntimeCommands)
-    assert [type(command) for command in step.commands] == [SwitchMap, SetServer, PutEntry]
+    assert [type(command) for command in step.commands] == [SwitchMap, SwitchMap, SetServer, PutEntry]
 
 
 def test_a_slot_that_was_left_a_moment_ago_is_taken_last() -> None:
@@ -108,8 +125,8 @@ def test_another_address_is_another_slot_too() -> None:
 
     assert isinstance(step, RuntimeCommands)
     assert new.slots[A] != old.slots[A]
-    assert [type(command) for command in step.commands] == [SwitchMap, SetServer, PutEntry]
-    assert step.commands[1] == SetServer(new.slots[A], Upstream("127.0.0.1", 2))
+    assert [type(command) for command in step.commands] == [SwitchMap, SwitchMap, SetServer, PutEntry]
+    assert step.commands[2] == SetServer(new.slots[A], Upstream("127.0.0.1", 2))
 
 
 def test_a_slot_goes_where_its_app_listens() -> None:
@@ -146,8 +163,9 @@ def test_another_shape_is_a_reload() -> None:
 def test_seeding_says_everything_anew_while_haproxy_knows_no_app() -> None:
     commands = policy.seeding(state(a=app(1, ROUTE), b=app(2, OTHER))).commands
 
+    order = ("apps", "slot0", "begin0", "slot1", "begin1", "apps")
     switched = [command for command in commands if isinstance(command, SwitchMap)]
-    assert [command.path for command in switched] == [f"/run/harp/{n}.map" for n in ("apps", "slot0", "slot1", "apps")]
+    assert [command.path for command in switched] == [f"/run/harp/{n}.map" for n in order]
     assert switched[0].lines == ()
     assert [command.slot for command in commands if isinstance(command, SetServer)] == [0, 1]
     assert commands[-1] is switched[-1]
@@ -200,7 +218,7 @@ def test_a_slot_and_the_frontend_are_the_same_whatever_the_apps_are() -> None:
     assert "\n".join(frontend.frontend(SHAPE)) in text
     for kind in (backends.slot, backends.asked):
         assert "\n".join(kind(SHAPE, 3)) in text
-        assert kind(SHAPE, 3) == [line.replace("slot4", "slot3").replace("ask4", "ask3") for line in kind(SHAPE, 4)]
+        assert kind(SHAPE, 3) == [re.sub("(slot|ask|begin)4", r"\g<1>3", line) for line in kind(SHAPE, 4)]
 
 
 def test_what_is_published_can_be_read_back() -> None:
@@ -217,7 +235,7 @@ def test_an_app_whose_routes_the_agent_comes_to_match_is_withdrawn_first() -> No
     step = policy.changes(old, state(old, a=app(1, Route("(a+)+", Level.USER))))
 
     assert isinstance(step, RuntimeCommands)
-    assert [type(command) for command in step.commands] == [DropEntry, SwitchMap, SetServer, PutEntry]
+    assert [type(command) for command in step.commands] == [DropEntry, SwitchMap, SwitchMap, SetServer, PutEntry]
 
 
 def test_a_condition_that_recurs_in_a_slot_is_read_once() -> None:

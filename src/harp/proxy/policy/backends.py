@@ -8,6 +8,7 @@ from typing import Literal
 
 from harp.proxy.model import Level, Refusal, Upstream
 from harp.proxy.policy.frontend import counted, withheld
+from harp.proxy.policy.patterns import END
 from harp.proxy.policy.shape import (
     AS_ASKED,
     ASK,
@@ -33,15 +34,17 @@ _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[str]:
     """For what HAProxy decides alone. A filter for questions costs each request, even one that asks nothing."""
-    somebody, matched = "{ var(txn.uid) -m found }", _matched(shape, number)
+    somebody = "{ var(txn.uid) -m found }"
+    begun = f"path,concat({END}),map_beg({quoted(map_file(shape, f'begin{number}'))})"
     return _named(
         [
             f"backend slot{number}",
             *_retries(shape, number),
-            # Nothing else has to be known of most requests: what follows is for admins, for routes some of whose
-            # answers count as failures, and for who gets nothing.
-            f"    http-request allow if !{somebody} {{ {matched} -m str 0 }}"
-            f" or {{ var(txn.uid),mod(4) ge 1 }} {{ {matched} -m str 0 1 }}",
+            # Nothing else has to be known of most requests, and one look-up costs less than a few expressions. What
+            # follows is for other routes, for admins, for routes some of whose answers count as failures, and for who
+            # gets nothing.
+            f"    http-request allow if !{somebody} {{ {begun} -m str 0 }}"
+            f" or {{ var(txn.uid),mod(4) ge 1 }} {{ {begun} -m str 0 1 }}",
             *_route(shape, number, "TRUE"),
             *_refusal(shape, Refusal.FORBIDDEN.status, Refusal.NO_ROUTE.status),
             *(

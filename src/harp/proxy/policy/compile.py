@@ -131,6 +131,24 @@ def routes_of(app: ExApp) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def beginnings_of(app: ExApp) -> tuple[str, ...]:
+    """The lines of the map that spares most paths the expressions: what a path begins with, and what its route says.
+
+    Whatever is not in it, the expressions say. The longest beginning that is there counts, and is that of the first
+    route: one that begins as an earlier one does is left out, and so is all behind the first route that is not
+    told by beginnings.
+    """
+    found: dict[str, str] = {f"{path}{patterns.END}": str(INTERNAL) for path in INTERNAL_PATHS}
+    for route in app.routes:
+        begun = patterns.beginnings(route.pattern)
+        if begun is None:
+            break
+        for text in begun:
+            if not any(text[:length] in found for length in range(1, len(text) + 1)):
+                found[text] = route_text(route)
+    return tuple(f"{text} {says}" for text, says in found.items())
+
+
 def record_text(known: Known, slot: int) -> str:
     """What ``apps.map`` says of an app. HAProxy counts what every request needs from the end: tokens are long."""
     app, upstream = known.app, known.upstream
@@ -225,9 +243,10 @@ def files(state: State) -> dict[str, str]:
     if shape.trusted:
         found["trusted.lst"] = _lines(shape.trusted)
     for slot in range(shape.slots):
-        found[f"slot{slot}.map"] = ""
+        found[f"slot{slot}.map"] = found[f"begin{slot}.map"] = ""
     for name, slot in state.slots.items():
         found[f"slot{slot}.map"] = _lines(routes_of(state.apps[name].app))
+        found[f"begin{slot}.map"] = _lines(beginnings_of(state.apps[name].app))
     return found
 
 
@@ -261,8 +280,11 @@ def changes(old: State, new: State) -> Reload | RuntimeCommands:
 def _laid(state: State, name: AppId) -> tuple[Command, ...]:
     """What puts an app into its slot."""
     slot, known = state.slots[name], state.apps[name]
-    routes = SwitchMap(map_file(state.shape, f"slot{slot}"), routes_of(known.app))
-    return (routes,) if pool_slots(state.shape, name) else (routes, SetServer(slot, known.upstream))
+    maps = (
+        SwitchMap(map_file(state.shape, f"slot{slot}"), routes_of(known.app)),
+        SwitchMap(map_file(state.shape, f"begin{slot}"), beginnings_of(known.app)),
+    )
+    return maps if pool_slots(state.shape, name) else (*maps, SetServer(slot, known.upstream))
 
 
 def withdrawals(old: State, new: State) -> tuple[DropEntry, ...]:

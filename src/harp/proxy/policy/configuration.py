@@ -2,7 +2,8 @@
 """The text of ``haproxy.cfg`` and of its SPOE file, for HAProxy 2.6 to 3.2. Same state, same bytes.
 
 A request passes the frontend, where it is told whose it is and what for, then a backend of its app's slot, where its
-route is looked up: ``slotN`` if it is a usual one, ``askN``, which may ask the agent, if not. Every request pays for
+route is looked up: ``slotN`` if it is a usual one, ``askN``, which may ask the agent, if not. What a route says is in
+``slotN.map`` by expression, and in ``beginN.map`` by how a path begins, where that tells it. Every request pays for
 each rule that it passes, so the order is: what is usual first, and out. Variables of one request:
 
     proxy      there if the peer is a trusted proxy (sess.*); ``src`` is then the client that it tells of

@@ -37,6 +37,8 @@ _CATEGORIES: dict[Any, frozenset[str]] = {
     op.CATEGORY_NOT_SPACE: ALPHABET,
 }
 _NOWHERE = "(?!)"
+END = "?"
+"""What no path holds, behind a beginning that is a whole path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,34 @@ def is_valid(pattern: str) -> bool:
 @functools.lru_cache(maxsize=8192)
 def for_haproxy(pattern: str) -> str | None:
     """The expression as PCRE2 reads it, anchored at the start; ``None`` where the agent has to match it."""
+    nodes = _read(pattern)
+    if nodes is None:
+        return None
+    text = "^" + _written(nodes)
+    return text if len(text) <= MAX_TEXT else None
+
+
+def beginnings(pattern: str) -> tuple[str, ...] | None:
+    """How the paths begin that an expression matches, and no others do: a whole path has :data:`END` behind it.
+
+    ``None`` where beginnings do not say it, or where there would have to be many.
+    """
+    nodes = _read(pattern)
+    if nodes is None:
+        return None
+    found: list[str] = []
+    for way in _ways(nodes):
+        begun = _begun(way)
+        if begun is None or len(found) + len(begun) > MAX_ALTERNATIVES:
+            return None
+        found += begun
+    # Every path has a slash first.
+    return tuple(text or "/" for text in found if not text or text[0] == "/")
+
+
+@functools.lru_cache(maxsize=8192)
+def _read(pattern: str) -> tuple["Node", ...] | None:
+    """What the expression is made of; ``None`` where HAProxy is not given it."""
     if len(pattern) > MAX_LENGTH:
         return None
     try:
@@ -115,8 +145,7 @@ def for_haproxy(pattern: str) -> str | None:
         _demand_linear(nodes)
     except (_TooMuch, re.error, OverflowError, RecursionError):
         return None
-    text = "^" + _written(nodes)
-    return text if len(text) <= MAX_TEXT else None
+    return nodes
 
 
 def _nodes(tree: Iterable[tuple[Any, Any]]) -> Iterable[Node]:
@@ -270,3 +299,38 @@ def _spans(chosen: list[str]) -> Iterable[str]:
         first, last = chosen[start], chosen[index - 1]
         yield f"\\x{ord(first):02x}" if first == last else f"\\x{ord(first):02x}-\\x{ord(last):02x}"
         start = index
+
+
+# --- beginnings -------------------------------------------------------------------------------------------------------
+
+
+def _begun(way: tuple[Node, ...]) -> list[str] | None:
+    """The beginnings that one way stands for."""
+    texts = [""]
+    for index, node in enumerate(way):
+        if isinstance(node, Edge) and not node.is_end and not index:
+            continue
+        if _are_ends(way[index + 1 :]):
+            if isinstance(node, Edge) and node.is_end:
+                return [text + END for text in texts]
+            if node == Many(ALPHABET, 0, None):
+                return texts
+        options = _options(node)
+        if options is None or len(texts) * len(options) > MAX_ALTERNATIVES:
+            return None
+        texts = [text + option for text in texts for option in options if END not in option]
+    return texts
+
+
+def _are_ends(nodes: Iterable[Node]) -> bool:
+    return all(isinstance(node, Edge) and node.is_end for node in nodes)
+
+
+def _options(node: Node) -> list[str] | None:
+    """What a node can stand for, where that is little."""
+    match node:
+        case One(of):
+            return sorted(of)
+        case Many(of, least, int(most)) if len(of) == 1:
+            return [next(iter(of)) * times for times in range(least, most + 1)]
+    return None
