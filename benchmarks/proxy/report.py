@@ -18,7 +18,10 @@ from benchmarks.proxy.figures import (
 )
 from benchmarks.proxy.goals import Verdict
 
-_HEAD = ("apps", "caller", "threads", "peer", "req/s", "(all rounds)", "p50 ms", "p99 ms", "CPU s/1000", "x HAProxy")
+_HEAD = (
+    *("apps", "caller", "threads", "peer", "req/s", "(all rounds)", "p50 ms", "p99 ms", "CPU s/1000"),
+    *("x HAProxy", "x reference"),
+)
 _PEERS = (UPSTREAM, PLAIN, HARP, REFERENCE)
 
 
@@ -40,7 +43,7 @@ def table(summaries: Summaries) -> str:
 
 
 def _line(summary: Summary, summaries: Summaries) -> tuple[str, ...]:
-    plain = summaries.get((summary.row, PLAIN))
+    plain, reference = (summaries.get((summary.row, peer)) for peer in (PLAIN, REFERENCE))
     spread = f"({min(summary.rates):.0f}–{max(summary.rates):.0f}, n={len(summary.rates)})"
     return (
         summary.row.apps,
@@ -52,8 +55,13 @@ def _line(summary: Summary, summaries: Summaries) -> tuple[str, ...]:
         f"{summary.p50_ms:.2f}",
         f"{summary.p99_ms:.2f}",
         ", ".join(f"{program} {seconds:.3f}" for program, seconds in summary.cpu_s.items() if program != UPSTREAM),
-        "" if plain is None or plain is summary else f"{summary.rate / plain.rate:.2f}",
+        _relative(summary, plain, ".2f"),
+        _relative(summary, reference, ".1f"),
     )
+
+
+def _relative(summary: Summary, other: Summary | None, form: str) -> str:
+    return "" if other is None or other is summary or not other.rate else f"{summary.rate / other.rate:{form}}"
 
 
 def figure_lines(medians: Medians) -> Iterator[str]:
@@ -65,6 +73,8 @@ def goal_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for verdict in verdicts:
         goal = verdict.goal
         bound = f"at least {goal.at_least:g}" if goal.at_least is not None else f"at most {goal.at_most:g}"
+        if verdict.ceiling is not None:
+            bound += f"; plain HAProxy: {verdict.ceiling:.3g}"
         if verdict.value is not None:
             yield f"  {'✓' if verdict.is_met else '✗'} {goal.asks}: {verdict.value:.3g} ({bound})"
     if missing := sum(verdict.value is None for verdict in verdicts):
@@ -106,6 +116,7 @@ def document(
                 "at_most": verdict.goal.at_most,
                 "value": verdict.value,
                 "is_met": verdict.is_met,
+                "ceiling": verdict.ceiling,
             }
             for verdict in verdicts
         ],
