@@ -35,7 +35,8 @@ _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[str]:
     """For what HAProxy decides alone. A filter for questions costs each request, even one that asks nothing."""
     somebody = "{ var(txn.uid) -m found }"
-    begun = f"path,concat({END}),map_beg({quoted(map_file(shape, f'begin{number}'))})"
+    # With the query, as nobody then looks for the path's end: END is what a query begins with.
+    begun = f"pathq,concat({END}),map_beg({quoted(map_file(shape, f'begin{number}'))})"
     return _named(
         [
             f"backend slot{number}",
@@ -43,8 +44,8 @@ def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[st
             # Nothing else has to be known of most requests, and one look-up costs less than a few expressions. What
             # follows is for other routes, for admins, for routes some of whose answers count as failures, and for who
             # gets nothing.
-            f"    http-request allow if !{somebody} {{ {begun} -m str 0 }}"
-            f" or {{ var(txn.uid),mod(4) ge 1 }} {{ {begun} -m str 0 1 }}",
+            f"    http-request allow if {{ var(txn.uid),mod(4) ge 1 }} {{ {begun} -m str 0 1 }}"
+            f" or !{somebody} {{ {begun} -m str 0 }}",
             *_route(shape, number, "TRUE"),
             *_refusal(shape, Refusal.FORBIDDEN.status, Refusal.NO_ROUTE.status),
             *(

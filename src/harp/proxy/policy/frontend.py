@@ -191,7 +191,7 @@ def _usual(shape: Shape) -> list[str]:
         f"same_cookie same_authorization {usual}",
     )
     return [
-        f"set-var(txn.rec) path,map_beg({quoted(map_file(shape, 'apps'))})",
+        f"set-var(txn.rec) pathq,map_beg({quoted(map_file(shape, 'apps'))})",
         f"accept if !cookie !authorization {usual}",
         f"set-var(txn.same) var(sess.who,nobody),table_gpt(1,sessions) if {' or '.join(same)}",
         f"set-var(txn.uid) var(sess.who),table_gpt(0,sessions) if {_is_to_come('same')}",
