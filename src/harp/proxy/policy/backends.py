@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from harp.proxy.model import Level, Refusal, Upstream
-from harp.proxy.policy.frontend import counted, withheld
+from harp.proxy.policy.frontend import AS_PERSON, counted, withheld
 from harp.proxy.policy.patterns import END
 from harp.proxy.policy.shape import (
     AS_ASKED,
@@ -65,6 +65,8 @@ def asked(shape: Shape, number: int) -> list[str]:
             f"backend ask{number}",
             f"    filter spoe engine harp config {quoted(shape.run + '/spoe.conf')}",
             *_retries(shape, number),
+            f"    {AS_PERSON}",
+            *withheld(shape),
             "    http-request set-dst var(txn.rec),field(2,|)",
             "    http-request set-dst-port var(txn.rec),field(3,|)",
             "    http-request allow if { var(txn.signed) -m found }",

@@ -39,6 +39,8 @@ _SPELLED = "path,field(3,/)"
 _SLOT, _VERSION, _NOBODY = (f"var(txn.rec),field({place},|)" for place in (-1, -2, -3))
 _PERSON = "var(txn.user),concat(,txn.rec),field(1,|),url_dec,base64"
 """What an app is told of a person, whose name its record is put behind: the token comes first in it."""
+AS_PERSON = f"http-request set-header AUTHORIZATION-APP-API %[{_PERSON}] if {{ var(txn.uid) -m found }}"
+"""How a person is named to an app."""
 _IDENTIFIED = "var(txn.uid),div(4),mod(2) eq 1"
 """Whether ``Authorization`` was what identified the person (:class:`harp.proxy.callers.Numbers`)."""
 
@@ -313,8 +315,11 @@ def _credentials(shape: Shape) -> list[str]:
 
 
 def _to_app(shape: Shape) -> list[str]:
-    """What a known app is told, and what it is not; ``path`` is then what it is asked for."""
-    same = "{ var(txn.same) -m found }"
+    """What a known app is told, and what it is not; ``path`` is then what it is asked for.
+
+    Behind the last ``allow`` are usual requests of those whom the connection remembers: what is in sess.* is what came.
+    For the slow ones, ``askN`` does the same.
+    """
     lines = [
         "http-request allow if { var(txn.aside) -m found }",
         f"http-request set-header EX-APP-ID %[{_SPELLED}]",
@@ -324,16 +329,17 @@ def _to_app(shape: Shape) -> list[str]:
         AS_ASKED,
         "http-request del-header ex-app-host",
         "http-request del-header ex-app-port",
-        "http-request allow if !{ var(txn.same) -m found } !{ var(txn.slow) -m found }",
-        f"http-request set-header AUTHORIZATION-APP-API %[{_PERSON}] if person",
+        "http-request allow if !{ var(txn.same) -m found }",
+        AS_PERSON,
     ]
     if not shape.forward_credentials:
+        rest = "{ var(sess.rest) -m found }"
         lines += [
-            f"http-request set-header cookie %[var(sess.rest)] if {{ var(sess.rest) -m found }} {same}",
-            f"http-request del-header cookie if !{{ var(sess.rest) -m found }} {same}",
-            f"http-request del-header authorization if {{ var(sess.auth) -m found }} {same} {{ {_IDENTIFIED} }}",
+            f"http-request set-header cookie %[var(sess.rest)] if {rest}",
+            f"http-request del-header cookie if !{rest} {{ var(sess.cookie) -m found }}",
+            f"http-request del-header authorization if {{ var(sess.auth) -m found }} {{ {_IDENTIFIED} }}",
         ]
-    return [*(f"    {line}" for line in [*lines, f"http-request allow if {same}"]), *withheld(shape)]
+    return [f"    {line}" for line in lines]
 
 
 def withheld(shape: Shape) -> list[str]:
