@@ -5,6 +5,7 @@ The reference reaches them through frps alone, so this is no part of its contrac
 """
 
 import concurrent.futures
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -129,7 +130,10 @@ def test_one_that_dies_soon_is_said_so_in_the_answer_and_in_the_log(docked: Dock
     assert said["started"] is False
     assert "exit code 3" in said["reason"]
     assert f"container nc_app_{name} ended with exit code 3" in program.output
-    assert f"container nc_app_{name} is stopped: it ended 5 times at once" in program.output
+    stopped = re.search(rf"container nc_app_{name} is stopped: it ended (\d+) times at once", program.output)
+    assert stopped is not None
+    # It may have ended once more between the engine's word of it and the look at it.
+    assert int(stopped[1]) >= 5
     assert docked.inspect(name)["State"]["Status"] == "exited", "it does not go on dying for ever"
     assert docked.call("remove", name=name, remove_data=True).status == 204
     assert not docked.has_volume(name)
