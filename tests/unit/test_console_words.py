@@ -5,6 +5,7 @@ Names harp.console.words and harp.console.render.
 """
 
 import base64
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,10 @@ def said() -> set[str]:
 
 @pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
 def test_every_text_has_a_translation_with_the_same_blanks(language: str) -> None:
-    with (CONSOLE / "locale" / f"{language}.po").open("rb") as source:
-        catalogue = pofile.read_po(source, locale=language)
+    source = (CONSOLE / "locale" / f"{language}.po").read_bytes()
+    catalogue = pofile.read_po(io.BytesIO(source), locale=language)
+    entries = re.findall(rb"(?m)^msgid ", source)
+    assert len(entries) == len(catalogue) + 1, "a text is there twice; the head has an empty one"
     known = {(m.id if isinstance(m.id, str) else m.id[0]): m for m in catalogue if m.id}
     assert said() - set(known) == set(), "add these to the .po file"
     for text, message in known.items():
