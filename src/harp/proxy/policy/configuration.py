@@ -32,6 +32,9 @@ from harp.proxy.policy.shape import ASK_S, RING_MOST, TIMES, Shape, quoted, ring
 
 PIPES = 64
 """How many uploads at once go through the kernel; each takes two descriptors, and the others are copied."""
+PIPE_BYTES = 1 << 19
+"""What a pipe holds, and so what goes in one step. Whoever is not root may have 64 MiB in pipes (pipe(7)): all of these
+take half of that."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -86,6 +89,7 @@ def _global(shape: Shape) -> list[str]:
         "    stats timeout 1m",
         f"    maxconn {shape.maxconn}",
         f"    maxpipes {PIPES}",
+        f"    tune.pipesize {PIPE_BYTES}",
         *([f"    nbthread {shape.threads}"] if shape.threads else []),
         f"    hard-stop-after {shape.hard_stop_s}s",
         f"    tune.bufsize {shape.bufsize}",
