@@ -27,6 +27,7 @@ import aiohttp
 from benchmarks.figures import Undone
 from benchmarks.processes import family
 from benchmarks.proxy.loads import script, wrk
+from harp.proxy.deploy import steps
 from tests.contract import instance
 from tests.contract.docked import Docked, environment
 from tests.e2e import cloud, image
@@ -42,6 +43,16 @@ CONNECTIONS = 8
 UPLOAD_BYTES = 200_000_000
 UPLOADS = 5
 """By each way in each round."""
+INSTALLED: dict[str, tuple[int, ...]] = {"small": (), "large": (50_000_000,) * 4}
+"""Images that are installed, and their layers beside that of the app and its Python (40 MB): an ExApp brings much."""
+STAGES = (
+    "the engine alone: pull, create, start",
+    "AppAPI's calls, through Harp, certificates among them",
+    "until the app listens",
+    "`app:register --wait-finish`",
+    "of that, waiting for Harp, the engine and the app",
+    "a command of `occ` that does nothing",
+)
 ROUND_TRIPS = 1000
 _TICKS = os.sysconf("SC_CLK_TCK")
 WAYS = {"Harp": "/exapps/hello", "PHP proxy": "/index.php/apps/app_api/proxy/hello"}
@@ -51,6 +62,7 @@ _PLAIN = """location /plain/ {{
     proxy_http_version 1.1;
     proxy_buffering off;
     proxy_request_buffering off;
+    client_body_buffer_size 256k;
     proxy_read_timeout 1h;
     proxy_set_header Host $host;
     proxy_set_header Upgrade $http_upgrade;
@@ -213,25 +225,27 @@ def deploying(on: Rig, rounds: int) -> Iterator[str]:
     if engine is None:
         yield f"no containers here: {engines.why_not() or image.why_not()}"
         return
-    taken: list[tuple[float, ...]] = []
+    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in INSTALLED}
     registry = image.Registry(on.work)
     try:
-        image.pushed(engine, registry, "1")
+        for name, layers in INSTALLED.items():
+            image.pushed(engine, registry, "1", name=name, base=image.weighty(engine, *layers))
         on.site.tell_nextcloud("docker", "docker-install", "--net", "host")
         for _ in range(rounds):
-            alone = _engine_alone(engine, f"{registry.address}/{image.NAME}")
-            called, listens = _through_harp(on, engine, f"{registry.address}/{image.NAME}:1")
-            taken.append((alone, called, listens, _registered(on, engine, registry.address), _occ_alone(on)))
+            for name, found in taken.items():
+                where = f"{registry.address}/{name}"
+                alone = _engine_alone(engine, where)
+                called, listens = _through_harp(on, engine, f"{where}:1")
+                whole, waited = _registered(on, engine, registry.address, name)
+                found.append((alone, called, listens, whole, waited, _occ_alone(on)))
     finally:
         registry.stop()
-    alone, called, listens, whole, occ = (statistics.median(each) for each in zip(*taken, strict=True))
-    yield "| what | seconds | beside the engine |"
-    yield "| --- | ---: | ---: |"
-    yield f"| the engine alone: pull, create, start | {alone:.2f} | 1.00 |"
-    yield f"| AppAPI's calls, through Harp, certificates among them | {called:.2f} | {called / alone:.2f} |"
-    yield f"| until the app listens | {listens:.2f} | {listens / alone:.2f} |"
-    yield f"| `app:register --wait-finish` | {whole:.2f} | {whole / alone:.2f} |"
-    yield f"| a command of `occ` that does nothing | {occ:.2f} | {occ / alone:.2f} |"
+    yield "".join(["| what |", *(f" {name}: seconds | beside the engine |" for name in INSTALLED)])
+    yield "| --- |" + " ---: | ---: |" * len(INSTALLED)
+    for row, what in enumerate(STAGES):
+        seconds = (statistics.median(each[row] for each in found) for found in taken.values())
+        ratios = (statistics.median(each[row] / each[0] for each in found) for found in taken.values())
+        yield "".join([f"| {what} |", *(f" {s:.2f} | {ratio:.2f} |" for s, ratio in zip(seconds, ratios, strict=True))])
 
 
 def _engine_alone(engine: DockerEngine, name: str) -> float:
@@ -289,15 +303,20 @@ def _listens(port: int) -> bool:
         return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _registered(on: Rig, engine: DockerEngine, registry: str) -> float:
-    where = {"registry": registry, "image": image.NAME, "image-tag": "1"}
+def _registered(on: Rig, engine: DockerEngine, registry: str, name: str) -> tuple[float, float]:
+    """How long the command took, and for how long of that AppAPI waited for an answer of Harp's."""
+    where = {"registry": registry, "image": name, "image-tag": "1"}
     info = json.dumps(described("dock", "1.0.0", **{"docker-install": where}))
-    begun = time.perf_counter()
+    begun, began_at = time.perf_counter(), time.time()
     on.site.cloud.occ("app_api:app:register", "dock", "docker", "--wait-finish", "--json-info", info)
     taken = time.perf_counter() - begun
+    [written] = (on.work / "harp").rglob(steps.FILE_NAME)
+    done = [step for step in steps.decoded(written.read_text()) if step.began_at >= began_at]
+    if {"pull", "create", "install_certificates", "start", "wait_for_start"} - {step.verb for step in done}:
+        raise Undone(f"steps of the install are not written down: {done}")
     on.site.cloud.occ("app_api:app:unregister", "dock", "--rm-data")
-    engine.call("DELETE", f"/images/{registry}/{image.NAME}:1")
-    return taken
+    engine.call("DELETE", f"/images/{registry}/{name}:1")
+    return taken, sum(step.ended_at - step.began_at for step in done if step.ended_at is not None)
 
 
 def versions(on: Rig) -> str:

@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -17,7 +18,7 @@ from urllib.parse import urlencode
 
 from tests.e2e.exapp import PROGRAM
 from tests.fakes.ports import free_port
-from tests.integration.engine import DockerEngine
+from tests.integration.engine import IMAGE, DockerEngine
 
 NAME = "hello"
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "tkinter", "ensurepip", "lib2to3"}
@@ -65,18 +66,14 @@ def pushed(
     command: str = "",
     more: bytes = b"",
     dying: str = "",
+    base: str = IMAGE,
 ) -> None:
     """Makes the image, pushes it under ``tags``, and has the engine forget it: an install has to pull.
 
     ``more`` is an archive for its root, ``command`` what it starts in place of ``hello.py``. Under the tag
-    ``dying``, if there is one, its app ends with exit code 3.
+    ``dying``, if there is one, its app ends with exit code 3. ``base`` is what it begins from.
     """
-    made = engine.call("POST", "/containers/create?name=making", {"Image": "harp-test-app"})
-    assert made.status == 201, made
-    filled = engine.call("PUT", "/containers/making/archive?path=/", body=_python())
-    assert filled.status == 200, filled
-    if more:
-        assert engine.call("PUT", "/containers/making/archive?path=/", body=more).status == 200
+    _filled(engine, base, _python(), *([more] if more else []))
     commands = dict.fromkeys(tags, [command] if command else START)
     if dying:
         commands[dying] = [*START[:-1], "-c", "import sys, time; time.sleep(0.5); sys.exit(3)"]
@@ -86,8 +83,36 @@ def pushed(
         committed = engine.call("POST", f"/commit?{urlencode(query)}", {})
         assert committed.status == 201, committed
         _push(engine, where, tag)
-        assert engine.call("DELETE", f"/images/{where}:{tag}").status == 200
+    # Whose container is there keeps its layers.
     engine.call("DELETE", "/containers/making?force=true")
+    for tag in commands:
+        assert engine.call("DELETE", f"/images/{registry.address}/{name}:{tag}").status == 200
+
+
+def weighty(engine: DockerEngine, *layers: int) -> str:
+    """An image without a name, to begin from, with layers of so many bytes each that nothing compresses; its id."""
+    base = IMAGE
+    for number, size in enumerate(layers):
+        written = io.BytesIO()
+        with tarfile.open(fileobj=written, mode="w") as tar:
+            entry = tarfile.TarInfo(f"weight/{number}")
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(os.urandom(size)))
+        _filled(engine, base, written.getvalue())
+        committed = engine.call("POST", "/commit?container=making", {})
+        assert committed.status == 201, committed
+        base = str(committed.json["Id"])
+        engine.call("DELETE", "/containers/making?force=true")
+    return base
+
+
+def _filled(engine: DockerEngine, base: str, *archives: bytes) -> None:
+    """The container ``making``, which does not run, with what is to be in an image."""
+    made = engine.call("POST", "/containers/create?name=making", {"Image": base})
+    assert made.status == 201, made
+    for archive in archives:
+        filled = engine.call("PUT", "/containers/making/archive?path=/", body=archive)
+        assert filled.status == 200, filled
 
 
 def sys_python() -> str:
