@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.contract import instance
+from tests.contract.docked import environment
 from tests.contract.instance import Harp
 from tests.e2e import image
 from tests.e2e.browser import Reply
@@ -20,6 +21,7 @@ from tests.e2e.cloud import ADMIN, Cloud
 from tests.e2e.exapp import described
 from tests.e2e.image import NAME, Registry
 from tests.e2e.site import Site, documented_location
+from tests.e2e.test_doctor import failed
 from tests.e2e.test_manual import within
 from tests.integration import engine as engines
 from tests.integration.engine import DockerEngine
@@ -80,6 +82,18 @@ class Dock:
         with socket.socket() as tried:
             tried.settimeout(1.0)
             return place if tried.connect_ex(place) == 0 else None
+
+    def beside(self, app: str, another: str, port: int, *, host: str = "0.0.0.0", **configured: Any) -> None:
+        """One more container of an app's image, made by hand, as an administrator may."""
+        lines = [line for line in environment(another, port, direct=True) if not line.startswith("APP_HOST=")]
+        asked = {
+            "Image": self.inspect(app)["Config"]["Image"],
+            "Env": [*lines, f"APP_HOST={host}"],
+            "ExposedPorts": {f"{port}/tcp": {}},
+            "HostConfig": configured,
+        }
+        assert self.engine.call("POST", f"/containers/create?name=nc_app_{another}", asked).status == 201
+        assert self.engine.call("POST", f"/containers/nc_app_{another}/start").status == 204
 
     @contextlib.contextmanager
     def installed(self, app: str, network: str) -> Iterator[None]:
@@ -283,6 +297,32 @@ def test_a_container_that_dies_is_said_to_and_does_not_go_on_dying(dock: Dock) -
         assert code == 0, said
     finally:
         dock.site.cloud.occ_tried("app_api:app:unregister", "dying", "--force", "--rm-data")
+
+
+def test_the_doctor_sees_what_is_wrong_with_containers_and_their_engine(dock: Dock) -> None:
+    if "bridge" not in dock.networks:
+        pytest.skip("no bridge can be made here")
+    with dock.installed("seen", "bridge"):
+        assert failed(dock.site, dock.site.harp, dock.settings) == {}
+
+        dock.beside("seen", "inside", 23_901, host="127.0.0.1")
+        dock.beside("seen", "open", 23_902, PortBindings={"23902/tcp": [{"HostIp": "0.0.0.0", "HostPort": "23902"}]})
+        try:
+            assert within(30.0, lambda: dock.listens_at("open") is not None)
+            found = failed(dock.site, dock.site.harp, dock.settings)
+        finally:
+            for each in ("inside", "open"):
+                dock.engine.call("DELETE", f"/containers/nc_app_{each}?force=true")
+        assert "listens on 127.0.0.1:23901 inside its container nc_app_inside" in found["app inside"]["text"]
+        assert any("nc_app_open is published at 0.0.0.0:23902" in check["text"] for check in found.values()), found
+
+        dock.engine.stop()
+        try:
+            found = failed(dock.site, dock.site.harp, dock.settings)
+        finally:
+            dock.engine.start()
+        assert "engine 24000" in found
+        assert within(30.0, lambda: dock.public("seen").status == 200)
 
 
 def test_nextclouds_own_checks_are_content(dock: Dock) -> None:

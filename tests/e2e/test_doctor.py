@@ -16,6 +16,7 @@ from tests.contract.instance import Harp
 from tests.e2e.conftest import KEY
 from tests.e2e.exapp import Hello
 from tests.e2e.site import Site, documented_location
+from tests.fakes.certificates import certificate
 from tests.fakes.ports import free_port
 
 Checks = dict[str, dict[str, str]]
@@ -104,6 +105,21 @@ def test_addresses_of_nextcloud_that_are_wrong(site: Site, hello: Hello, harp_se
 
     found = failed(site, site.harp, harp_settings, f"https://127.0.0.1:{site.cloud.port}")
     assert "speaks http, and https is asked for" in found["public address"]["text"]
+
+
+def test_a_certificate_that_nobody_vouches_for(
+    site: Site, hello: Hello, harp_settings: dict[str, str], tmp_path: Path
+) -> None:
+    paper, port = certificate(tmp_path, "127.0.0.1").path, free_port()
+    public = f"https://127.0.0.1:{port}"
+    lines = f"listen 127.0.0.1:{port} ssl; ssl_certificate {paper}; ssl_certificate_key {paper};"
+
+    with site.cloud.led_to(lines, "tls"):
+        found = failed(site, site.harp, harp_settings, public)
+        assert "vouches for itself" in found["public address"]["text"]
+        assert "set HP_CA_FILE" in found["public address"]["remedy"]
+
+        assert failed(site, site.harp, harp_settings | {"HP_CA_FILE": str(paper)}, public) == {}
 
 
 def test_the_web_server_is_not_trusted(site: Site, hello: Hello, harp_settings: dict[str, str], tmp_path: Path) -> None:
