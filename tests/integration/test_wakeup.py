@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harp.bridge import wakeup as wakeup_module
 from harp.bridge.wakeup import MAX_DATAGRAM_BYTES, Wakeup, journal_id
 from tests.integration.office import opened
 from tests.integration.office import until as soon
@@ -93,6 +94,23 @@ async def test_what_is_hostile_is_counted_and_wakes_nobody(wakeup: Wakeup, woken
     say(wakeup.path, b"", b"\0" * 10_000, b"harpbridge 1 " + b"9" * MAX_DATAGRAM_BYTES + b"\n", b"harpbridge 1 5\n")
     await until(lambda: woken)
     assert (woken, wakeup.heard, wakeup.ignored) == ([5], 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_said"), [((9000, 0), True), ((9000, 7), True), ((9000, 8995), False), ((0,), False)]
+)
+async def test_a_journal_that_was_emptied_or_begun_anew_is_said_for_an_hour(
+    wakeup: Wakeup, woken: list[int], monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], is_said: bool
+) -> None:
+    for number in numbers:
+        say(wakeup.path, b"harpbridge 1 %d\n" % number)
+        await until(lambda: woken[-1:] == [number])  # noqa: B023 - it is waited for here
+    assert ("was emptied, or begun anew: nothing is lost" in wakeup.note) == is_said
+    assert tuple(woken) == numbers, "each is a call to look"
+    say(wakeup.path, b"harpbridge 1 20\n")
+    await until(lambda: len(woken) > len(numbers))
+    monkeypatch.setattr(wakeup_module, "TOLD_S", 0.0)
+    assert wakeup.note == ""
 
 
 async def test_a_socket_that_a_dead_daemon_left_behind_is_replaced(tmp_path: Path, woken: list[int]) -> None:
@@ -197,6 +215,8 @@ def test_a_daemon_says_what_it_heard_and_what_is_wrong(tmp_path: Path) -> None:
         say(path, b"harpbridge 1 7\n", b"what?")
         line = f"1 messages heard on {path}, and 1 that were no message of its"
         soon(lambda: line in desk.run("doctor").out, "the doctor knows of it")
+        say(path, b"harpbridge 1 0\n")
+        soon(lambda: "! Nextcloud's journal was emptied, or begun anew" in desk.do("status"), "so is the journal's end")
         other = office.founder("ben", bridge_socket=str(path), bridge_group=OWN_GROUP)
         assert f"! harpbridge is not heard: another daemon listens on {path}" in other.do("status")
         assert "harp config set bridge_socket" in other.run("doctor").out

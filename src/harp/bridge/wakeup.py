@@ -16,6 +16,7 @@ import re
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,9 @@ from harp.base.sockets import short_name
 
 MAX_DATAGRAM_BYTES: Final = 64
 MODE: Final = 0o660
+DISORDER: Final = 1000
+"""Ids are given out before rows are written: so far one may come behind a greater one."""
+TOLD_S: Final = 3600.0
 _FORM = re.compile(rb"harpbridge 1 (0|[1-9][0-9]{0,18})\n")
 _DATAGRAMS_A_TURN = 256
 
@@ -56,12 +60,22 @@ class Wakeup:
         """Datagrams that said that the journal has grown."""
         self.ignored = 0
         """Datagrams of any other form."""
+        self._greatest = 0
+        self._went_back_s = float("-inf")
+        """When (monotonic) the journal's numbers went back last."""
         self._group = group
         self._wake = wake
         self._socket: socket.socket | None = None
         self._inode = (0, 0)
         self._lock: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def note(self) -> str:
+        """That somebody emptied the journal, for an hour after it; nothing depends on what was in it."""
+        if time.monotonic() - self._went_back_s > TOLD_S:
+            return ""
+        return "Nextcloud's journal was emptied, or begun anew: nothing is lost, the mirrors look for themselves"
 
     def look(self) -> None:
         """Open the socket if it is not open, or is no longer the one that is found at its path."""
@@ -144,6 +158,9 @@ class Wakeup:
                 self.heard += 1
                 newest = max(newest, found)
         if newest >= 0:
+            if newest + DISORDER < self._greatest or newest == 0 < self._greatest:
+                self._greatest, self._went_back_s = newest, time.monotonic()
+            self._greatest = max(self._greatest, newest)
             self._wake(newest)
 
 

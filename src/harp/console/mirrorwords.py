@@ -33,6 +33,7 @@ _OF_THE_ACCOUNT = (
 SENTENCES = (
     *(f"%(account)s: {one}" for one in _OF_THE_ACCOUNT),
     "there is no account %(account)s any more",
+    "Nextcloud's journal was emptied, or begun anew: nothing is lost, the mirrors look for themselves",
     "%(folder)s is mirrored by another daemon too: %(who)s",
     "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
     "what is shared in it is mirrored here for %(who)s too: each change is written into Nextcloud once, and lies on"

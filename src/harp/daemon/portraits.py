@@ -128,6 +128,8 @@ def problems(daemon: "Daemon") -> list[str]:
     found = [text for loop in daemon.hub.loops() for text in (loop.watch_problem, loop.disk_problem) if text]
     if daemon.wakeup is not None and daemon.wakeup.trouble:
         found.append(f"{daemon.wakeup.trouble} ({daemon.wakeup.remedy})")
+    if daemon.wakeup is not None and daemon.wakeup.note:
+        found.append(daemon.wakeup.note)
     return sorted(set(found))
 
 
