@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -171,6 +172,9 @@ def test_what_is_done_on_the_device_is_done_in_nextcloud_with_versions_and_trash
     assert line.fileid("letter.txt") == number
     versions = line.cloud.dav(line.anna, "PROPFIND", f"versions/anna/versions/{number}").decode()
     assert versions.count("<d:response>") >= 2, "the version before is there"
+    told = line.cloud.request(line.anna, "GET", "/ocs/v2.php/apps/activity/api/v2/activity?format=json&limit=200")
+    done = {(one["type"], one["object_name"]) for one in json.loads(told)["ocs"]["data"]}
+    assert {("file_created", "/Documents/letter.txt"), ("file_changed", "/Documents/letter.txt")} <= done
     (folder / "sub").mkdir()
     (folder / "letter.txt").rename(folder / "sub" / "moved.txt")
     line.reaches_cloud("sub/moved.txt", b"two, overwritten")
@@ -195,6 +199,55 @@ def test_a_large_file_goes_both_ways(line: Line) -> None:
     line.does("DELETE", "larger.bin")
     (line.laptop.folder / "large.bin").unlink()
     line.are_the_same()
+
+
+@pytest.mark.timeout(1300)  # all that it waits for, one after the other
+def test_a_file_of_a_gibibyte_goes_up_and_its_copy_comes_without_being_fetched(line: Line) -> None:
+    here, digest = line.laptop.folder / "huge.bin", hashlib.sha256()
+    with here.open("wb") as target:
+        for number in range(1024):
+            block = hashlib.shake_256(b"%d" % number).digest(1 << 20)
+            digest.update(block)
+            target.write(block)
+    there, copy = line.disk.folder / "huge.bin", line.laptop.folder / "copy.bin"
+    started = time.monotonic()
+    until(lambda: there.exists() and there.stat().st_size == 1 << 30, "Nextcloud has it", 600)
+    print(f"1 GiB, device to Nextcloud: {time.monotonic() - started:.1f} s")
+    line.does("COPY", "huge.bin", to="copy.bin")
+    until(lambda: copy.exists() and copy.stat().st_size == 1 << 30, "the copy is on the device", 600)
+    print(f"and its copy, on the device: {time.monotonic() - started:.1f} s")
+    for path in (there, copy):
+        with path.open("rb") as source:
+            assert hashlib.file_digest(source, "sha256").digest() == digest.digest()
+    assert "/Documents/copy.bin HTTP" in (line.cloud.scratch / "nginx-access.log").read_text()
+    assert not re.search(r'"GET \S+/(huge|copy)\.bin ', (line.cloud.scratch / "nginx-access.log").read_text())
+    here.unlink()
+    copy.unlink()
+    until(lambda: not (there.exists() or there.with_name("copy.bin").exists()), "both are gone", PATIENCE_S)
+
+
+def test_what_a_scan_finds_on_the_servers_disk_reaches_the_device(line: Line) -> None:
+    found = line.disk.folder / "found.txt"
+    found.write_bytes(b"put there behind Nextcloud's back")
+    if os.geteuid() == 0:
+        shutil.chown(found, WEB_USER, WEB_USER)
+    line.cloud.occ("files:scan", "anna")
+    line.reaches_device("found.txt", b"put there behind Nextcloud's back")
+
+
+def test_a_journal_that_was_emptied_by_hand_is_said_and_nothing_is_lost(line: Line) -> None:
+    line.does("PUT", "before.txt", b"1")
+    line.reaches_device("before.txt", b"1")
+    with sqlite3.connect(line.cloud.data / "owncloud.db", timeout=30) as opened:
+        opened.execute("DELETE FROM oc_harpbridge_journal")
+    # As the background job does, and the administrator's page.
+    line.cloud.occ_tried("harpbridge:self-test")
+    said = "Nextcloud's journal was emptied, or begun anew: nothing is lost"
+    until(lambda: f"! {said}" in line.hub.do("status"), "the daemon says so", PATIENCE_S)
+    _, told = line.cloud.occ_tried("harpbridge:self-test", "--output=json")
+    assert said in next(one["text"] for one in json.loads(told)["checks"] if one["name"] == "folders")
+    line.does("PUT", "after.txt", b"2")
+    line.reaches_device("after.txt", b"2")
 
 
 @pytest.mark.timeout(1300)  # all that it waits for, one after the other

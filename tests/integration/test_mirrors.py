@@ -276,6 +276,20 @@ def test_a_file_that_stays_locked_is_named_and_goes_up_when_it_is_free(hub: Hub,
     assert account.files["Documents/plan.txt"][0] == b"mine"
 
 
+def test_a_name_that_nextcloud_forbids_is_said_and_the_file_stays(hub: Hub, account: Account) -> None:
+    hub.same()
+    (hub.folder / "song.part").write_bytes(b"half of it")
+    (hub.folder / "other.txt").write_bytes(b"goes up")
+    until(lambda: "Documents/other.txt" in account.files, "the rest goes on")
+    line = "waits: song.part: its name ends with “.part”, which this Nextcloud forbids"
+    until(lambda: line in hub.desk.do("status"), "it is said")
+    assert (hub.folder / "song.part").read_bytes() == b"half of it"
+    (hub.folder / "song.part").rename(hub.folder / "song.txt")
+    until(lambda: "Documents/song.txt" in account.files, "it goes up under a name that is free")
+    hub.same()
+    until(lambda: hub.status.problems == [], "and nothing waits")
+
+
 def test_a_full_quota_is_said_file_by_file_and_the_rest_goes_on(hub: Hub, account: Account) -> None:
     hub.same()
     account.is_full = True
