@@ -6,6 +6,7 @@ HAProxy runs without an agent: whatever it may not decide by itself gets 503, an
 
 import asyncio
 import base64
+import contextlib
 import functools
 import re
 import time
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harp.proxy.model import NOBODY, Allowed, AppId, Level, Route
+from harp.proxy.model import NOBODY, Allowed, AppId, Identity, Level, Route
 from harp.proxy.policy import compile as policy
 from harp.proxy.policy import decide, patterns
 from tests.fakes.exapp import ExApp
@@ -27,6 +28,8 @@ from tests.fakes.routes import HOSTILE, route_lists, targets
 
 pytestmark = needs_haproxy
 APP = AppId("app")
+KNOWN = {"alice": (8 + 1, Identity("alice", Level.USER)), "root": (16 + 2, Identity("root", Level.ADMIN))}
+"""By name: the number that HAProxy has for a person, and who it is."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
 
 
-def expected(routes: tuple[Route, ...], target: str) -> int:
+def expected(routes: tuple[Route, ...], target: str, identity: Identity = NOBODY) -> int:
     """The status: 503 from the first expression on that HAProxy is not given."""
     if decide.is_internal(target):
         return 403
@@ -57,9 +60,9 @@ def expected(routes: tuple[Route, ...], target: str) -> int:
         if patterns.for_haproxy(route.pattern) is None:
             return 503
         if compiled(route.pattern).match(target):
-            said = decide.decide(routes[: index + 1], target, NOBODY)
+            said = decide.decide(routes[: index + 1], target, identity)
             return 200 if isinstance(said, Allowed) else said.status
-    said = decide.decide(routes, target, NOBODY)
+    said = decide.decide(routes, target, identity)
     assert not isinstance(said, Allowed)
     return said.status
 
@@ -85,6 +88,36 @@ def test_haproxy_and_the_decision_function_agree(
     running: tuple[RealHaproxy, ExApp], routes: tuple[Route, ...], targets: list[str]
 ) -> None:
     agree(*running, routes, targets)
+
+
+@settings(max_examples=60)
+@given(route_lists, st.lists(targets, min_size=1, max_size=6), st.sampled_from(sorted(KNOWN)))
+@example(
+    (Route("^/a$", Level.ADMIN), Route("^/a", Level.USER), Route("^/", Level.PUBLIC)), ["/a", "/ab", "/b"], "alice"
+)
+@example((Route("^/a$", Level.ADMIN), Route("^/a", Level.USER), Route("^/", Level.PUBLIC)), ["/a", "/ab", "/b"], "root")
+def test_they_agree_about_whom_haproxy_knows_too(
+    running: tuple[RealHaproxy, ExApp], routes: tuple[Route, ...], targets: list[str], name: str
+) -> None:
+    """First, a request passes all rules; from the second on, the connection remembers whose it is."""
+    haproxy, upstream = running
+    number, identity = KNOWN[name]
+    cookie = f"oc_sessionPassphrase=of-{name}"
+    asyncio.run(haproxy.become({APP: app(upstream.port, *routes, Route("^/remember-me", Level.PUBLIC))}))
+    asyncio.run(haproxy.know(cookie, number, identity))
+    upstream.seen.clear()
+    for target in targets:
+        wanted = expected(routes, target, identity)
+        for before in ([], ["/remember-me"]):
+            with contextlib.closing(haproxy.connect()) as connection:
+                answers = [
+                    haproxy.ask(connection, f"/exapps/app{path}", {"Cookie": f"{cookie}; theme=dark"})
+                    for path in (*before, target)
+                ]
+            assert answers[-1][0] == wanted, (routes, target, before)
+    for seen in upstream.seen:
+        assert seen.only("authorization-app-api") == policy.header_for(identity, app(upstream.port).app)
+        assert seen.values("cookie") == ["theme=dark"]
 
 
 @pytest.mark.slow
