@@ -42,8 +42,7 @@ def haproxy_cfg(shape: Shape, listening: tuple[tuple[int, Upstream], ...] = ()) 
     """The whole of ``haproxy.cfg``; ``listening`` says where the requests of a slot go, until it is told otherwise."""
     places = dict(listening)
     sections = [_global(shape), _ring(), _defaults(shape), _tables(shape), frontend(shape)]
-    for number in range(shape.slots):
-        sections += [backends.slot(shape, number, places.get(number)), backends.asked(shape, number)]
+    sections += [_slot(shape, number, places.get(number)) for number in range(shape.slots)]
     sections += [
         backends.unknown(shape),
         backends.refuse(shape),
@@ -53,6 +52,12 @@ def haproxy_cfg(shape: Shape, listening: tuple[tuple[int, Upstream], ...] = ()) 
         backends.inside(shape),
     ]
     return "\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+@functools.lru_cache(maxsize=2048)
+def _slot(shape: Shape, number: int, upstream: Upstream | None) -> list[str]:
+    """Both backends of a slot. With hundreds of them, one app more is no reason to write them all anew."""
+    return [*backends.slot(shape, number, upstream), *backends.asked(shape, number)]
 
 
 def spoe_conf() -> str:

@@ -112,6 +112,7 @@ def for_haproxy(pattern: str) -> str | None:
     return text if len(text) <= MAX_TEXT else None
 
 
+@functools.lru_cache(maxsize=8192)
 def beginnings(pattern: str) -> tuple[str, ...] | None:
     """How the paths begin that an expression matches, and no others do: a whole path has :data:`END` behind it.
 
@@ -130,7 +131,6 @@ def beginnings(pattern: str) -> tuple[str, ...] | None:
     return tuple(text or "/" for text in found if not text or text[0] == "/")
 
 
-@functools.lru_cache(maxsize=8192)
 def _read(pattern: str) -> tuple["Node", ...] | None:
     """What the expression is made of; ``None`` where HAProxy is not given it."""
     if len(pattern) > MAX_LENGTH:
