@@ -19,8 +19,8 @@ import pytest
 from tests.contract import instance
 from tests.contract.conftest import KEY, Cloud, Launch
 from tests.contract.instance import CONTROL, Harp, Program
-from tests.contract.talk import Caller, Reply, basic, caller_token, cookie, next_name
-from tests.fakes.exapp import ExApp, route
+from tests.contract.talk import CLOSED, Caller, Reply, basic, caller_token, cookie, next_name
+from tests.fakes.exapp import Answer, ExApp, route
 from tests.fakes.nextcloud import ADMIN, ORDINARY, USER
 
 Known = Callable[..., str]
@@ -40,12 +40,13 @@ def app(known: Known) -> str:
 
 
 @pytest.mark.slow
-def test_who_is_disabled_is_refused_after_a_lifetime_however_often_he_asks(
-    nextcloud: Cloud, app: str, person: Person, someone: Caller
+@pytest.mark.parametrize("now", [("alice", 0), ("", 0), 401], ids=["disabled", "logged out", "refused"])
+def test_who_is_nobody_any_more_is_refused_after_a_lifetime_however_often_he_asks(
+    nextcloud: Cloud, app: str, person: Person, someone: Caller, now: tuple[str, int] | int
 ) -> None:
     credential = person("alice")
     assert someone.get(f"/exapps/{app}/user", [cookie(credential)]).status == 200
-    nextcloud.people[credential] = ("alice", 0)
+    nextcloud.people[credential] = now
     disabled = time.monotonic()
 
     last = disabled
@@ -309,6 +310,24 @@ async def test_hup_cuts_no_websocket_and_forgets_no_ban(launch: Launch, app: str
                 await asyncio.sleep(0.1)
 
         assert await asyncio.to_thread(eventually, lambda: banned.get(f"/exapps/{app}/public"), 429, 5.0)
+
+
+def test_term_lets_a_request_under_way_end_and_takes_no_other(launch: Launch, exapp: ExApp, app: str) -> None:
+    exapp.answers["/public/slow"] = Answer(body=b"in the end", delay_s=3.0)
+    with launch() as own, ThreadPoolExecutor(2) as pool:
+        assert own.program is not None
+        under_way = pool.submit(own.caller().get, f"/exapps/{app}/public/slow")
+        while not exapp.seen:
+            assert not under_way.done()
+            time.sleep(0.02)
+
+        ended = pool.submit(own.program.end)
+
+        assert eventually(lambda: own.caller().get(f"/exapps/{app}/public"), CLOSED, 2.5)
+        assert not under_way.done()
+        reply = under_way.result()
+        assert (reply.status, reply.body) == (200, b"in the end")
+        assert ended.result() == 0
 
 
 def test_a_second_one_on_the_same_address_says_so_and_ends(harp: Harp, start: Callable[..., Program]) -> None:
