@@ -3,6 +3,7 @@
 
 import datetime as dt
 import ipaddress
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -117,6 +118,28 @@ def _reached(page: Page, url: str) -> bool:
     except Exception:  # noqa: BLE001 - whatever it is: not yet
         return False
     return page.get_by_label("Or the password").count() == 1
+
+
+def test_ten_wrong_passwords_and_a_used_link_let_nobody_in(office: Office, browser: Browser) -> None:
+    desk = with_password(office.desk("ada", console=console_address()))
+    link = desk.client.post(at("console"), browsing.ConsoleLink, {}).link
+    first, second = visit.person(browser).new_page(), visit.person(browser).new_page()
+    first.goto(link)
+    first.wait_for_url(lambda url: "/in/" not in url)
+    second.goto(link)
+    expect(second.get_by_role("alert")).to_have_text("This link was used already, or is too old.")
+    assert visit.faults(second) == []
+    for number in range(10):
+        second.get_by_label("Or the password").fill(f"wrong {number}")
+        second.get_by_role("button", name="Log in").click()
+        expect(second.get_by_role("alert")).to_have_text(re.compile("^(That is not the|Too many wrong) password"))
+    second.get_by_label("Or the password").fill(WORD)
+    second.get_by_role("button", name="Log in").click()
+    expect(second.get_by_role("alert")).to_contain_text("Too many wrong passwords.")
+    assert second.context.cookies() == []
+    # Who is in is not kept out by who guesses.
+    first.reload()
+    expect(first.get_by_role("heading", level=1)).to_have_text("ada")
 
 
 def test_bound_to_the_network_with_tls_and_a_password(office: Office, browser: Browser, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import visit
 from tests.integration.office import NAME, Desk, console_address, opened, until
@@ -89,36 +89,38 @@ def _write_deep(desk: Desk) -> None:
     os.close(here)
 
 
-def addresses(world: World) -> dict[str, str]:
-    """Each page, by a name for its picture."""
-    folder = f"/folders/{world.folder}"
-    return {
-        "home": "/",
-        "guide-name": "/guide",
-        "guide-folder": "/guide?step=folder",
-        "guide-pair": "/guide?step=pair",
-        "folders": "/folders",
-        "folder": folder,
-        "files": f"{folder}/files",
-        "files-inside": f"{folder}/files?in={_key(b'photos')}",
-        "files-found": f"{folder}/files?find=t",
-        "files-deep": f"{folder}/files?find=ddd",
-        "file": f"{folder}/file?p={_key(b'notes/list.txt')}",
-        "file-deleted": f"{folder}/file?p={_key(b'gone.txt')}",
-        "file-picture": f"{folder}/file?p={_key(b'photos/sea.png')}",
-        "ignore": f"{folder}/ignore",
-        "conflicts": f"{folder}/conflicts",
-        "devices": "/devices",
-        "accounts": "/accounts",
-        "apps": "/apps",
-        "health": "/health",
-        "settings": "/settings",
-        "nowhere": "/nowhere",
-    }
-
-
 def _key(path: bytes) -> str:
     return base64.urlsafe_b64encode(path).decode().rstrip("=")
+
+
+FOLDER = "/folders/{folder}"
+PAGES = {
+    "home": "/",
+    "guide-name": "/guide",
+    "guide-folder": "/guide?step=folder",
+    "guide-pair": "/guide?step=pair",
+    "folders": "/folders",
+    "folder": FOLDER,
+    "files": FOLDER + "/files",
+    "files-inside": FOLDER + "/files?in=" + _key(b"photos"),
+    "files-found": FOLDER + "/files?find=t",
+    "files-deep": FOLDER + "/files?find=ddd",
+    "file": FOLDER + "/file?p=" + _key(b"notes/list.txt"),
+    "file-deleted": FOLDER + "/file?p=" + _key(b"gone.txt"),
+    "file-picture": FOLDER + "/file?p=" + _key(b"photos/sea.png"),
+    "ignore": FOLDER + "/ignore",
+    "conflicts": FOLDER + "/conflicts",
+    "devices": "/devices",
+    "accounts": "/accounts",
+    "apps": "/apps",
+    "health": "/health",
+    "settings": "/settings",
+    "traffic": "/traffic",
+    "password": "/password",
+    "refused": "/apps/doctor",
+    "nowhere": "/nowhere",
+}
+"""Each page, by a name for its picture."""
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +140,8 @@ def test_hostile_names_are_text_on_every_page(world: World, page: Page) -> None:
     said: list[str] = []
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     seen = ""
-    for path in addresses(world).values():
-        page.goto(visit.root(page) + path)
+    for path in PAGES.values():
+        page.goto(visit.root(page) + path.format(folder=world.folder))
         seen += page.locator("body").inner_text()
         assert page.title().endswith("Harp")
         assert page.locator("main script, main img:not([src^='/'])").count() == 0
@@ -159,41 +161,114 @@ def test_what_is_not_accessible_is_found(page: Page) -> None:
     assert any("px wider than the screen" in line for line in visit.cut_off(page))
 
 
-def test_each_page_is_accessible_and_fits_a_phone(world: World, page: Page) -> None:
-    start = visit.root(page)
-    found: dict[str, list[str]] = {}
-    for name, path in addresses(world).items():
-        page.goto(start + path)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            shoot(page, f"{name}-{scheme}")
-            # Of what it looks for, only colours are others in the dark.
-            found[f"{name}, {scheme}"] = visit.faults(page, *(["color-contrast"] if scheme == "dark" else []))
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 390, "height": 844})
-        shoot(page, f"{name}-phone")
-        found[f"{name}, phone"] = visit.cut_off(page)
-        page.set_viewport_size({"width": 1280, "height": 900})
-    found |= _others(world, page)
-    assert {name: lines for name, lines in found.items() if lines} == {}
+def looked_at(page: Page, name: str) -> dict[str, list[str]]:
+    """What is wrong with the page: as it is, with all opened that can be, in the dark, and on a phone."""
+    found = {name: visit.faults(page)}
+    shoot(page, f"{name}-light")
+    if page.locator("details").count():
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        found[f"{name}, opened"] = visit.faults(page)
+        shoot(page, f"{name}-opened")
+    page.emulate_media(color_scheme="dark")
+    # Of what axe-core looks for, only colours are others in the dark.
+    found[f"{name}, dark"] = visit.faults(page, "color-contrast")
+    shoot(page, f"{name}-dark")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 390, "height": 844})
+    shoot(page, f"{name}-phone")
+    found[f"{name}, phone"] = visit.cut_off(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return {where: lines for where, lines in found.items() if lines}
 
 
-def _others(world: World, page: Page) -> dict[str, list[str]]:
-    """The pages that have no address of their own: a ticket, an empty daemon's home, and the way in."""
-    found: dict[str, list[str]] = {}
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_is_accessible_and_fits_a_phone(world: World, page: Page, name: str) -> None:
+    page.goto(visit.root(page) + PAGES[name].format(folder=world.folder))
+    assert looked_at(page, name) == {}
+
+
+def test_so_are_a_ticket_and_the_way_in(page: Page) -> None:
     page.goto(visit.root(page) + "/devices")
     page.get_by_role("button", name="Make a ticket").click()
     page.get_by_role("timer").wait_for()
+    found = looked_at(page, "invitation")
     stranger = visit.person(page.context.browser, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
     outside = stranger.new_page()
     outside.goto(visit.root(page))
-    for name, one in (("invitation", page), ("entry", outside)):
-        for scheme in ("light", "dark"):
-            one.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            shoot(one, f"{name}-{scheme}")
-            found[f"{name}, {scheme}"] = visit.faults(one)
-        one.set_viewport_size({"width": 390, "height": 844})
-        shoot(one, f"{name}-phone")
-        one.set_viewport_size({"width": 1280, "height": 900})
+    found |= looked_at(outside, "entry")
     stranger.close()
-    return found
+    assert found == {}
+
+
+def test_in_german_too_each_page_fits_a_phone(world: World, browser: Browser) -> None:
+    context = visit.person(browser, viewport={"width": 390, "height": 844}, locale="de-DE", reduced_motion="reduce")
+    page = visit.let_in(context, world.ada)
+    found: dict[str, list[str]] = {}
+    for name, path in PAGES.items():
+        page.goto(visit.root(page) + path.format(folder=world.folder))
+        assert page.locator("html").get_attribute("lang") == "de"
+        shoot(page, f"{name}-german")
+        found[name] = visit.cut_off(page)
+    context.close()
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_where_there_is_nothing_yet_each_page_is_accessible_and_says_what_to_do(
+    tmp_path_factory: pytest.TempPathFactory, browser: Browser
+) -> None:
+    with opened(tmp_path_factory.mktemp("empty")) as office:
+        desk = office.desk("nobody", console=console_address()).start()
+        page = visit.let_in(visit.person(browser, viewport={"width": 1280, "height": 900}), desk)
+        found: dict[str, list[str]] = {}
+
+        def look(name: str, path: str, says: str) -> None:
+            page.goto(visit.root(page) + path)
+            expect(page.get_by_role("main")).to_contain_text(says)
+            found.update(looked_at(page, f"empty-{name}"))
+
+        look("home", "/?skip=1", "Nothing is shared yet.Begin here")
+        look("folders", "/folders", "Share a folder of this device, or join one")
+        look("devices", "/devices", "Make a ticket here and use it there")
+        look("accounts", "/accounts", "No account yet.")
+        look("apps", "/apps", "Replace HaRP by Harp")
+        look("traffic", "/traffic", "Nothing has come from other devices yet.")
+        desk.folder.mkdir(parents=True)
+        desk.do("share", desk.folder, "--name", NAME)
+        folder = f"/folders/{desk.ask('folders')['folders'][0]['id']}"
+        look("alone", "/", "Next: a second device")
+        look("folder", folder, "Nothing yet: put a file into the folder.")
+        look("files", f"{folder}/files", "This folder is empty.")
+        look("found", f"{folder}/files?find=nothing", "Nothing has this in its name.")
+        look("conflicts", f"{folder}/conflicts", "No file is in conflict.")
+        page.goto(f"{visit.root(page)}{folder}")
+        page.get_by_role("button", name="Look through it now").click()
+        # What was done has the focus, so that a screen reader begins there.
+        expect(page.locator(":focus")).to_have_text("The whole folder has been looked through.")
+        found.update(looked_at(page, "empty-note"))
+        page.goto(f"{visit.root(page)}/health")
+        page.get_by_text("Stop Harp …").click()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("The daemon is ending")
+        found.update(looked_at(page, "stopped"))
+        assert found == {}
+
+
+def test_nothing_moves_for_who_wants_that(page: Page) -> None:
+    page.goto(visit.root(page) + "/devices")
+    page.evaluate("document.querySelector('h1').classList.add('moves', 'state-syncing')")
+    for wanted, moves in (("no-preference", 1), ("reduce", 0)):
+        page.emulate_media(reduced_motion=wanted)  # type: ignore[arg-type]
+        assert page.evaluate("document.querySelector('h1').getAnimations().length") == moves, wanted
+
+
+def test_the_first_page_is_small(world: World, browser: Browser) -> None:
+    context = visit.person(browser)
+    page = visit.let_in(context, world.ada)
+    sizes = page.evaluate(
+        "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
+        ".map(one => [new URL(one.name).host, one.decodedBodySize])"
+    )
+    assert {host for host, _ in sizes} == {visit.root(page).rpartition("/")[2]}, "nothing comes from elsewhere"
+    assert len(sizes) >= 4
+    assert sum(size for _, size in sizes) < 100_000
+    context.close()

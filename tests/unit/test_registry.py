@@ -142,6 +142,17 @@ def test_hearing_an_address_again_does_not_unprove_it(registry: Registry) -> Non
     assert registry.addresses(BEN) == []
 
 
+def test_when_a_device_was_reached_last_outlives_a_start(registry: Registry, tmp_path: Path) -> None:
+    registry.add_addresses(ANNA, ["heard:1"])
+    assert registry.reached_s(ANNA) is None
+    for at in (NOW + 5, NOW):
+        registry.add_addresses(ANNA, [f"worked-{at}:1"], worked_s=at)
+    registry.copy_to(tmp_path / "copy.db")
+    again = Registry(tmp_path / "copy.db")
+    assert (again.reached_s(ANNA), again.reached_s(BEN)) == (NOW + 5, None)
+    again.close()
+
+
 def test_a_forgotten_device_has_no_addresses_until_it_is_admitted_again(registry: Registry) -> None:
     registry.add_addresses(ANNA, ["a:1"])
     registry.forget(ANNA, now=NOW)

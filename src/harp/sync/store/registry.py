@@ -153,6 +153,12 @@ class Registry:
             ).fetchall()
         return [row[0] for row in rows]
 
+    def reached_s(self, device: DeviceId) -> float | None:
+        """When one of its addresses worked last, before this start too."""
+        with self._lock:
+            row = self._db.execute("SELECT max(worked_s) FROM address WHERE device = ?", (device,)).fetchone()
+        return None if row[0] is None else float(row[0])
+
     # --- forgotten devices ---
 
     def forget(self, device: DeviceId, *, now: float) -> None:
