@@ -68,7 +68,7 @@ up: install ## install, then run Harp on ~/Harp (FOLDER=… for another one)
 
 test: install-dev ## all tests, twice as many at once as there are cores (WORKERS=… for another number; PYTEST_ARGS=… is passed on)
 	@benchmarks/install-peers haproxy
-	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 e2e: install-dev ## on a real Nextcloud, which stays as it is (NEXTCLOUD=/path/to/its/tree); as root with a Docker Engine too
 	@test -n "$(NEXTCLOUD)" || { echo "which Nextcloud? make e2e NEXTCLOUD=/path/to/its/tree" >&2; exit 2; }

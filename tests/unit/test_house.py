@@ -4,6 +4,7 @@
 import ast
 import functools
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,3 +113,8 @@ def test_the_list_of_exceptions_only_shrinks() -> None:
     imported, _text = names_in_tests()
     assert not gone, "these modules are no more: take them off the list"
     assert not TESTED_THROUGH_ANOTHER.keys() & imported, "these have a test by now: take them off the list"
+
+
+def test_no_folder_of_tests_is_forgotten() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert sorted(told["testpaths"]) == sorted({relative(path.parent) for path in (ROOT / "tests").rglob("test_*.py")})
