@@ -85,6 +85,10 @@ def _as_other() -> bool:
     return os.geteuid() == 0
 
 
+def _other_user() -> str:
+    return WEB_USER if _as_other() else ""
+
+
 def as_web_user() -> list[str]:
     return ["setpriv", "--reuid", WEB_USER, "--regid", WEB_USER, "--clear-groups"] if _as_other() else []
 
@@ -115,7 +119,7 @@ class Cloud:
     admin: Person = field(default_factory=lambda: Person(ADMIN, secrets.token_urlsafe(12)))
     people: dict[str, Person] = field(default_factory=dict)
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _served: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def url(self) -> str:
@@ -124,6 +128,11 @@ class Cloud:
     @property
     def data(self) -> Path:
         return self.scratch / "data"
+
+    @property
+    def database(self) -> Path:
+        """Where a server keeps it; SQLite's lies in :attr:`data`."""
+        return self.scratch / "database"
 
     @property
     def log(self) -> str:
@@ -151,15 +160,17 @@ class Cloud:
             if _as_other():
                 shutil.chown(folder, WEB_USER, WEB_USER)
         (self.scratch / "config" / "harp.config.php").write_text(self._settings())
-        store = self._opened.enter_context(database.opened(self.scratch / "database", WEB_USER if _as_other() else ""))
-        self.occ(
-            *("maintenance:install", "--no-interaction", *store, f"--data-dir={self.data}"),
-            *(f"--admin-user={ADMIN}", f"--admin-pass={self.admin.password}"),
-        )
+        database.make(self.database, _other_user())
+        with database.served(self.database, _other_user()):
+            self.occ(
+                *("maintenance:install", "--no-interaction", *database.told(self.database)),
+                *(f"--data-dir={self.data}", f"--admin-user={ADMIN}", f"--admin-pass={self.admin.password}"),
+            )
         self.people[ADMIN] = self.admin
 
     def start(self) -> None:
         """Returns when the login page is answered."""
+        self._served.enter_context(database.served(self.database, _other_user()))
         (self.scratch / "fpm.conf").write_text(self._fpm_settings())
         (self.scratch / "nginx.conf").write_text(self._nginx_settings())
         fpm, nginx = _fpm(), _nginx()
@@ -192,10 +203,7 @@ class Cloud:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._running.clear()
-
-    def close(self) -> None:
-        """Ends its database too, after :meth:`stop`."""
-        self._opened.close()
+        self._served.close()
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
 
@@ -420,11 +428,10 @@ def opened(tree: Path, *, host: str = "127.0.0.1", apps: Sequence[str] = ("app_a
     nextcloud = Cloud(tree.resolve(), scratch, free_port(), host)
     try:
         nextcloud.install()
+        nextcloud.start()
         for app in apps:
             nextcloud.occ("app:enable", app)
-        nextcloud.start()
         yield nextcloud
     finally:
         nextcloud.stop()
-        nextcloud.close()
         shutil.rmtree(scratch, ignore_errors=True)

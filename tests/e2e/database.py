@@ -25,7 +25,7 @@ _PASSWORD = "none"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How a server is made in a folder, run there, asked for an empty database, and told of to ``occ``."""
+    """How a server is made in a folder, run there, asked whether it answers and for an empty database, and told of."""
 
     title: str
     packages: str
@@ -35,6 +35,7 @@ class Server:
     """On which it ends at once, and in order."""
     make: Callable[[Path], list[str]]
     run: Callable[[Path], list[str]]
+    ping: Callable[[Path], list[str]]
     create: Callable[[Path], list[str]]
     tell: Callable[[Path], list[str]]
 
@@ -60,6 +61,7 @@ SERVERS = {
         signal.SIGINT,
         lambda at: [_found("initdb"), "-D", f"{at}/data", "-U", _NAME, "-A", "trust", "-E", "UTF8"],
         lambda at: [_found("postgres"), "-D", f"{at}/data", "-k", str(at), "-c", "listen_addresses="],
+        lambda at: [_found("pg_isready"), "-h", str(at)],
         lambda at: [_found("createdb"), "-h", str(at), "-U", _NAME, _NAME],
         lambda at: ["--database=pgsql", f"--database-host={at}"],
     ),
@@ -78,6 +80,7 @@ SERVERS = {
             *(_found("mariadbd"), "--no-defaults", f"--datadir={at}/data", f"--socket={at}/socket"),
             *("--skip-networking", "--transaction-isolation=READ-COMMITTED", "--binlog-format=ROW"),
         ],
+        lambda at: [_found("mariadb-admin"), "--no-defaults", f"--socket={at}/socket", "-u", "root", "ping"],
         lambda at: [
             *(_found("mariadb"), "--no-defaults", f"--socket={at}/socket", "-u", "root", "-e"),
             f"CREATE DATABASE {_NAME} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci; "
@@ -109,33 +112,45 @@ def why_not(php_modules: frozenset[str]) -> str:
     return ""
 
 
+def make(folder: Path, user: str) -> None:
+    """An empty one in ``folder``, which is ``user``'s; empty for whoever runs this."""
+    if chosen() in SERVERS:
+        server = SERVERS[chosen()]
+        with (folder / "log").open("ab") as log:
+            subprocess.run(tied(server.make(folder), user=user), stdout=log, stderr=log, check=True)
+        with served(folder, user):
+            _ask(server, server.create(folder), folder, user)
+
+
+def told(folder: Path) -> list[str]:
+    """What ``occ maintenance:install`` is told of it."""
+    if chosen() not in SERVERS:
+        return ["--database=sqlite"]
+    known = (f"--database-name={_NAME}", f"--database-user={_NAME}", f"--database-pass={_PASSWORD}")
+    return [*SERVERS[chosen()].tell(folder), *known]
+
+
 @contextlib.contextmanager
-def opened(folder: Path, user: str) -> Iterator[list[str]]:
-    """What ``occ maintenance:install`` is told of it. ``folder`` is ``user``'s; empty for whoever runs this."""
-    kind = chosen()
-    if kind not in SERVERS:
-        yield ["--database=sqlite"]
+def served(folder: Path, user: str) -> Iterator[None]:
+    """It answers, until the block ends."""
+    if chosen() not in SERVERS:
+        yield
         return
-    server = SERVERS[kind]
+    server = SERVERS[chosen()]
+    command = tied(server.run(folder), by=server.end_by.name.removeprefix("SIG"), user=user)
     with (folder / "log").open("ab") as log:
-        subprocess.run(tied(server.make(folder), user=user), stdout=log, stderr=log, check=True)
-        command = tied(server.run(folder), by=server.end_by.name.removeprefix("SIG"), user=user)
         running = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            _create(server, folder, user, running)
-            known = (f"--database-name={_NAME}", f"--database-user={_NAME}", f"--database-pass={_PASSWORD}")
-            yield [*server.tell(folder), *known]
-        finally:
-            running.send_signal(server.end_by)
-            running.wait(START_S)
+    try:
+        _ask(server, server.ping(folder), folder, user)
+        yield
+    finally:
+        running.send_signal(server.end_by)
+        running.wait(START_S)
 
 
-def _create(server: Server, folder: Path, user: str, running: subprocess.Popen[bytes]) -> None:
+def _ask(server: Server, command: list[str], folder: Path, user: str) -> None:
     deadline = time.monotonic() + START_S
-    while True:
-        done = subprocess.run(tied(server.create(folder), user=user), capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        has_ended = running.poll() is not None or time.monotonic() > deadline
-        assert not has_ended, f"{server.title} does not start: {done.stderr}\n{(folder / 'log').read_text()[-2000:]}"
+    while (done := subprocess.run(tied(command, user=user), capture_output=True, text=True, check=False)).returncode:
+        log = (folder / "log").read_text(errors="replace")[-2000:]
+        assert time.monotonic() < deadline, f"{server.title} does not answer: {done.stderr}\n{log}"
         time.sleep(0.2)

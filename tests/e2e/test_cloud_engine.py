@@ -234,10 +234,12 @@ async def test_a_large_file_does_not_overwrite_what_somebody_wrote_meanwhile(des
 
 
 def replaced(cloud: Cloud, source: Path, target: Path) -> None:
-    """Copies a data folder, with the database and its owners, while the server is down."""
+    """Copies the folders of data and database, with their owners, while the servers are down."""
     cloud.stop()
-    shutil.rmtree(target, ignore_errors=True)
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    target.mkdir(exist_ok=True)
+    for name in (cloud.data.name, cloud.database.name):
+        shutil.rmtree(target / name, ignore_errors=True)
+        subprocess.run(["cp", "-a", str(source / name), str(target / name)], check=True)
     cloud.start()
 
 
@@ -247,7 +249,7 @@ async def test_a_nextcloud_brought_back_from_a_backup_does_not_take_what_came_si
     async with desk.opened() as mirror:
         await mirror.settle()
         backup = tmp_path / "backup"
-        replaced(desk.cloud, desk.cloud.data, backup)
+        replaced(desk.cloud, desk.cloud.scratch, backup)
         desk.put("changed", b"newer")
         desk.put("came since", b"from the browser")
         (desk.folder / "by a device").write_bytes(b"from a device")
@@ -255,7 +257,7 @@ async def test_a_nextcloud_brought_back_from_a_backup_does_not_take_what_came_si
         assert desk.here() == desk.there()
         newest = desk.here()
 
-        replaced(desk.cloud, backup, desk.cloud.data)
+        replaced(desk.cloud, backup, desk.cloud.scratch)
         assert set(desk.there()) == {"changed", "kept"}
         await mirror.settle()
         assert "went back in time" in mirror.question

@@ -395,6 +395,7 @@ class PersonalPage:
         return reply.json["ocs"]["data"]
 
     def folder(self, path: str) -> dict[str, Any]:
+        time.sleep(0.6)  # a page that looks more often than 120 times a minute is refused
         found: list[dict[str, Any]] = [one for one in self.asks("GET")["folders"] if one["path"] == path]
         return found[0] if found else {}
 
