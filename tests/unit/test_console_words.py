@@ -72,6 +72,8 @@ def test_what_the_self_test_says_is_said_in_german_too() -> None:
         assert german.said(check.name) != check.name or check.name == "harpbridge", check.name
         if check.ok:
             assert german.said(check.text) != check.text, check.text
+    assert german.said("61 of 192,536 in use") == "61 von 192.536 belegt"
+    assert german.said("57.5 of 252.0 GiB free") == "57,5 von 252 GiB frei"
     assert german.said("5 of 9 in use: changes will be seen by the hourly scan only").startswith("5 von 9 belegt: ")
     assert german.said("disk of %(name)s <b>") == "Platte von %(name)s <b>"
     assert (german.said("something else"), german.said(""), words("en").said("runs")) == ("something else", "", "runs")

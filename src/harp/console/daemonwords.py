@@ -13,6 +13,8 @@ from harp.console import folderwords, mirrorwords, proxywords
 
 NESTED = "why"
 """The blank that holds a sentence of its own."""
+NUMBERS = frozenset({"count", "files", "free", "lost", "most", "removed", "reverted", "seconds", "used", "whole"})
+"""The blanks that hold a number, which each language writes in its own way."""
 SENTENCES = (
     # the names of checks
     *("daemon", "key", "port", "firewall", "discovery", "clock", "inotify watches", "inotify instances"),

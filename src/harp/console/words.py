@@ -7,6 +7,7 @@ The catalogues are read as they are, at the first page in that language: there i
 import functools
 import gettext
 import io
+import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from harp.console import daemonwords
 
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 _LOCALES = Path(__file__).parent / "locale"
+_NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
+"""As the daemon writes them: 192,536 or 57.5."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -47,8 +50,14 @@ class Words:
         if found is None:
             return text
         sentence, blanks = found
-        said = {name: self._said(value) if name == daemonwords.NESTED else value for name, value in blanks.items()}
-        return self.gettext(sentence) % said
+        return self.gettext(sentence) % {name: self._in_blank(name, value) for name, value in blanks.items()}
+
+    def _in_blank(self, name: str, value: str) -> str:
+        if name == daemonwords.NESTED:
+            return self._said(value)
+        if name in daemonwords.NUMBERS and _NUMBER.fullmatch(value):
+            return self.number(float(value.replace(",", "")))
+        return value
 
     def size(self, size_bytes: float) -> str:
         """``0 B``, ``1.5 MiB``."""
