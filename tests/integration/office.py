@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from benchmarks.lab.namespace import tied
 from benchmarks.lab.site import Host
-from harp.base.errors import HarpError
+from harp.base.errors import HarpError, UsageError
 from harp.bridge import model
 from harp.cli.client import Client, at
 from tests.fakes.ports import free_port
@@ -67,14 +67,19 @@ def _item(path: bytes) -> Item:
 
 
 def until(holds: Callable[[], T], what: str, timeout_s: float = SOON_S) -> T:
-    """The first true answer; fails with ``what`` if there is none in time."""
+    """The first true answer; fails with ``what`` if there is none in time.
+
+    Whoever asks keeps others from working: a question that takes long is asked less often, up to ten times a second.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
+        asked = time.monotonic()
         found = holds()
         if found:
             return found
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
-        time.sleep(0.01)
+        answered = time.monotonic()
+        assert answered < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(min(max(0.01, 9 * (answered - asked)), 0.1))
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,16 @@ class Desk:
         """Joins into the desk's own, empty folder."""
         asked = {"path": str(self.folder), "ticket": ticket, "merge": False}
         self.client.post(at("join"), model.FolderStatus, asked)
+
+    def held(self) -> list[model.HeldSet]:
+        """What waits for a decision."""
+        return self.client.get(at("folders", NAME, "held"), model.HeldList).held
+
+    def versions(self, path: str) -> list[model.Version]:
+        """The history of a path, newest first; empty for one that the folder never had."""
+        with contextlib.suppress(UsageError):
+            return self.client.get(at("folders", NAME, "history"), model.History, {"path": path}).versions
+        return []
 
     def knows(self, other: "Desk") -> bool:
         """Whether the two are linked just now."""

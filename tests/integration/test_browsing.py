@@ -54,7 +54,7 @@ def test_what_lies_in_a_folder_and_what_happened_to_it(office: Office) -> None:
     ben.write("notes/list.txt", b"bread\nmilk\n")
     office.agreed(ada, ben)
     ben.at("notes/list.txt").unlink()
-    until(lambda: ada.ask("changes", NAME)["changes"][0]["kind"] == "tombstone", "ada hears of the deletion")
+    until(lambda: ada.versions("notes/list.txt")[0].kind == "tombstone", "ada hears of the deletion")
     office.agreed(ada, ben)
     changes = ada.ask("changes", NAME, "--limit", "2")["changes"]
     assert [(one["kind"], one["author_name"], one["is_current"]) for one in changes] == [

@@ -23,7 +23,8 @@ def _flooded(office: Office) -> tuple[Desk, Desk, Desk, dict[str, Any]]:
         office.agreed(ada, ben, cleo)
         for number in numbers:
             ben.write(f"flood/{number}", b"%d" % number)
-    (held,) = until(lambda: ada.ask("held", NAME)["held"], "Ben is held at Ada")
+    until(ada.held, "Ben is held at Ada")
+    (held,) = ada.ask("held", NAME)["held"]
     assert (held["kind"], held["can_be_approved"]) == ("rate", True)
     assert "ben wrote more than 100 entries within an hour" in held["what"]
     assert ada.status().held == 1

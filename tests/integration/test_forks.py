@@ -8,14 +8,9 @@ from pathlib import Path
 import pytest
 
 from harp.bridge import model
-from harp.cli.client import at
 from tests.integration.office import NAME, Desk, Office, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
-
-
-def _held(desk: Desk) -> list[model.HeldSet]:
-    return desk.client.get(at("folders", NAME, "held"), model.HeldList).held
 
 
 def _double(office: Office, desk: Desk) -> Desk:
@@ -45,7 +40,7 @@ def test_a_home_that_was_put_back_learns_what_it_had_said_and_says_nothing_twice
     office.linked(ada, ben)
     ben.write("then", b"t")
     assert set(office.agreed(ada, ben)) == {b"before", b"after", b"then"}
-    assert _held(ada) == []
+    assert ada.held() == []
     ben.verified()
 
 
@@ -74,11 +69,11 @@ def test_a_copied_identity_is_stopped_everywhere_and_both_copies_keep_what_they_
     ada.start()
     cyd.start()
     for desk in (ada, cyd, double):
-        until(lambda: [one.kind for one in _held(desk)] == ["fork"], f"{desk.name} holds the fork")  # noqa: B023
+        until(lambda: [one.kind for one in desk.held()] == ["fork"], f"{desk.name} holds the fork")  # noqa: B023
     assert ada.wait().phase is model.Phase.FAILED
     assert double.status().state is not model.FolderState.IDLE
 
-    fork = _held(ada)[0]
+    fork = ada.held()[0]
     refused = double.refuses("approve", NAME, fork.id)
     assert "own fork" in refused.err
     ada.do("approve", NAME, fork.id)

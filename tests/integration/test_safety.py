@@ -190,7 +190,7 @@ def test_a_mass_deletion_of_a_peer_waits_here_too(office: Office) -> None:
     ada.write("kept", b"k")
     before = office.agreed(ada, ben)
     _emptied(ada)
-    until(lambda: ben.ask("held", NAME)["held"], "it is held at the receiver")
+    until(ben.held, "it is held at the receiver")
     assert "peer holds" in ada.refuses("wait", NAME, "--timeout", "60").err
     assert "held" in ben.refuses("wait", NAME, "--timeout", "60").err
     assert ben.tree() == before
@@ -201,8 +201,8 @@ def test_a_mass_deletion_of_a_peer_waits_here_too(office: Office) -> None:
     assert office.agreed(ada, ben) == before
 
     _emptied(ada)
-    (held,) = until(lambda: ben.ask("held", NAME)["held"], "it is held again")
-    ben.do("approve", NAME, held["id"])
+    (again,) = until(ben.held, "it is held again")
+    ben.do("approve", NAME, again.id)
     assert office.agreed(ada, ben).keys() == {b"kept"}
 
 
@@ -311,8 +311,8 @@ def test_what_nobody_is_there_to_give_back_is_not_waited_for(office: Office) -> 
     ada.write("kept", b"k")
     until(lambda: ada.status().files == 41, "all are seen")
     _emptied(ada)
-    (held,) = until(lambda: ada.ask("held", NAME)["held"], "it is held")
-    assert "being put back" in ada.do("reject", NAME, held["id"])
+    (held,) = until(ada.held, "it is held")
+    assert "being put back" in ada.do("reject", NAME, held.id)
     assert "no peer is connected" in ada.refuses("wait", NAME).err
     assert ada.status().needed_files == 40
 
@@ -427,22 +427,22 @@ def test_a_copied_identity_is_stopped_with_proof(office: Office, tmp_path: Path)
         desk.stop()
     twin.start()
     twin.write("from the twin", b"t")
-    until(lambda: twin.run("history", NAME, "from the twin").code == 0, "it said so, unheard")
+    until(lambda: twin.versions("from the twin"), "it said so, unheard")
     cyd.start()
-    (seen,) = until(lambda: cyd.ask("held", NAME)["held"], "the copy is noticed")
-    assert seen["kind"] == "fork"
+    (seen,) = until(cyd.held, "the copy is noticed")
+    assert seen.kind == "fork"
     twin.stop()
     ada.start()
-    (told,) = until(lambda: ada.ask("held", NAME)["held"], "everyone is told")
-    assert told["kind"] == "fork"
-    assert "exists twice" in told["what"]
+    (told,) = until(ada.held, "everyone is told")
+    assert told.kind == "fork"
+    assert "exists twice" in told.what
     assert ada.refuses("wait", NAME, "--timeout", "60").code == 1
     # An owner lets both go on anew, each with what it has: nothing of either is lost.
-    ada.do("approve", NAME, told["id"])
+    ada.do("approve", NAME, told.id)
     for one in (ben, twin):
         one.start()
         for desk in (ada, cyd, one):
-            until(lambda: not desk.ask("held", NAME)["held"], f"{desk.name} knows of the decision")  # noqa: B023
+            until(lambda: not desk.held(), f"{desk.name} knows of the decision")  # noqa: B023
         one.write(f"{one.name} goes on", b"o")
         until(lambda: cyd.at(f"{one.name} goes on").exists(), "it is heard again")  # noqa: B023
         office.agreed(ada, cyd, one)
