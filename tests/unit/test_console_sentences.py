@@ -20,12 +20,14 @@ from harp.sync.folder import fs
 SOURCES = Path(harp.__file__).parent
 SPEAKERS = (
     *("base/config.py", "base/timetable.py", "base/webaddress.py", "base/privatefile.py"),
-    "console/password.py",
+    *("console/*.py", "console/pages/*.py"),
     *("bridge/api.py", "bridge/routes.py", "bridge/naming.py", "identity/pairing.py"),
     *("daemon/*.py", "sync/cloud/*.py", "sync/folder/*.py", "sync/service/*.py", "sync/store/*.py"),
     "sync/transport/*.py",
 )
 SILENT = {
+    "console/server.py": "speaks on a terminal before there is a console",
+    "console/guests.py": "speaks to harpbridge",
     "daemon/appplane.py": "speaks on a terminal before there is a console",
     "daemon/appagent.py": "speaks to HAProxy",
     "daemon/appfrp.py": "speaks on a terminal before there is a console",
@@ -60,6 +62,10 @@ def variants(node: ast.expr) -> list[str]:
 def spoken(tree: ast.Module, silent: tuple[str, ...]) -> Iterator[str]:
     """Messages and hints of errors that are not ``silent``, and what is answered when something is done or found."""
     for call in ast.walk(tree):
+        if isinstance(call, ast.FunctionDef) and call.name.endswith("refusal"):
+            for inner in ast.walk(call):
+                if isinstance(inner, ast.Return) and inner.value is not None:
+                    yield from variants(inner.value)
         if not isinstance(call, ast.Call):
             continue
         name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
@@ -67,7 +73,9 @@ def spoken(tree: ast.Module, silent: tuple[str, ...]) -> Iterator[str]:
         said = [word.value for word in call.keywords if word.arg in NAMED]
         if is_error or name == "Explanation":
             said += call.args[:1]
-        elif name == "Finding":
+        elif name == "Refused":
+            said += call.args[:2]
+        elif name in ("Finding", "Refuse", "Skipped"):
             said += call.args[1:]
         elif name not in ("Done", "HeldSet", "Progress"):
             continue

@@ -137,7 +137,9 @@ class Door:
             raise
         except Exception:  # noqa: BLE001 - logged whole; the browser gets a neutral text
             _log.exception("console: %s failed", request.match_info.handler)
-            response = self._refused(request, Refused("Something went wrong inside the console.", "", 500))
+            response = self._refused(
+                request, Refused("Something went wrong inside the console.", "The log under Health says what.", 500)
+            )
         if not response.prepared:
             _add_headers(response.headers)
         return response

@@ -6,6 +6,11 @@ turn.
 """
 
 SENTENCES = (
+    "the name %(why)s",
+    "has a component longer than %(most)s bytes",
+    "is deeper than %(most)s levels",
+    "is longer than %(most)s bytes",
+    "its name has %(what)s, which this Nextcloud forbids",
     "a password has %(least)s to %(most)s characters",
     "nothing was compiled in %(path)s yet",
     "%(account)s:%(path)s: both sides are put together; nothing is removed",
