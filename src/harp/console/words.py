@@ -116,7 +116,8 @@ class Words:
 
 def said(accepted: str, text: str) -> str:
     """What the daemon has said in English, for a reader with that ``Accept-Language``."""
-    return words(chosen(None, accepted)).said(text)
+    language = chosen(None, accepted)
+    return text if language == "en" else words(language).said(text)
 
 
 @functools.cache
