@@ -38,7 +38,7 @@ def take(into: Path) -> None:
             "place => { place.textContent = place.textContent.replace(from, to); })",
             [str(laptop.folder), SHOWN],
         )
-        _shoot(page, into / "console-home.png", 900)
+        _shoot(page, into / "console-home.png", 970)
         page.get_by_role("main").get_by_role("link", name=NAME, exact=True).first.click()
         page.get_by_role("region", name="Text of Tower").wait_for()
         _shoot(page, into / "console-conflict.png", 600)
