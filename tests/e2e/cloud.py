@@ -217,8 +217,19 @@ class Cloud:
         self, *arguments: str, env: dict[str, str] | None = None, patience_s: float = 120.0
     ) -> tuple[int, str]:
         """How ``occ`` ended, and what it wrote."""
+        return self._php(str(self.tree / "occ"), "--no-ansi", *arguments, env=env, patience_s=patience_s)
+
+    def sql(self, statement: str) -> None:
+        """Behind Nextcloud's back, whatever its database is; ``*PREFIX*`` stands before its tables."""
+        program = (
+            "require_once 'lib/base.php'; \\OCP\\Server::get(\\OCP\\IDBConnection::class)->executeStatement($argv[1]);"
+        )
+        code, said = self._php("-r", program, "--", statement, env=None, patience_s=120.0)
+        assert code == 0, f"{statement}: {said}"
+
+    def _php(self, *arguments: str, env: dict[str, str] | None, patience_s: float) -> tuple[int, str]:
         done = subprocess.run(
-            [*as_web_user(), "php", "-d", "memory_limit=512M", str(self.tree / "occ"), "--no-ansi", *arguments],
+            [*as_web_user(), "php", "-d", "memory_limit=512M", *arguments],
             cwd=self.tree,
             env={"PATH": os.environ["PATH"], "NEXTCLOUD_CONFIG_DIR": str(self.scratch / "config"), **(env or {})},
             stdin=subprocess.DEVNULL,

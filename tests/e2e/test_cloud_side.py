@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 import statistics
 import tempfile
 import time
@@ -238,8 +237,7 @@ def test_what_a_scan_finds_on_the_servers_disk_reaches_the_device(line: Line) ->
 def test_a_journal_that_was_emptied_by_hand_is_said_and_nothing_is_lost(line: Line) -> None:
     line.does("PUT", "before.txt", b"1")
     line.reaches_device("before.txt", b"1")
-    with sqlite3.connect(line.cloud.data / "owncloud.db", timeout=30) as opened:
-        opened.execute("DELETE FROM oc_harpbridge_journal")
+    line.cloud.sql("DELETE FROM *PREFIX*harpbridge_journal")
     # As the background job does, and the administrator's page.
     line.cloud.occ_tried("harpbridge:self-test")
     said = "Nextcloud's journal was emptied, or begun anew: nothing is lost"

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import subprocess
 import tempfile
 import urllib.error
@@ -264,8 +263,7 @@ def test_the_self_test_names_each_fault_of_the_socket_and_who_has_it(bridged: Br
 
 
 def test_a_journal_that_was_emptied_by_hand_goes_on(bridged: Bridged, anna: Person) -> None:
-    with sqlite3.connect(bridged.cloud.data / "owncloud.db", timeout=30) as opened:
-        opened.execute("DELETE FROM oc_harpbridge_journal")
+    bridged.cloud.sql("DELETE FROM *PREFIX*harpbridge_journal")
     bridged.cloud.dav(anna, "PUT", "files/anna/after", b"x")
     assert bridged.calls()
     read = bridged.read(anna, bridged.cursor)
@@ -276,16 +274,13 @@ def test_a_journal_that_was_emptied_by_hand_goes_on(bridged: Bridged, anna: Pers
 
 
 def test_an_upload_works_as_ever_when_the_journal_is_gone(bridged: Bridged, anna: Person) -> None:
-    database = bridged.cloud.data / "owncloud.db"
-    with sqlite3.connect(database, timeout=30) as opened:
-        opened.execute("ALTER TABLE oc_harpbridge_journal RENAME TO oc_elsewhere")
+    bridged.cloud.sql("ALTER TABLE *PREFIX*harpbridge_journal RENAME TO *PREFIX*elsewhere")
     try:
         bridged.cloud.dav(anna, "PUT", "files/anna/still", b"works")
         assert bridged.cloud.dav(anna, "GET", "files/anna/still") == b"works"
         assert "journal cannot be written" in bridged.cloud.log
     finally:
-        with sqlite3.connect(database, timeout=30) as opened:
-            opened.execute("ALTER TABLE oc_elsewhere RENAME TO oc_harpbridge_journal")
+        bridged.cloud.sql("ALTER TABLE *PREFIX*elsewhere RENAME TO *PREFIX*harpbridge_journal")
 
 
 def test_a_daemon_that_is_gone_or_hangs_costs_no_more_than_one_that_is_there(bridged: Bridged) -> None:
