@@ -2,12 +2,14 @@
 """How long a reload is waited for: harp.proxy.edge.publisher."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from harp.base.runtime import Counters, Tasks
+from harp.proxy.edge import files
 from harp.proxy.edge.publisher import NEW_WORKER_S, PUBLISHED_S, Publisher
 from harp.proxy.edge.runtime import RuntimeSocketError
 from tests.unit.test_proxy_compile import state
@@ -31,6 +33,18 @@ async def answering(path: Path, answer: Callable[[], str]) -> asyncio.Server:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(answer().encode())
+        writer.close()
+
+    return await asyncio.start_unix_server(serve, path)
+
+
+async def obeying(path: Path, told: list[str], *, after_s: float = 0.0) -> asyncio.Server:
+    """A HAProxy that does as it is told."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told.append((await reader.readline()).decode())
+        await asyncio.sleep(after_s)
+        writer.write(b"New version created: 1\n" if told[-1].startswith("prepare map") else b"\n")
         writer.close()
 
     return await asyncio.start_unix_server(serve, path)
@@ -74,14 +88,7 @@ async def test_whoever_changes_an_app_waits_until_a_slow_haproxy_does_as_it_says
     tmp_path: Path, followed: Publisher
 ) -> None:
     told: list[str] = []
-
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told.append((await reader.readline()).decode())
-        await asyncio.sleep(0.4)
-        writer.write(b"New version created: 1\n" if told[-1].startswith("prepare map") else b"\n")
-        writer.close()
-
-    async with await asyncio.start_unix_server(slow, tmp_path / "haproxy.sock"):
+    async with await obeying(tmp_path / "haproxy.sock", told, after_s=0.4):
         followed.wake()
         await followed.published()
         # HAProxy has forgotten what an earlier agent told it, and has the apps that there are.
@@ -94,3 +101,23 @@ async def test_nobody_waits_for_a_haproxy_that_is_not_there(followed: Publisher)
         followed.wake()
         await followed.published()
     assert followed._done == 0
+
+
+async def test_the_agent_goes_on_while_a_slow_disk_takes_the_files(
+    tmp_path: Path, followed: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, goes_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    had_a_turn: list[bool] = []
+
+    def slow(_run: Path, _texts: Mapping[str, str]) -> None:
+        loop.call_soon_threadsafe(began.set)
+        had_a_turn.append(goes_on.wait(2))
+
+    monkeypatch.setattr(files, "write_all", slow)
+    async with await obeying(tmp_path / "haproxy.sock", []):
+        followed.wake()
+        await began.wait()
+        goes_on.set()
+        await followed.published()
+    assert had_a_turn == [True]

@@ -127,7 +127,7 @@ class Publisher:
             step = policy.seeding(wanted)
         if step.commands:
             with self._kept():
-                self._write(wanted)
+                await asyncio.to_thread(self._write, wanted)
         for command in step.commands:
             await self.socket.do(command)
             self._commands.add()
@@ -147,6 +147,7 @@ class Publisher:
         return files.for_the_next_start(self._run / "haproxy.cfg")
 
     def _write(self, state: policy.State) -> None:
+        """Hundreds of apps are megabytes and thousands of files: the agent answers HAProxy meanwhile."""
         texts = policy.files(state)
         files.write_all(self._run, {name: text for name, text in texts.items() if self._written.get(name) != text})
         self._written = texts
@@ -160,7 +161,7 @@ class Publisher:
         wanted = policy.placed(self._state, self._shape, self._apps())
         known = await bans.read(self.socket)
         before = (await self.socket.info()).get("Pid")
-        self._write(wanted)
+        await asyncio.to_thread(self._write, wanted)
         _log.warning("HAProxy is reloaded: %s", why)
         # From 2.7 on the answer comes when the configuration was read.
         await self._master.ask("reload", READ_MOST_S)
