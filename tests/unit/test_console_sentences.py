@@ -101,7 +101,7 @@ def is_command(text: str) -> bool:
     return is_blank or text.startswith(("harp account", "harp config", "sysctl ", "chmod ", "https://"))
 
 
-SAID = sorted({(name, text) for name, text in sentences() if not is_command(text)}, key=lambda one: one[1])
+SAID = sorted({(name, text) for name, text in sentences() if not is_command(text)}, key=lambda one: one[::-1])
 
 
 def test_there_are_sentences_to_look_at() -> None:
