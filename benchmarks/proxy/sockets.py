@@ -29,7 +29,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 async def _open(port: int, path: str) -> asyncio.StreamWriter:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(_HANDSHAKE.format(path=path).encode())
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    async with asyncio.timeout(30):
+        answer = await reader.readuntil(b"\r\n\r\n")
     if not answer.startswith(b"HTTP/1.1 101"):
         raise Undone(f"a WebSocket was refused: {answer[:60]!r}")
     return writer

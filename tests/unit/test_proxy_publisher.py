@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How long a reload is waited for: harp.proxy.edge.publisher."""
+"""How long a reload is waited for, and HAProxy's answers: harp.proxy.edge.publisher, harp.proxy.edge.runtime."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ import pytest
 from harp.base.runtime import Counters, Tasks
 from harp.proxy.edge import files
 from harp.proxy.edge.publisher import NEW_WORKER_S, PUBLISHED_S, Publisher
-from harp.proxy.edge.runtime import RuntimeSocketError
+from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from tests.unit.test_proxy_compile import state
 
 
@@ -121,3 +121,18 @@ async def test_the_agent_goes_on_while_a_slow_disk_takes_the_files(
         goes_on.set()
         await followed.published()
     assert had_a_turn == [True]
+
+
+async def test_who_is_cancelled_in_the_moment_of_the_answer_is_cancelled(tmp_path: Path) -> None:
+    class Answering(RuntimeSocket):
+        async def _asked(self, command: str) -> str:
+            await answer.wait()
+            return command
+
+    answer = asyncio.Event()
+    asking = asyncio.ensure_future(Answering(tmp_path / "haproxy.sock").ask("show info"))
+    await asyncio.sleep(0.01)
+    answer.set()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking

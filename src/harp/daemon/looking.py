@@ -62,7 +62,8 @@ class Looking:
             marks[id_] = before.get(id_)
             # A folder that is busy for a while is looked at the next time.
             with contextlib.suppress(TimeoutError, FolderError):
-                own = await asyncio.wait_for(self._on(loop, functools.partial(_mark, loop)), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    own = await self._on(loop, functools.partial(_mark, loop))
                 marks[id_] = (own, self._daemon.mirrors.mark(id_))
         return marks
 

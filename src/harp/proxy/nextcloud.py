@@ -158,7 +158,8 @@ class SystemResolver:
         """An address as text, IPv4 first; ``None`` after ten seconds, or where there is none."""
         loop = asyncio.get_running_loop()
         try:
-            found = await asyncio.wait_for(loop.getaddrinfo(host, None), timeout=10.0)
+            async with asyncio.timeout(10.0):
+                found = await loop.getaddrinfo(host, None)
         except (OSError, TimeoutError, UnicodeError):
             return None
         addresses = [str(entry[4][0]) for entry in found]

@@ -93,7 +93,8 @@ class Registry:
         self._absent.pop(app.id, None)
         self._entries[app.id] = _Entry(app, self._clock.monotonic())
         try:
-            await asyncio.wait_for(self._resolve(app.id), STORE_S)
+            async with asyncio.timeout(STORE_S):
+                await self._resolve(app.id)
         except TimeoutError:
             _log.warning("the address of the app %s is looked up too slowly to wait for it", app.id)
         self.changed()

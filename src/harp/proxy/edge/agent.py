@@ -99,7 +99,8 @@ class Agent:
     ) -> None:
         self._asked.add()
         try:
-            ruling = await asyncio.wait_for(self._rule(question_from(arguments)), timeout=WAIT_S)
+            async with asyncio.timeout(WAIT_S):
+                ruling = await self._rule(question_from(arguments))
             variables = variables_for(ruling)
             if isinstance(ruling, Refused):
                 self._counters.counter(

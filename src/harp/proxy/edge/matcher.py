@@ -55,13 +55,17 @@ class ProcessMatcher:
             self._is_up = True
         try:
             process.stdin.write(msgspec.json.encode((patterns, path)) + b"\n")
-            line = await asyncio.wait_for(process.stdout.readline(), timeout=LIMIT_S)
+            async with asyncio.timeout(LIMIT_S):
+                line = await process.stdout.readline()
             if not line:
                 raise TimeoutError  # it died over this: as good as too slow
             return msgspec.json.decode(line, type=int | None)
-        except (TimeoutError, OSError, asyncio.CancelledError):
+        except (TimeoutError, OSError):
             await self.close()
             raise TimeoutError from None
+        except asyncio.CancelledError:
+            await self.close()
+            raise
 
     async def _started(self) -> asyncio.subprocess.Process:
         self._process = await asyncio.create_subprocess_exec(

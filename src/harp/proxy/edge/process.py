@@ -150,7 +150,8 @@ class Child:
             failures = 1 if self._clock.monotonic() - began > 30.0 else failures + 1
             _log.error("%s %s; it is started again", self.name, how)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), backoff.delay_s(failures, jitter=0.5))
+                async with asyncio.timeout(backoff.delay_s(failures, jitter=0.5)):
+                    await self._ending.wait()
 
     async def _start(self) -> None:
         self.starts += 1
@@ -182,7 +183,8 @@ class Child:
                 return
             self.tell(number)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._process.wait()
 
 
 def _die_with_parent() -> None:

@@ -34,7 +34,8 @@ class RuntimeSocket:
     async def ask(self, command: str, timeout_s: float = TIMEOUT_S) -> str:
         """The answer to one command. Raises :class:`RuntimeSocketError`."""
         try:
-            return await asyncio.wait_for(self._asked(command), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await self._asked(command)
         except (OSError, TimeoutError) as error:
             raise RuntimeSocketError(
                 f"HAProxy does not answer on {self._path}: {type(error).__name__}", hint="is it running?"

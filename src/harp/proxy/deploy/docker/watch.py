@@ -111,7 +111,8 @@ class Watch:
         """At each event, and from time to time. The first one is that the engine has begun to tell."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), LOOK_AGAIN_S)
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await told.wait()
             await asyncio.sleep(GATHER_S)
             told.clear()
             async with asyncio.timeout(LOOK_S):
