@@ -57,6 +57,18 @@ def shown(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
+def looked_at(page: Page, name: str) -> None:
+    """axe-core finds nothing, and on a phone nothing is cut off."""
+    assert visit.faults(page) == []
+    shown(page, name)
+    before = page.viewport_size
+    assert before is not None
+    page.set_viewport_size({"width": 390, "height": 844})
+    shown(page, f"{name}-phone")
+    assert visit.cut_off(page) == []
+    page.set_viewport_size(before)
+
+
 def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_path: Path) -> None:
     app, nextcloud = ExApp(), Nextcloud(key=KEY)
     app.start()
@@ -74,9 +86,8 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         expect(page.locator("#apps .state")).to_have_text("listens")
         page.get_by_text("2 routes").click()
         expect(page.get_by_text("administrators")).to_be_visible()
-        shown(page, "apps-running")
         expect(page.get_by_text("refused for")).to_be_visible()
-        assert visit.faults(page) == []
+        looked_at(page, "apps-running")
         page.get_by_role("button", name="Lift 127.0.0.1").click()
         expect(page.get_by_text("the failures of 127.0.0.1 are forgotten")).to_be_visible()
         expect(page.get_by_text("Nobody.")).to_be_visible()
@@ -85,7 +96,7 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         page.reload()
         expect(page.get_by_text("until the app answered, of the last 20 requests")).to_be_visible()
         expect(page.get_by_text("p99")).to_be_visible()
-        shown(page, "apps-timed")
+        looked_at(page, "apps-timed")
 
         with app.served.down():
             page.reload()
@@ -113,17 +124,24 @@ def test_an_app_is_shown_and_a_ban_lifted(office: Office, browser: Browser, tmp_
         kept.write_text(steps.encoded([ended]))
         expect(page.get_by_text("no space left")).to_be_visible(timeout=15_000)
         assert "geheim" not in page.content()
-        shown(page, "apps-deployments")
+        looked_at(page, "apps-deployments")
+
+        page.get_by_role("link", name="HAProxy's configuration").click()
+        expect(page.get_by_role("region", name="HAProxy's configuration")).to_contain_text("(REDACTED)")
+        looked_at(page, "proxy-config")
+        page.get_by_role("main").get_by_role("link", name="Apps").click()
 
         page.get_by_role("link", name="Check the ways to the apps").click()
         expect(page.get_by_role("heading", name="1 thing needs care")).to_be_visible()
         # No web server leads /exapps/ to the proxy here: the lines to change are shown as they have to be written.
         expect(page.get_by_text("location /exapps/")).to_be_visible()
-        assert visit.faults(page) == []
-        shown(page, "proxy-doctor")
+        looked_at(page, "proxy-doctor")
         page.get_by_label("Nextcloud's address for browsers").fill(f"http://{address}")
         page.get_by_role("button", name="Check").click()
         expect(page.get_by_text("/exapps/ does not arrive")).to_have_count(0, timeout=20_000)
+        page.get_by_label("Or only whether Harp is reached").fill(f"http://{address}")
+        page.get_by_role("button", name="Look there alone").click()
+        expect(page.locator(".checks strong")).to_have_text(["control address", "shared key", "version"])
     finally:
         served.stop()
         app.stop()
