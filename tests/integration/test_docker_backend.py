@@ -312,6 +312,7 @@ async def test_an_engine_on_a_port(dockerd: real.DockerEngine) -> None:
         (None, b"{}", "Missing 'docker-engine-port' header."),
         ("x", b"{}", "Invalid 'docker-engine-port' header value: x"),
         ("24000", b"{", "Invalid JSON body"),
+        ("8080", b"{", "Invalid JSON body"),
         ("24000", b'{"image_id": "i"}', "Payload validation error: Object missing required field `name`"),
         ("8080", b'{"name": "x", "image_id": "i"}', "Could not connect to Docker Engine on port 8080: HP_DOCKER_EN"),
     ],

@@ -53,12 +53,14 @@ class DockerBackend:
         return outcome
 
     async def _answered(self, verb: str, engine_port: str | None, body: bytes) -> Outcome:
+        # A body that cannot be is that whatever engine it is for.
+        port = payload.engine_port(engine_port)
+        form = port if isinstance(port, Outcome) else payload.read(verb, body)
+        if isinstance(form, Outcome):
+            return form
         engine = self.engine(engine_port)
         if isinstance(engine, Outcome):
             return engine
-        form = payload.read(verb, body)
-        if isinstance(form, Outcome):
-            return form
         handler, limit_s, doing = _VERBS[verb]
         what = form.image_ref if isinstance(form, payload.ImageRemove) else form.name
         try:
