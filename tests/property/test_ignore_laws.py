@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path as OsPath
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harp.sync.folder.ignore import IgnoreRules
@@ -16,13 +16,15 @@ components = st.sampled_from(["a", "b", "ab", "foo", "fo", "x.o", "a\nb", " s", 
 paths = st.lists(components, min_size=1, max_size=4).map("/".join)
 known_rules = st.sampled_from(
     rb"""* *.o a a/ /a /a/ a/* a/** **/b a/**/b */ !a !a/ !*/ f?o [ab]b [!a]* fo[!x] !x.o /* !/foo foo/* *o* a*b*
-    **/ab/** a/b/ !a/b ? */*/b **/a/**/b fo*o a\* #c \#c a[+-1]b ** a\]""".decode().split()
+    **/ab/** a/b/ !a/b ? */*/b **/a/**/b fo*o a\* #c \#c a[+-1]b ** a\] a/**/ */**/**/ !a/**/""".decode().split()
 )
 odd_rules = st.text("ab*?/!o.", min_size=1, max_size=8)
 rule_lists = st.lists(st.one_of(known_rules, odd_rules), min_size=1, max_size=5)
 
 
 @given(st.sets(paths, min_size=1, max_size=10), rule_lists)
+@example({"a/a", "a/b/a"}, ["?/**/"])
+@example({"a/a"}, ["*", "!/"])
 def test_what_is_ignored_is_what_git_ignores(files: set[str], lines: list[str]) -> None:
     directories = {file[:cut] for file in files for cut in range(len(file)) if file[cut] == "/"}
     written = "\n".join(lines).encode()

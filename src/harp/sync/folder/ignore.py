@@ -31,6 +31,8 @@ _DIRECTORY_END = "(?P<ps_d>/)"
 _END = f"(?:{_DIRECTORY_END}|$)"
 _SET = re.compile(r"(?<!\\)\[(?!\^/\])")
 """Where a set begins, which may hold a slash (``[+-1]``, ``[!a]``) but never matches one."""
+_DIRECTORIES_BELOW = re.compile(rb"(?:/\*\*)+/(?= *$)")
+"""``name/**/``: the directories below, of which pathspec makes the directory itself; ``name/**/*/`` says the same."""
 _NESTED_SET = re.compile(rb"(?<!\\)\[[^]]*(\[|--|&&|~~|\|\|)")
 """``[[:alpha:]]`` and what Python may read in another way some day."""
 
@@ -116,8 +118,11 @@ def _compiled(line: bytes) -> _Rule | str | None:
         return f"longer than {MAX_RULE_BYTES} bytes"
     if _NESTED_SET.search(line):
         return "sets within sets are not known"
+    if line.rstrip(b" ") == b"!/":
+        return None  # git finds nothing of that name; pathspec makes every directory of it
     try:
-        regex, ignores = GitIgnoreSpecPattern.pattern_to_regex(line.decode("utf-8", "surrogateescape"))
+        text = _DIRECTORIES_BELOW.sub(b"/**/*/", line).decode("utf-8", "surrogateescape")
+        regex, ignores = GitIgnoreSpecPattern.pattern_to_regex(text)
         if regex is None or ignores is None:
             return None
         exact = _in_linear_time(_exact(_SET.sub(_NOT_A_SLASH + "[", regex)))
