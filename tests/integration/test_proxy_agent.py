@@ -240,11 +240,12 @@ async def test_a_record_that_is_none_is_one_line(
     control: tuple[aiohttp.ClientSession, Registry], caplog: pytest.LogCaptureFixture, body: bytes, why: str
 ) -> None:
     who, _registry = control
-    answer = await who.post("/exapp_storage/foo", data=body)
+    answer = await who.post("/exapp_storage/foo%0A%1b", data=body)
 
     assert len((await answer.text()).splitlines()) == 1
     [line] = [message for message in caplog.messages if "foo" in message]
     assert why in line
+    assert line.isprintable()
 
 
 async def test_without_the_key_nothing_but_a_sign_of_life(control: tuple[aiohttp.ClientSession, Registry]) -> None:

@@ -108,10 +108,10 @@ class ControlApi:
         try:
             await self._registry.store(record.read(app, await request.read()))
         except record.InvalidRecord as error:
-            _log.warning("AppAPI sent a record of %s that is not as it has to be: %s", app, error)
+            _log.warning("AppAPI sent a record of %r that is not as it has to be: %s", str(app), error)
             raise web.HTTPBadRequest from None
         except msgspec.DecodeError as error:
-            _log.warning("AppAPI sent a record of %s that is no JSON: %s", app, error)
+            _log.warning("AppAPI sent a record of %r that is no JSON: %s", str(app), error)
             raise web.HTTPInternalServerError(text="500: the record is no JSON") from None
         return web.Response(status=204)
 
