@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tests.fakes.served import ended
 from tests.fakes.webdav import Account
 
 
@@ -35,7 +36,7 @@ def standing(account: Account, certificate: Path | None = None, port: int = 0) -
     try:
         yield asyncio.run_coroutine_threadsafe(start(), loop).result(30)
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(ended(runner), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)
         loop.close()

@@ -74,5 +74,16 @@ class Served:
 
     async def _close(self) -> None:
         if self._runner is not None:
-            await self._runner.cleanup()
+            await ended(self._runner)
             self._runner = None
+
+
+async def ended(runner: web.BaseRunner) -> None:
+    """Its connections are closed too, also those that were being taken when it stopped to listen."""
+    server = runner.server
+    await runner.cleanup()
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        if server is not None:
+            await server.shutdown(0.1)
+    await asyncio.sleep(0)

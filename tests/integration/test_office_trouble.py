@@ -47,6 +47,9 @@ def test_what_a_frozen_device_has_claimed_is_fetched_by_others(tmp_path: Path) -
         found.office.agreed(*found.everyone())
 
 
+MOST_FILMS = 8
+"""Who is given what to hand on is chance: of a few megabytes it may be nothing."""
+
 LIAR = """
 from harp.cli.main import main
 from harp.sync.service.server import Server
@@ -63,7 +66,7 @@ main()
 
 
 def test_a_neighbour_that_hands_on_other_bytes_is_found_out_and_passed_over(tmp_path: Path) -> None:
-    content, second = noise(6 * MB), noise(3 * MB, 2)
+    second = noise(3 * MB, 99)
     with branches(tmp_path, 3, joined=2) as found:
         *honest, liar = found.desks[0]
         liar.program = (sys.executable, "-c", LIAR)
@@ -71,17 +74,25 @@ def test_a_neighbour_that_hands_on_other_bytes_is_found_out_and_passed_over(tmp_
         # It is one of those who ask from the first chunk on.
         found.office.agreed(*found.everyone())
         found.office.linked(*found.everyone())
-        found.cloud.write("film", content)
-        found.have("film", content, *honest, timeout_s=60)
-        # What the liar has fetched for them comes once more, and that is all it can do.
-        assert found.site.wan.traffic().down < 2.2 * len(content)
+
+        def is_found_out() -> bool:
+            return any("something else than was asked for" in desk.log.read_text() for desk in honest)
+
+        for turn in range(MOST_FILMS):
+            content, before = noise(6 * MB, turn), found.site.wan.traffic().down
+            found.cloud.write(f"film {turn}", content)
+            found.have(f"film {turn}", content, *honest, timeout_s=60)
+            # What the liar has fetched for them comes once more, and that is all it can do.
+            assert found.site.wan.traffic().down - before < 2.2 * len(content)
+            if is_found_out():
+                break
+        assert is_found_out(), "it hands on something sooner or later"
         before = found.site.wan.traffic().down
         found.cloud.write("sequel", second)
         found.have("sequel", second, *honest, timeout_s=60)
         found.have("sequel", second, liar)
         # By now it is on the bench, and the source does not know: it gets its own copy, and the others share one.
         assert found.site.wan.traffic().down - before < 2.2 * len(second)
-        assert "something else than was asked for" in "".join(desk.log.read_text() for desk in honest)
         found.office.agreed(*found.everyone())
         for desk in found.everyone():
             desk.verified()
