@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import harp
+from harp.console import daemonwords
 from harp.console.words import words
 from harp.sync.engine.fetcher import Why
 from harp.sync.folder import fs
@@ -164,3 +165,11 @@ def test_whoever_sits_before_a_browser_is_told_of_no_command_for_it() -> None:
         for told in (english.said(text), german.said(text)):
             assert "harp " not in told, text
             assert "--" not in told, text
+
+
+def test_a_name_that_is_all_colons_is_no_nest_of_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    recognised = daemonwords.recognised
+    monkeypatch.setattr(daemonwords, "recognised", lambda text: looked.append(text) or recognised(text))
+    words("de").said(": " * 200 + "the disk is full")
+    assert 1 < len(looked) < 10

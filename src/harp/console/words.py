@@ -17,6 +17,8 @@ LANGUAGES = {"en": "English", "de": "Deutsch"}
 _LOCALES = Path(__file__).parent / "locale"
 _NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
 """As the daemon writes them: 192,536 or 57.5."""
+_DEEPEST = 3
+"""Sentences within sentences. A file's name may be all colons, and each would begin one more."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -38,23 +40,23 @@ class Words:
         """What the daemon has said in English, each line where it is known; else as it said it."""
         return "\n".join(map(self._said, text.split("\n")))
 
-    def _said(self, text: str) -> str:
+    def _said(self, text: str, depth: int = 0) -> str:
         exact = self.gettext(text) if text else ""
         if exact != text or self.language == "en":
             return exact
         parts = text.split("; ")
-        if len(parts) > 1 and all(self._said(part) != part for part in parts):
+        if len(parts) > 1 and all(self._said(part, depth) != part for part in parts):
             # Several sentences that stand in one line.
-            return "; ".join(map(self._said, parts))
+            return "; ".join(self._said(part, depth) for part in parts)
         found = daemonwords.recognised(text)
         if found is None:
             return text
         sentence, blanks = found
-        return self.gettext(sentence) % {name: self._in_blank(name, value) for name, value in blanks.items()}
+        return self.gettext(sentence) % {name: self._in_blank(name, value, depth) for name, value in blanks.items()}
 
-    def _in_blank(self, name: str, value: str) -> str:
+    def _in_blank(self, name: str, value: str, depth: int) -> str:
         if name == daemonwords.NESTED:
-            return self._said(value)
+            return self._said(value, depth + 1) if depth < _DEEPEST else value
         if name in daemonwords.NUMBERS and _NUMBER.fullmatch(value):
             return self.number(float(value.replace(",", "")))
         return value
