@@ -20,6 +20,7 @@ spl_autoload_register(static function (string $class): void {
 });
 
 require __DIR__ . '/standins/files.php';
+require __DIR__ . '/standins/home.php';
 require __DIR__ . '/standins/pages.php';
 require __DIR__ . '/standins/server.php';
 require __DIR__ . '/standins/Database.php';

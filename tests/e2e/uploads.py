@@ -3,7 +3,8 @@
 
 ``NEXTCLOUD=/path/to/tree python -m tests.e2e.uploads``, which ``make e2e`` runs after the tests. In each round each of
 both sends a tree of its own into an empty folder of one account, in turn who is first; it prints Markdown. The ratio is
-the median of the rounds' own ratios: on a machine that does other work it means more than the times.
+the median of the rounds' own ratios: on a machine that does other work it means more than the times. Harp Bridge is
+enabled, but with ``--plain``.
 """
 
 import argparse
@@ -75,14 +76,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.uploads", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--plain", action="store_true", help="a Nextcloud without Harp Bridge")
     asked = parser.parse_args()
     if reason := cloud.why_not() or mirrored.why_no_client():
         print(reason, file=sys.stderr)
         return 2
     with cloud.opened(Path(os.environ["NEXTCLOUD"]), apps=()) as on, tempfile.TemporaryDirectory() as work:
+        if not asked.plain:
+            on.install_app(Path(__file__).resolve().parents[2] / "harpbridge")
         print(
-            f"Nextcloud {on.version}, {os.cpu_count()} cores, {cloud.WORKERS} PHP processes, {database.title()}; "
-            "a file's share\n"
+            f"Nextcloud {on.version} {'without' if asked.plain else 'with'} Harp Bridge, {os.cpu_count()} cores, "
+            f"{cloud.WORKERS} PHP processes, {database.title()}; a file's share\n"
         )
         print(f"| {FILE_BYTES // 1024} KiB each | nextcloudcmd | Harp | ratio | goal |")
         print("| --- | ---: | ---: | ---: | --- |")

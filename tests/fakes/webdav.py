@@ -3,6 +3,7 @@
 
 import base64
 import hashlib
+import json
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -16,7 +17,7 @@ FORBIDDEN_ENDS = [".filepart", ".part"]
 
 
 class Account:
-    """The files of ``name``. ``meddles`` is called before each PUT, MOVE and DELETE: somebody else at work."""
+    """The files of ``name``. Before each PUT, MOVE, DELETE and request of Harp Bridge somebody else ``meddles``."""
 
     def __init__(self, name: str = "alice") -> None:
         self.name = name
@@ -57,6 +58,9 @@ class Account:
         self.bulk_refuses: set[str] | None = set()
         """Paths that a bulk request answers with an error; None: an administrator has switched it off, and says so only
         in the capabilities."""
+        self.has_bridge = False
+        """Whether Harp Bridge is there, which makes many files at once where nothing lies."""
+        self.bridge_answers = 200
         self.meddles = lambda method, path: None
 
     def touch(self, path: str, *, renew: bool = True) -> None:
@@ -140,6 +144,7 @@ class Account:
         app.router.add_get("/ocs/v2.php/cloud/capabilities", self._capabilities)
         app.router.add_route("*", f"/remote.php/dav/files/{self.name}{{path:.*}}", self._files)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
+        app.router.add_post("/ocs/v2.php/apps/harpbridge/api/v1/new-files", self._new_files)
         app.router.add_route("*", f"/remote.php/dav/trashbin/{self.name}/trash/{{name}}", self._trashbin)
         app.router.add_route("*", f"/remote.php/dav/uploads/{self.name}/{{place}}{{number:.*}}", self._uploads)
         return app
@@ -187,7 +192,31 @@ class Account:
             "forbidden_filename_characters": ["\\", "/"],
             "forbidden_filename_extensions": FORBIDDEN_ENDS,
         }
-        return web.json_response({"ocs": {"data": {"capabilities": {"dav": dav, "files": files}}}})
+        told: dict[str, object] = {"dav": dav, "files": files}
+        if self.has_bridge:
+            told["harpbridge"] = {"version": "0.1.0", "journal": 1, "newFiles": 1, "hub": None}
+        return web.json_response({"ocs": {"data": {"capabilities": told}}})
+
+    async def _new_files(self, request: web.Request) -> web.Response:
+        """As ``harpbridge/lib/NewFiles`` has it."""
+        self.meddles("POST", "new-files")
+        if self.bridge_answers != 200:
+            return web.Response(status=self.bridge_answers)
+        line, _, contents = (await request.read()).partition(b"\n")
+        made: list[dict[str, str]] = []
+        for one in json.loads(line):
+            path, size = one["path"], one["size"]
+            content, contents = contents[:size], contents[size:]
+            is_free = path not in self.files and path not in self.folders and path.rpartition("/")[0] in self.folders
+            if (
+                is_free
+                and hashlib.sha256(content).hexdigest() == one["sha256"]
+                and path not in (self.bulk_refuses or ())
+            ):
+                self.write(path, content, one["mtime"])
+                made.append({"path": path, "fileid": str(self.numbers[path]), "etag": self.etags[path]})
+        self.log.append(f"NEW {len(made)}")
+        return web.json_response({"ocs": {"data": {"made": made}}})
 
     async def _bulk(self, request: web.Request) -> web.Response:
         told: dict[str, dict[str, object]] = {}

@@ -134,6 +134,46 @@ async def test_where_bulk_requests_are_switched_off_all_go_one_by_one(desk: Desk
     assert desk.here() == desk.there()
 
 
+def _put_six(desk: Desk) -> None:
+    desk.account.has_bridge = True
+    desk.account.make("old")
+    (desk.folder / "old").mkdir()
+    for number in range(6):
+        (desk.folder / "old" / f"{number}").write_bytes(b"%d" % number)
+
+
+async def test_with_harp_bridge_new_files_share_a_request_wherever_they_lie(desk: Desk) -> None:
+    _put_six(desk)
+    await desk.mirror.settle()
+    assert "NEW 6" in desk.account.log
+    assert not [line for line in desk.account.log if line.startswith(("PUT", "BULK"))]
+    assert desk.here() == desk.there()
+    assert await desk.mirror.settle() == 0
+
+
+async def test_such_a_request_overwrites_nothing_that_came_a_moment_earlier(desk: Desk) -> None:
+    _put_six(desk)
+
+    def somebody(method: str, path: str) -> None:
+        if path == "new-files":
+            desk.account.write("old/3", b"a moment earlier")
+
+    desk.account.meddles = somebody
+    await desk.mirror.settle()
+    assert "NEW 5" in desk.account.log
+    assert desk.here() == desk.there()
+    assert sorted(desk.here().values()) == [b"0", b"1", b"2", b"3", b"4", b"5", b"a moment earlier"]
+
+
+async def test_where_such_a_request_fails_all_go_one_by_one_and_none_by_the_way_that_overwrites(desk: Desk) -> None:
+    _put_six(desk)
+    desk.account.bridge_answers = 500
+    await desk.mirror.settle()
+    assert sum(line.startswith("PUT old/") for line in desk.account.log) == 6
+    assert not [line for line in desk.account.log if line.startswith(("NEW", "BULK"))]
+    assert desk.here() == desk.there()
+
+
 async def test_a_write_that_leaves_the_etag_as_it_was_gets_another_so_that_other_clients_see_it(desk: Desk) -> None:
     desk.account.has_weak_etags = True
     desk.account.write("clock", b"11:59", 1_700_000_000)

@@ -20,8 +20,8 @@ WINDOWS = {
 }
 
 
-def told(files: object, dav: object = None) -> object:
-    return {"ocs": {"data": {"capabilities": {"files": files, "dav": dav or {"bulkupload": "1.0"}}}}}
+def told(files: object, dav: object = None, **more: object) -> object:
+    return {"ocs": {"data": {"capabilities": {"files": files, "dav": dav or {"bulkupload": "1.0"}, **more}}}}
 
 
 @pytest.mark.parametrize("name", ["a.txt", "Übung (1).odt", "con", "a:b", "end.", "x" * 250, ".htaccess.bak"])
@@ -67,3 +67,9 @@ def test_bulk_is_only_where_it_is_said() -> None:
     assert capabilities.read(told(PLAIN)).has_bulk
     assert not capabilities.read(told(PLAIN, {"chunking": "1.0"})).has_bulk
     assert not Capabilities().has_bulk
+
+
+def test_harp_bridge_makes_many_files_where_it_says_so_in_the_form_that_is_spoken_here() -> None:
+    assert capabilities.read(told(PLAIN, harpbridge={"newFiles": 1})).has_new_files
+    for said in ({"journal": 1}, {"newFiles": 2}, "1", None):
+        assert not capabilities.read(told(PLAIN, harpbridge=said)).has_new_files

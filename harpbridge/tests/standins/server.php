@@ -37,6 +37,9 @@ namespace OCP {
 namespace Psr\Log {
 	interface LoggerInterface {
 		/** @param array<string, mixed> $context */
+		public function info(string $message, array $context = []): void;
+
+		/** @param array<string, mixed> $context */
 		public function warning(string $message, array $context = []): void;
 	}
 }

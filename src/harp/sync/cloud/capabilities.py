@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+NEW_FILES = 1
+"""The form of such a request that is spoken here."""
 MOST_NAME_BYTES = 250
 """Nextcloud's table of files has no room for more."""
 
@@ -18,6 +20,8 @@ class Capabilities:
     """Without an answer nothing is taken for possible, and only what no Nextcloud takes for forbidden."""
 
     has_bulk: bool = False
+    has_new_files: bool = False
+    """Whether Harp Bridge is there and makes many files at once where nothing lies."""
     forbidden_names: frozenset[str] = frozenset()
     forbidden_stems: frozenset[str] = frozenset()
     """What may not stand before the first dot, e.g. ``con`` on Windows."""
@@ -50,6 +54,7 @@ def read(told: Any) -> Capabilities:
     names = _words(files, "forbidden_filenames") or _words(files, "blacklisted_files")
     return Capabilities(
         has_bulk=bool(_part(data, "dav").get("bulkupload")),
+        has_new_files=_part(data, "harpbridge").get("newFiles") == NEW_FILES,
         forbidden_names=frozenset(one.lower() for one in names),
         forbidden_stems=frozenset(one.lower() for one in _words(files, "forbidden_filename_basenames")),
         forbidden_ends=tuple(one.lower() for one in _words(files, "forbidden_filename_extensions")),

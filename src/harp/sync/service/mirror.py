@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from harp.base.errors import FolderError, StaleError
 from harp.base.runtime import Backoff
 from harp.sync.cloud import doubts
 from harp.sync.cloud import plan as planner
+from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.dav import Dav
 from harp.sync.cloud.extent import Extent, extent
@@ -59,7 +60,7 @@ from harp.sync.service.mirrordisk import DeniedError, MirrorDisk
 from harp.sync.service.mirrorhere import Here
 from harp.sync.service.mirrornear import Near
 from harp.sync.service.mirrornotes import Notes
-from harp.sync.service.mirrorpost import BULK_WRITERS, Post
+from harp.sync.service.mirrorpost import BULK_WRITERS, Batch, Post
 from harp.sync.service.mirrorrenames import HALF_S, Renames
 from harp.sync.service.mirrorrivals import Rivals
 from harp.sync.service.mirrorwalk import TOP, Walk, Walked
@@ -192,7 +193,7 @@ class Mirror:
         if self.question:
             return 0
         try:
-            await self._act(chosen, has_bulk=rules.has_bulk)
+            await self._act(chosen, rules)
         finally:
             await self._notes.keep()
             await asyncio.to_thread(self._disk.settle)
@@ -254,7 +255,7 @@ class Mirror:
 
     # --- acting -------------------------------------------------------------------------------------------------------
 
-    async def _act(self, chosen: Plan, *, has_bulk: bool) -> None:
+    async def _act(self, chosen: Plan, rules: Capabilities) -> None:
         for move in chosen.moves:
             await self._tried(move)
         for _, level in groupby(chosen.makes, key=lambda make: make.path.count("/")):
@@ -262,8 +263,8 @@ class Mirror:
         await self._notes.keep()
         if not chosen.moves:
             await self._post.chunked.sweep([one.path for one in chosen.files if isinstance(one, Upload | Reconcile)])
-        groups, rest = self._post.parted(chosen.files, self._made if has_bulk else ())
-        many = deque[_Work](partial(self._bulk, group) for group in groups)
+        batches, rest = self._post.parted(chosen.files, self._made, rules)
+        many = deque[_Work](partial(self._bulk, batch) for batch in batches)
         await self._all(deque[_Work](partial(self._tried, one) for one in rest), many)
         removals = deque[_Work](partial(self._tried, one) for one in chosen.removals if not _is_directory(one))
         await self._all(removals, deque())
@@ -287,9 +288,9 @@ class Mirror:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
 
-    async def _bulk(self, group: Sequence[Upload]) -> None:
-        left = await self._patiently(partial(self._post.bulk, group))
-        self._steps += len(group) - len(left)
+    async def _bulk(self, batch: Batch) -> None:
+        left = await self._patiently(partial(self._post.bulk, batch))
+        self._steps += len(batch.uploads) - len(left)
         for one in left:
             await self._tried(one)
 

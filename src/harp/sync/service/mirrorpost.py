@@ -3,11 +3,13 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from harp.base.errors import CloudError, StaleError
-from harp.sync.cloud.dav import BulkFile, Dav, Written, is_fit_for_bulk
+from harp.sync.cloud.capabilities import Capabilities
+from harp.sync.cloud.dav import Dav, Written
 from harp.sync.cloud.nodes import ALL_LETTERS, Agreed, CloudPath, Local, Remote, parent
+from harp.sync.cloud.parcels import SmallFile, is_fit
 from harp.sync.cloud.refusals import BusyError, LoginError
 from harp.sync.cloud.steps import Action, Upload
 from harp.sync.service.mirrorchunks import CHUNKED_FROM, Chunked
@@ -20,10 +22,19 @@ BULK_FILES = 200
 FEWEST_IN_BULK = 4
 SHARED_FROM = 20
 """A request of fewer files is not worth a second writer."""
-BULK_BYTES = 8 * 1024 * 1024
+BULK_BYTES = 7 * 1024 * 1024
+"""PHP by itself takes 8 MiB, with what stands around them."""
 SMALL_BYTES = 256 * 1024
 BULK_WRITERS = 2
 """Bulk requests at once; more of them only wait for one another in the server's database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes in one request; ``by_bridge``: through Harp Bridge, which overwrites nothing, else by ``/dav/bulk``."""
+
+    uploads: Sequence[Upload]
+    by_bridge: bool
 
 
 class Post:
@@ -33,7 +44,8 @@ class Post:
         self._dav = dav
         self._disk = disk
         self._notes = notes
-        self._takes_bulk = True
+        self._is_refused = {False: False, True: False}
+        """Whether a request for many went wrong, by whose it was (:attr:`Batch.by_bridge`)."""
         self.chunked = Chunked(dav, store)
 
     async def upload(self, path: CloudPath, local: Local, over: Remote | None) -> bool:
@@ -58,28 +70,33 @@ class Post:
     async def _sha256(self, path: CloudPath, local: Local) -> str:
         return await asyncio.to_thread(self._disk.sha256, path, local)
 
-    def parted(self, steps: Iterable[Action], made: Collection[CloudPath]) -> tuple[list[list[Upload]], list[Action]]:
-        """What may go in bulk, request by request, and the rest; ``made`` are the folders that this turn has made."""
+    def parted(
+        self, steps: Iterable[Action], made: Collection[CloudPath], rules: Capabilities
+    ) -> tuple[list[Batch], list[Action]]:
+        """What may share requests, and the rest; ``made`` are the folders that this turn has made."""
+        by_bridge = rules.has_new_files and not self._is_refused[True]
+        by_bulk = rules.has_bulk and not self._is_refused[False]
         small: list[Upload] = []
         rest: list[Action] = []
         for one in steps:
-            is_new_there = isinstance(one, Upload) and one.over is None and parent(one.path) in made
-            if isinstance(one, Upload) and is_new_there and self._is_fit(one):
+            if (
+                isinstance(one, Upload)
+                and _is_small_and_new(one)
+                and (by_bridge or (by_bulk and parent(one.path) in made))
+            ):
                 small.append(one)
             else:
                 rest.append(one)
         if len(small) < FEWEST_IN_BULK:
             return [], [*small, *rest]
-        return grouped(small), rest
+        return [Batch(group, by_bridge) for group in grouped(small)], rest
 
-    def _is_fit(self, one: Upload) -> bool:
-        return self._takes_bulk and one.local.size <= SMALL_BYTES and is_fit_for_bulk(one.path)
-
-    async def bulk(self, group: Sequence[Upload]) -> list[Upload]:
+    async def bulk(self, batch: Batch) -> list[Upload]:
         """Sends them in one request; answers those that are to go one by one, as the server has not taken them."""
-        read = await asyncio.to_thread(self._contents, group)
+        send = self._dav.make_files if batch.by_bridge else self._dav.bulk
+        read = await asyncio.to_thread(self._contents, batch.uploads)
         try:
-            taken = await self._dav.bulk(list(read.values())) if read else {}
+            taken = await send(list(read.values())) if read else {}
         except LoginError:
             raise
         except BusyError as error:
@@ -88,23 +105,27 @@ class Post:
             taken = {}
         except CloudError:
             # One file that is not to the server's liking spoils the whole request: what it took is found there.
-            self._takes_bulk, taken = False, {}
-        for one in group:
+            self._is_refused[batch.by_bridge], taken = True, {}
+        for one in batch.uploads:
             if one.path in taken:
                 self._notes.note(one.path, _agreed(one.local, taken[one.path], read[one].sha256))
         await self._notes.keep()
-        return [one for one in group if one.path not in taken]
+        return [one for one in batch.uploads if one.path not in taken]
 
-    def _contents(self, group: Iterable[Upload]) -> dict[Upload, BulkFile]:
+    def _contents(self, group: Iterable[Upload]) -> dict[Upload, SmallFile]:
         """What is as expected on the disk."""
-        found: dict[Upload, BulkFile] = {}
+        found: dict[Upload, SmallFile] = {}
         for one in group:
             try:
                 content, sha256 = self._disk.read(one.path, one.local)
             except StaleError:
                 continue
-            found[one] = BulkFile(one.path, content, sha256, one.local.mtime_s)
+            found[one] = SmallFile(one.path, content, sha256, one.local.mtime_s)
         return found
+
+
+def _is_small_and_new(one: Upload) -> bool:
+    return one.over is None and one.local.size <= SMALL_BYTES and is_fit(one.path)
 
 
 def grouped(small: Sequence[Upload]) -> list[list[Upload]]:
