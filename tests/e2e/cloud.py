@@ -287,13 +287,19 @@ class Cloud:
         return self.request(person, method, f"/remote.php/dav/{path}", body, **headers)
 
     def install_app(self, folder: Path) -> None:
-        """Copies an app of one's own to where Nextcloud may write, and enables it."""
+        """Copies an app of one's own to where Nextcloud may write; returns when the web server knows it as enabled."""
         target = self.scratch / "apps" / folder.name
         shutil.copytree(folder, target)
         if _as_other():
             for path in (target, *target.rglob("*")):
                 shutil.chown(path, WEB_USER, WEB_USER)
         self.occ("app:enable", folder.name)
+        deadline = time.monotonic() + START_S
+        asked = "/ocs/v2.php/cloud/apps?filter=enabled&format=json"
+        # Its processes believe for some seconds what they have read of the settings.
+        while folder.name not in json.loads(self.request(self.admin, "GET", asked))["ocs"]["data"]["apps"]:
+            assert time.monotonic() < deadline, f"{folder.name} is not enabled"
+            time.sleep(0.2)
 
     def place(self, text: str, name: str = "exapps") -> None:
         """Puts a piece (locations) into nginx's server, in place of the one of that name; empty takes it away."""
