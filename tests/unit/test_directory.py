@@ -36,7 +36,7 @@ def test_each_link_is_told_what_is_news_to_it(directory: Directory, registry: Re
     assert ben.sent[1:] == [Addresses(((ANNA, ("192.0.2.9:8783", "192.0.2.2:8783")),))]
     directory.tell(anna.as_peer, [OWN, ANNA, BEN])
     assert anna.sent == [Addresses(((OWN, ("192.0.2.1:8783",)),))], "nobody is told of themselves"
-    directory.ended(ben.as_peer)
+    directory.ended(ben.as_peer, was_linked=True)
     directory.tell(ben.as_peer, [ANNA])
     assert len(ben.sent) == 3, "a new link has heard nothing"
 
@@ -60,3 +60,30 @@ def test_who_came_through_a_web_server_is_not_told_to_be_there(directory: Direct
     ben.link.remote, ben.link.is_dialler = ("ws://127.0.0.1:4242", 0), False
     directory.note(ben.as_peer)
     assert registry.addresses(BEN) == []
+
+
+def test_a_device_that_stays_linked_is_written_down_as_seen_now_and_then(
+    directory: Directory, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = FakePeer(ANNA), FakePeer(BEN)
+    directory.keep([anna.as_peer])
+    first = registry.seen_s(ANNA)
+    assert first is not None
+    directory.keep([anna.as_peer])
+    assert registry.seen_s(ANNA) == first, "not with each look"
+    directory.note(ben.as_peer)
+    directory.keep([ben.as_peer])
+    assert registry.seen_s(BEN), "whoever has just come is not waited for"
+    monkeypatch.setattr("harp.sync.service.directory.SEEN_KEPT_S", 0.0)
+    directory.note(anna.as_peer)
+    directory.keep([anna.as_peer])
+    directory.keep([anna.as_peer])
+    assert registry.seen_s(ANNA) > first
+
+
+def test_a_registry_that_cannot_be_written_keeps_no_link_from_ending(
+    directory: Directory, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.close()
+    directory.ended(FakePeer(ANNA).as_peer, was_linked=True)
+    assert "which devices were seen" in caplog.text

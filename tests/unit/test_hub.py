@@ -325,7 +325,42 @@ def test_a_link_that_ended_is_forgotten(two: tuple[House, House]) -> None:
     carry(*wires)
     assert anna.hub.peers() == ben.hub.peers() == ()
     assert anna.went() == [ben.device.key.device_id]
-    assert ben.device.key.device_id in anna.hub.last_seen_s
+
+
+def test_when_a_device_was_here_outlives_the_daemon_whoever_dialled_and_however_it_ends(
+    two: tuple[House, House],
+) -> None:
+    anna, ben = two
+    one, _, *wires = dialled(ben, anna)
+    began = time.time()
+
+    def seen(of: House, at: House) -> float:
+        """As the next daemon on this registry knows it; 0 for not at all."""
+        again = Registry(at.device.home / "registry.db")
+        found = again.seen_s(of.device.key.device_id)
+        again.close()
+        return found or 0.0
+
+    carry(*wires)
+    anna.hub.tick()
+    linked = seen(ben, at=anna)
+    assert linked >= began, "it dialled us, and this daemon may be killed any time"
+    one.close(CloseCode.SHUTDOWN, "good night")
+    carry(*wires)
+    assert seen(ben, at=anna) > linked
+    assert seen(anna, at=ben) > linked
+
+
+def test_a_daemon_that_ends_writes_down_who_was_here_and_nothing_afterwards(two: tuple[House, House]) -> None:
+    anna, ben = two
+    *_, ours, theirs = dialled(ben, anna)
+    carry(ours, theirs)
+    anna.hub.close_all(CloseCode.SHUTDOWN)
+    seen = anna.registry.seen_s(ben.device.key.device_id)
+    carry(ours, theirs)
+    assert seen is not None
+    assert anna.registry.seen_s(ben.device.key.device_id) == seen
+    assert anna.went() == [ben.device.key.device_id]
 
 
 def test_who_is_no_member_any_more_is_shown_the_door(two: tuple[House, House]) -> None:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the device knows beside its ledgers: a ticket is redeemed once, addresses stay few, names are taken once."""
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -142,15 +145,29 @@ def test_hearing_an_address_again_does_not_unprove_it(registry: Registry) -> Non
     assert registry.addresses(BEN) == []
 
 
-def test_when_a_device_was_reached_last_outlives_a_start(registry: Registry, tmp_path: Path) -> None:
-    registry.add_addresses(ANNA, ["heard:1"])
-    assert registry.reached_s(ANNA) is None
-    for at in (NOW + 5, NOW):
-        registry.add_addresses(ANNA, [f"worked-{at}:1"], worked_s=at)
-    registry.copy_to(tmp_path / "copy.db")
-    again = Registry(tmp_path / "copy.db")
-    assert (again.reached_s(ANNA), again.reached_s(BEN)) == (NOW + 5, None)
-    again.close()
+def test_when_a_device_was_seen_last_outlives_a_start(registry: Registry, tmp_path: Path) -> None:
+    assert registry.seen_s(ANNA) is None
+    registry.saw([ANNA], now=NOW)
+    registry.saw([ANNA], now=NOW + 5)
+    registry.close()
+    again = Registry(tmp_path / "registry.db")
+    assert (again.seen_s(ANNA), again.seen_s(BEN)) == (NOW + 5, None)
+
+
+def test_a_registry_of_version_1_knows_when_those_that_it_dialled_were_seen(tmp_path: Path) -> None:
+    schema = resources.files("harp.sync.store.schema").joinpath("registry.sql").read_text()
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as old:
+        old.executescript(schema)
+        old.executemany(
+            "INSERT INTO address (device, address, worked_s) VALUES (?, ?, ?)",
+            [(ANNA, "a:1", NOW), (ANNA, "a:2", NOW + 5), (ANNA, "a:3", None), (BEN, "b:1", None)],
+        )
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    for _ in range(2):
+        registry = Registry(tmp_path / "registry.db")
+        assert (registry.seen_s(ANNA), registry.seen_s(BEN)) == (NOW + 5, None)
+        registry.close()
 
 
 def test_a_forgotten_device_has_no_addresses_until_it_is_admitted_again(registry: Registry) -> None:

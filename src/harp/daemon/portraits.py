@@ -163,7 +163,7 @@ def _peer(daemon: "Daemon", found: device_id.DeviceId, name: str, peer: Peer | N
             name=shown,
             is_connected=False,
             known_addresses=known,
-            last_seen_at=daemon.hub.last_seen_s.get(found) or daemon.registry.reached_s(found),
+            last_seen_at=daemon.registry.seen_s(found),
             error=naming.printable(error),
             folders=folders,
         )

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Where devices can be found: what is told over each link, and what was heard there."""
+"""Where devices can be found: what is told over each link, and what was heard there; and when each was seen last."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from harp.base.errors import StoreError
 from harp.base.webaddress import is_web
 from harp.identity.device import DeviceId
 from harp.sync.protocol.linkmessages import MAX_ADDRESSES, MAX_DEVICES_NAMED, Addresses
 from harp.sync.service.peer import Peer
 from harp.sync.store.registry import Registry
 from harp.sync.transport.addresses import address_text
+
+_log = logging.getLogger(__name__)
+
+SEEN_KEPT_S = 300.0
+"""A device that stays linked is written down as seen this often, lest a daemon that is killed know nothing of it."""
 
 _Known = dict[DeviceId, tuple[str, ...]]
 
@@ -26,9 +33,12 @@ class Directory:
         self._told: dict[Peer, _Known] = {}
         self._heard: dict[Peer, _Known] = {}
         """Some may be members that history has not told us of yet."""
+        self._keep_due_s = 0.0
+        """On the monotonic clock."""
 
     def note(self, peer: Peer) -> bool:
         """A link is open: how its device can be reached; whether others may not know that yet."""
+        self._keep_due_s = 0.0
         host, port = peer.link.remote
         known = set(self._registry.addresses(peer.device))
         if peer.link.is_dialler:
@@ -72,10 +82,28 @@ class Directory:
         for known in heard:
             self._learn(known, members)
 
-    def ended(self, peer: Peer) -> None:
+    def ended(self, peer: Peer, *, was_linked: bool) -> None:
+        """A link is no more; ``was_linked``: it was the one for its device."""
         with self._lock:
             self._told.pop(peer, None)
             self._heard.pop(peer, None)
+        if was_linked:
+            self.saw([peer])
+
+    def keep(self, linked: Iterable[Peer]) -> None:
+        """Writes down now and then that these are seen. Called every few seconds."""
+        now = time.monotonic()
+        if now >= self._keep_due_s:
+            self._keep_due_s = now + SEEN_KEPT_S
+            self.saw(linked)
+
+    def saw(self, peers: Iterable[Peer]) -> None:
+        """They are, or were until now, linked: that outlives this daemon."""
+        try:
+            self._registry.saw([peer.device for peer in peers], now=time.time())
+        except StoreError as error:
+            # Links and folders go on without it.
+            _log.warning("it cannot be written down which devices were seen: %s", error)
 
     def _learn(self, known: _Known, members: Collection[DeviceId]) -> None:
         for device, addresses in known.items():

@@ -103,7 +103,6 @@ class Hub:
         self._linked: dict[DeviceId, _Linked] = {}
         self._all: dict[Peer, _Linked] = {}
         self._provisional: set[tuple[FolderId, DeviceId]] = set()
-        self.last_seen_s: dict[DeviceId, float] = {}
         self.names: dict[DeviceId, str] = {}
         self.bytes_in, self.bytes_out = Counter(), Counter()
         """Of links that have ended; see :meth:`traffic`."""
@@ -176,6 +175,7 @@ class Hub:
         for loop in self.loops():
             self.content.found(loop.replica.folder, loop.courier.local_bytes)
         self.content.keep()
+        self.directory.keep(self.peers())
         for one in linked:
             one.peer.tick()
             if one.peer.reach is Reach.LAN and one.peer.link.flow().unheard_s > NEAR_DEAD_S:
@@ -185,7 +185,10 @@ class Hub:
                 one.peer.close(CloseCode.NOT_MEMBER)
 
     def close_all(self, code: CloseCode) -> None:
+        """Ends all links for good: when their devices were seen is written down now, not as each of them ends."""
+        self.directory.saw(self.peers())
         with self._lock:
+            self._linked.clear()
             linked = list(self._all)
         for peer in linked:
             peer.close(code)
@@ -229,7 +232,6 @@ class Hub:
             loser.peer.close(CloseCode.DUPLICATE)
         if loser is not one:
             self.sites.linked(peer)
-            self.last_seen_s[peer.device] = time.time()
             is_new_address = self.directory.note(peer)
             self._admit_all(one)
             if is_new_address:
@@ -331,11 +333,11 @@ class Hub:
         with self._lock:
             one = self._all.pop(peer, None)
             current = self._linked.get(peer.device)
-            if current is not None and current.peer is peer:
+            was_linked = current is not None and current.peer is peer
+            if was_linked:
                 del self._linked[peer.device]
-                self.last_seen_s[peer.device] = time.time()
         self.sites.ended(peer)
-        self.directory.ended(peer)
+        self.directory.ended(peer, was_linked=was_linked)
         self.bytes_in.add(peer.link.bytes_in)
         self.bytes_out.add(peer.link.bytes_out)
         _log.debug("%r ended: %s", peer, why)

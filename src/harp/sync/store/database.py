@@ -2,6 +2,7 @@
 """One SQLite file: opened durably, checked, migrated; its errors in Harp's words."""
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -37,7 +38,7 @@ class Database:
     """One connection, for one thread. Every change goes through :meth:`transaction`, durable when it returns."""
 
     def __init__(self, path: Path, schema: str, *, read_only: bool = False) -> None:
-        """Opens ``path``, or makes it from ``schema/<schema>.sql`` where it is missing.
+        """Opens ``path``; what its schema lacks of today's is made, the whole where the file is missing.
 
         Raises :class:`CorruptStore` where SQLite finds damage, :class:`StoreError` for a newer format or no access.
         """
@@ -68,15 +69,16 @@ class Database:
         self.execute("PRAGMA cache_size = -16000")
         self.execute("PRAGMA wal_autocheckpoint = 4000")
         version = int(self.execute("PRAGMA user_version").fetchone()[0])
-        if version == 0:
-            script = resources.files("harp.sync.store.schema").joinpath(f"{schema}.sql").read_text("utf-8")
-            self._connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = 1;\nCOMMIT;")
-            self.path.chmod(0o600)
-        elif version > 1:
+        steps = _steps(schema)
+        if version > len(steps):
             raise StoreError(
                 f"the database {self.path} was written by a newer Harp",
                 hint="install that version, or restore a backup",
             )
+        for number, script in enumerate(steps[version:], version + 1):
+            self._connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        if version == 0:
+            self.path.chmod(0o600)
 
     def check(self) -> None:
         """Raises :class:`CorruptStore` where SQLite's own check finds damage. Reads the whole file."""
@@ -118,6 +120,14 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _steps(schema: str) -> list[str]:
+    """What makes each version out of the one before: ``<schema>.sql`` the first, ``<schema>-2.sql`` the second …"""
+    folder = resources.files("harp.sync.store.schema")
+    later = (folder.joinpath(f"{schema}-{version}.sql") for version in itertools.count(2))
+    files = itertools.chain([folder.joinpath(f"{schema}.sql")], itertools.takewhile(lambda file: file.is_file(), later))
+    return [file.read_text("utf-8") for file in files]
 
 
 def _quoted(path: Path) -> str:

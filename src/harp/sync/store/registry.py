@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What this device knows beside its ledgers: folders, tickets, addresses, forgotten devices; for any thread."""
+"""What this device knows beside its ledgers: folders, tickets, where and when devices are met; for any thread."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,11 +153,19 @@ class Registry:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def reached_s(self, device: DeviceId) -> float | None:
-        """When one of its addresses worked last, before this start too."""
+    # --- seen ---
+
+    def saw(self, devices: Iterable[DeviceId], *, now: float) -> None:
+        with self._lock, self._db.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO seen (device, at_s) VALUES (?, ?)", [(device, now) for device in devices]
+            )
+
+    def seen_s(self, device: DeviceId) -> float | None:
+        """When it was linked last, before this start too; None: never."""
         with self._lock:
-            row = self._db.execute("SELECT max(worked_s) FROM address WHERE device = ?", (device,)).fetchone()
-        return None if row[0] is None else float(row[0])
+            row = self._db.execute("SELECT at_s FROM seen WHERE device = ?", (device,)).fetchone()
+        return None if row is None else float(row[0])
 
     # --- forgotten devices ---
 
