@@ -8,7 +8,7 @@ const server = new Server(section)
 const said = section.querySelector('.harpbridge-said')
 
 function line(check) {
-	const shown = element('li', { class: check.ok ? 'harpbridge-good' : 'harpbridge-bad' }, element('strong', {}, check.name), ': ', check.text)
+	const shown = element('li', { class: check.ok ? 'harpbridge-good' : 'harpbridge-bad' }, element('strong', {}, check.title), ': ', check.text)
 	if (check.remedy) {
 		shown.append(element('br'), element('em', {}, check.remedy))
 	}

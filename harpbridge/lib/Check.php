@@ -9,15 +9,18 @@ namespace OCA\HarpBridge;
 /** One line of the self-test; a failed one says what to do. */
 final class Check {
 	public function __construct(
+		/** By which a program knows it; the same in each language. */
 		public readonly string $name,
+		/** The same for a person. */
+		public readonly string $title,
 		public readonly bool $ok,
 		public readonly string $text,
 		public readonly string $remedy = '',
 	) {
 	}
 
-	/** @return array{name: string, ok: bool, text: string, remedy: string} */
+	/** @return array{name: string, title: string, ok: bool, text: string, remedy: string} */
 	public function fields(): array {
-		return ['name' => $this->name, 'ok' => $this->ok, 'text' => $this->text, 'remedy' => $this->remedy];
+		return ['name' => $this->name, 'title' => $this->title, 'ok' => $this->ok, 'text' => $this->text, 'remedy' => $this->remedy];
 	}
 }

@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace OCA\HarpBridge;
 
 use OCP\IAppConfig;
+use OCP\IL10N;
 
 /** The app's settings. `occ harpbridge:setup` and the administrator's page write them, checked. */
 class Config {
@@ -23,6 +24,7 @@ class Config {
 
 	public function __construct(
 		private IAppConfig $values,
+		private IL10N $l,
 	) {
 	}
 
@@ -62,12 +64,12 @@ class Config {
 
 	/** @throws \InvalidArgumentException one line for a person */
 	public function setBridgeSocket(string $path): void {
-		$this->values->setValueString(self::APP, 'bridge_socket', self::socket($path));
+		$this->values->setValueString(self::APP, 'bridge_socket', $this->socket($path));
 	}
 
 	/** @throws \InvalidArgumentException one line for a person */
 	public function setControlSocket(string $path): void {
-		$this->values->setValueString(self::APP, 'control_socket', self::socket($path), true);
+		$this->values->setValueString(self::APP, 'control_socket', $this->socket($path), true);
 	}
 
 	/** @throws \InvalidArgumentException one line for a person */
@@ -77,7 +79,7 @@ class Config {
 			$address,
 		) === 1);
 		if (!$isFine) {
-			throw new \InvalidArgumentException('a hub address is HOST:PORT, or wss://HOST/PATH');
+			throw new \InvalidArgumentException($this->l->t('a hub address is HOST:PORT, or wss://HOST/PATH'));
 		}
 		$this->values->setValueString(self::APP, 'hub_address', $address);
 	}
@@ -85,7 +87,7 @@ class Config {
 	/** @throws \InvalidArgumentException one line for a person */
 	public function setNextcloudUrl(string $url): void {
 		if ($url !== '' && preg_match('~^https?://[^\s@?#]+$~D', $url) !== 1) {
-			throw new \InvalidArgumentException('the address of this Nextcloud begins with https:// and holds no user and no query');
+			throw new \InvalidArgumentException($this->l->t('the address of this Nextcloud begins with https:// and holds no user and no query'));
 		}
 		$this->values->setValueString(self::APP, 'nextcloud_url', rtrim($url, '/'), true);
 	}
@@ -93,7 +95,7 @@ class Config {
 	/** @throws \InvalidArgumentException one line for a person */
 	public function setConsolePath(string $path): void {
 		if ($path !== '' && preg_match('~^/exapps/[A-Za-z0-9_-]{1,64}/console/$~D', $path) !== 1) {
-			throw new \InvalidArgumentException('the console of an ExApp is at ' . self::CONSOLE_PATH);
+			throw new \InvalidArgumentException($this->l->t('the console of an ExApp is at %s', [self::CONSOLE_PATH]));
 		}
 		$this->values->setValueString(self::APP, 'console_path', $path);
 	}
@@ -101,14 +103,14 @@ class Config {
 	/** @throws \InvalidArgumentException one line for a person */
 	public function setKeepDays(int $days): void {
 		if ($days < 1 || $days > 365) {
-			throw new \InvalidArgumentException('the journal is kept for 1 to 365 days');
+			throw new \InvalidArgumentException($this->l->t('the journal is kept for 1 to 365 days'));
 		}
 		$this->values->setValueInt(self::APP, 'keep_days', $days, true);
 	}
 
-	private static function socket(string $path): string {
+	private function socket(string $path): string {
 		if (!str_starts_with($path, '/') || strlen($path) > self::LONGEST_SOCKET || preg_match('~[[:cntrl:]]~', $path) === 1) {
-			throw new \InvalidArgumentException('a socket is an absolute path of at most ' . self::LONGEST_SOCKET . ' bytes');
+			throw new \InvalidArgumentException($this->l->t('a socket is an absolute path of at most %s bytes', [self::LONGEST_SOCKET]));
 		}
 		return $path;
 	}

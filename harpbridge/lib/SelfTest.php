@@ -12,8 +12,12 @@ use OCA\HarpBridge\Daemon\Datagram;
 use OCA\HarpBridge\Daemon\Delivery;
 use OCA\HarpBridge\Journal\Journal;
 use OCP\IAppConfig;
+use OCP\IL10N;
 
-/** Each thing that has to work, tried; in the order in which they depend on each other. */
+/**
+ * Each thing that has to work, tried; in the order in which they depend on each other. It speaks the language of `$l`:
+ * a person's on a page, that of the server's configuration at the command line.
+ */
 class SelfTest {
 	/** A cron that has not run for this long, in seconds, does not run. */
 	private const LATE_CRON = 3600;
@@ -26,6 +30,7 @@ class SelfTest {
 		private Datagram $datagram,
 		private Client $daemon,
 		private IAppConfig $values,
+		private IL10N $l,
 	) {
 	}
 
@@ -45,51 +50,45 @@ class SelfTest {
 		try {
 			$extent = $this->journal->extent();
 		} catch (\Throwable) {
-			return new Check('journal', false, 'its table cannot be read', 'occ app:disable harpbridge && occ app:enable harpbridge');
+			$remedy = 'occ app:disable harpbridge && occ app:enable harpbridge';
+			return $this->check('journal', false, $this->l->t('its table cannot be read'), $remedy);
 		}
-		return new Check('journal', true, $extent['rows'] . ' rows, the last id is ' . $extent['newest']);
+		return $this->check('journal', true, $this->l->n(
+			'%n row, the last id is %s', '%n rows, the last id is %s', $extent['rows'], [$extent['newest']],
+		));
 	}
 
 	public function bridgeSocket(): Check {
 		$socket = $this->config->bridgeSocket();
+		$became = $this->knock();
+		return $this->check('bridge socket', $became === Delivery::Sent, $became->text($this->l, $socket), $became->remedy($this->l, $socket));
+	}
+
+	/** Sends the daemon a datagram that tells it nothing new. */
+	public function knock(): Delivery {
 		// The id of now: the daemon reads the journal once more, and finds nothing new.
 		try {
 			$last = $this->journal->ends()['newest'];
 		} catch (\Throwable) {
 			$last = 0;
 		}
-		$delivery = $this->datagram->send($socket, $last);
-		$remedy = match ($delivery) {
-			Delivery::Sent => '',
-			Delivery::Missing => 'start the daemon, or say where its socket is: occ harpbridge:setup --bridge-socket PATH',
-			Delivery::Forbidden => 'let the web server\'s group write to it: ' . self::owner($socket),
-			Delivery::Dead => 'start the daemon; the last one left its socket behind',
-			Delivery::Full => 'the daemon hangs: look at its log, then start it anew',
-			Delivery::Failed => 'it has to be a datagram socket on this machine: ' . self::owner($socket),
-		};
-		return new Check('bridge socket', $delivery === Delivery::Sent, match ($delivery) {
-			Delivery::Sent => "$socket takes datagrams",
-			Delivery::Missing => "there is none at $socket",
-			Delivery::Forbidden => "this user may not write to $socket",
-			Delivery::Dead => "nobody listens at $socket",
-			Delivery::Full => "the queue of $socket is full",
-			Delivery::Failed => "$socket takes no datagrams",
-		}, $remedy);
+		return $this->datagram->send($this->config->bridgeSocket(), $last);
 	}
 
 	public function daemon(): Check {
 		try {
 			$device = $this->daemon->get('/v1/device');
 		} catch (DaemonError $e) {
-			return new Check('daemon', false, $e->getMessage(), $e->hint);
+			return $this->check('daemon', false, $e->getMessage(), $e->hint);
 		}
 		$name = is_string($device['name'] ?? null) ? $device['name'] : '?';
 		$version = is_string($device['version'] ?? null) ? $device['version'] : '?';
 		$ours = implode('.', array_slice(explode('.', $this->config->version()), 0, 2));
 		if ($version !== $ours && !str_starts_with($version, $ours . '.')) {
-			return new Check('daemon', false, "runs Harp $version, this app is $ours", 'update the older of the two');
+			$text = $this->l->t('runs Harp %1$s, this app is %2$s', [$version, $ours]);
+			return $this->check('daemon', false, $text, $this->l->t('update the older of the two'));
 		}
-		return new Check('daemon', true, "$name answers, Harp $version");
+		return $this->check('daemon', true, $this->l->t('%1$s answers, Harp %2$s', [$name, $version]));
 	}
 
 	/** What the daemon says is wrong with the folders that it keeps, and with itself. */
@@ -97,7 +96,7 @@ class SelfTest {
 		try {
 			$status = $this->daemon->get('/v1/status');
 		} catch (DaemonError) {
-			return new Check('folders', true, 'nothing is known of them while the daemon does not answer');
+			return $this->check('folders', true, $this->l->t('nothing is known of them while the daemon does not answer'));
 		}
 		$folders = array_filter(is_array($status['folders'] ?? null) ? $status['folders'] : [], 'is_array');
 		$wrong = array_filter(is_array($status['problems'] ?? null) ? $status['problems'] : [], 'is_string');
@@ -107,48 +106,45 @@ class SelfTest {
 			}
 		}
 		if ($wrong === []) {
-			return new Check('folders', true, 'nothing is wrong with any of the ' . count($folders));
+			return $this->check('folders', true, $this->l->t('nothing is wrong with any of the %s', [count($folders)]));
 		}
-		$more = count($wrong) - self::MOST_WRONG;
-		$said = implode('; ', array_slice($wrong, 0, self::MOST_WRONG)) . ($more > 0 ? "; and $more more" : '');
-		return new Check('folders', false, $said, 'on the server, as the daemon\'s user, harp status says what to do');
+		$said = array_slice($wrong, 0, self::MOST_WRONG);
+		if (count($wrong) > self::MOST_WRONG) {
+			$said[] = $this->l->t('and %s more', [count($wrong) - self::MOST_WRONG]);
+		}
+		$remedy = $this->l->t('on the server, as the daemon\'s user, harp status says what to do');
+		return $this->check('folders', false, implode('; ', $said), $remedy);
 	}
 
 	public function hub(): Check {
 		$address = $this->config->hubAddress();
-		return new Check('hub', true, $address === null
-			? 'no address; devices find it on the local network only (occ harpbridge:setup --hub HOST:PORT)'
-			: "devices dial $address");
+		return $this->check('hub', true, $address === null
+			? $this->l->t('no address; devices find it on the local network only (occ harpbridge:setup --hub HOST:PORT)')
+			: $this->l->t('devices dial %s', [$address]));
 	}
 
 	public function cron(int $now): Check {
 		$last = $this->values->getValueInt('core', 'lastcron', 0);
 		if ($now - $last > self::LATE_CRON) {
-			return new Check(
+			return $this->check(
 				'background jobs',
 				false,
-				$last === 0 ? 'have never run' : 'have not run for ' . intdiv($now - $last, 60) . ' minutes',
-				'set up cron for Nextcloud; without it the journal is never pruned',
+				$last === 0 ? $this->l->t('have never run') : $this->l->t('have not run for %s minutes', [intdiv($now - $last, 60)]),
+				$this->l->t('set up cron for Nextcloud; without it the journal is never pruned'),
 			);
 		}
-		return new Check('background jobs', true, 'run');
+		return $this->check('background jobs', true, $this->l->t('run'));
 	}
 
-	/** Who has the socket, for the remedy's line. */
-	private static function owner(string $socket): string {
-		$stat = @stat($socket);
-		if ($stat === false) {
-			return $socket;
-		}
-		$user = function_exists('posix_getpwuid') ? posix_getpwuid($stat['uid']) : false;
-		$group = function_exists('posix_getgrgid') ? posix_getgrgid($stat['gid']) : false;
-		return sprintf(
-			'%s is a %s of %s:%s with mode %o',
-			$socket,
-			filetype($socket) === 'socket' ? 'socket' : (filetype($socket) ?: 'file'),
-			$user === false ? $stat['uid'] : $user['name'],
-			$group === false ? $stat['gid'] : $group['name'],
-			$stat['mode'] & 0777,
-		);
+	private function check(string $name, bool $ok, string $text, string $remedy = ''): Check {
+		$title = match ($name) {
+			'journal' => $this->l->t('journal'),
+			'bridge socket' => $this->l->t('bridge socket'),
+			'daemon' => $this->l->t('daemon'),
+			'folders' => $this->l->t('folders'),
+			'hub' => $this->l->t('hub'),
+			'background jobs' => $this->l->t('background jobs'),
+		};
+		return new Check($name, $title, $ok, $text, $remedy);
 	}
 }

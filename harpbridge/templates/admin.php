@@ -20,7 +20,7 @@ $words = [
 	<ul class="harpbridge-checks" aria-live="polite">
 		<?php foreach ($_['checks'] as $check): ?>
 		<li class="<?php p($check->ok ? 'harpbridge-good' : 'harpbridge-bad'); ?>">
-			<strong><?php p($check->name); ?></strong>: <?php p($check->text); ?>
+			<strong><?php p($check->title); ?></strong>: <?php p($check->text); ?>
 			<?php if ($check->remedy !== ''): ?><br><em><?php p($check->remedy); ?></em><?php endif; ?>
 		</li>
 		<?php endforeach; ?>

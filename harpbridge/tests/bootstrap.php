@@ -23,4 +23,5 @@ require __DIR__ . '/standins/files.php';
 require __DIR__ . '/standins/home.php';
 require __DIR__ . '/standins/pages.php';
 require __DIR__ . '/standins/server.php';
+require __DIR__ . '/standins/Words.php';
 require __DIR__ . '/standins/Database.php';

@@ -262,6 +262,25 @@ def test_the_self_test_names_each_fault_of_the_socket_and_who_has_it(bridged: Br
         bridged.cloud.occ_tried("harpbridge:setup", f"--bridge-socket={bridged.socket_path}")
 
 
+def test_an_administrator_reads_the_checks_in_german_and_occ_says_them_in_english(bridged: Bridged) -> None:
+    cloud = bridged.cloud
+    cloud.occ("user:setting", "admin", "core", "lang", "de")
+    try:
+        browser = cloud.browser("admin")
+        page = browser.get("/index.php/settings/admin/harpbridge").text
+        setup = json.loads(browser.get("/index.php/settings/ajax/checksetup").text)["harpbridge"]
+    finally:
+        cloud.occ("user:setting", "admin", "core", "lang", "--delete")
+    assert f"<strong>Brücken-Socket</strong>: {bridged.socket_path} nimmt Datagramme an" in page
+    assert re.search(r"<strong>Journal</strong>: \d+ Zeilen?, die letzte ID ist \d+\s", page)
+    assert "kein Steuer-Socket" in page
+    said = {check["name"]: check["description"] for check in setup.values()}
+    assert said["Harp: der Brücken-Socket"] == f"{bridged.socket_path} nimmt Datagramme an"
+    assert "liegt kein Steuer-Socket: starte den Dienst" in said["Harp: der Dienst"]
+    _, plain = cloud.occ_tried("harpbridge:self-test")
+    assert f"bridge socket: {bridged.socket_path} takes datagrams" in plain
+
+
 def test_a_journal_that_was_emptied_by_hand_goes_on(bridged: Bridged, anna: Person) -> None:
     bridged.cloud.sql("DELETE FROM *PREFIX*harpbridge_journal")
     bridged.cloud.dav(anna, "PUT", "files/anna/after", b"x")

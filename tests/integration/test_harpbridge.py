@@ -58,8 +58,8 @@ def test_all_php_is_php() -> None:
 @pytest.mark.skipif(shutil.which("phpunit") is None, reason="no phpunit (apt install phpunit)")
 def test_its_own_tests_pass() -> None:
     modules = subprocess.run(["php", "-m"], capture_output=True, text=True, check=True).stdout.lower().split()
-    if missing := {"mbstring", "pdo_sqlite", "dom"} - set(modules):
-        pytest.skip(f"PHP has no {', '.join(sorted(missing))} (apt install php-mbstring php-sqlite3 php-xml)")
+    if missing := {"mbstring", "pdo_sqlite", "dom", "curl"} - set(modules):
+        pytest.skip(f"PHP has no {', '.join(sorted(missing))} (apt install php-mbstring php-sqlite3 php-xml php-curl)")
     ran = subprocess.run(
         ["phpunit", "-c", str(APP / "tests" / "phpunit.xml")], capture_output=True, text=True, check=False
     )
@@ -160,20 +160,48 @@ def test_the_migration_comes_before_the_rows() -> None:
 # --- languages ------------------------------------------------------------------------------------
 
 
-def words() -> set[str]:
-    """Each text that is translated, as PHP's single quotes have it."""
-    found: set[str] = set()
-    for path in [*(APP / "lib").rglob("*.php"), *(APP / "templates").glob("*.php")]:
-        found.update(re.findall(r"->t\('((?:[^'\\]|\\.)*)'", path.read_text(encoding="utf-8")))
-    return {word.replace("\\'", "'") for word in found}
+TEXT = r"\s*'((?:[^'\\]|\\.)*)'"
+"""What PHP's single quotes hold."""
+SOURCES = [*(APP / "lib").rglob("*.php"), *(APP / "templates").glob("*.php")]
+
+
+def words() -> dict[str, list[str]]:
+    """What the sources have translated, as Nextcloud looks it up, and its form or forms in English."""
+    found: dict[str, list[str]] = {}
+    for path in SOURCES:
+        source = path.read_text(encoding="utf-8")
+        one = [text.replace("\\'", "'") for text in re.findall(rf"->t\({TEXT}", source)]
+        many = re.findall(rf"->n\({TEXT},{TEXT}", source)
+        assert len(one) + len(many) == len(re.findall(r"->[tn]\(", source)), f"{path}: a text that is not written there"
+        found |= {text: [text] for text in one} | {
+            f"_{singular}_::_{plural}_": [singular, plural] for singular, plural in many
+        }
+    return found
 
 
 @pytest.mark.parametrize("language", ["de", "de_DE"])
 def test_german_is_whole(language: str) -> None:
-    said = json.loads((APP / "l10n" / f"{language}.json").read_text(encoding="utf-8"))
-    assert set(said["translations"]) == words()
-    assert all(said["translations"].values())
-    assert all(key.count("%s") == value.count("%s") for key, value in said["translations"].items())
+    said = json.loads((APP / "l10n" / f"{language}.json").read_text(encoding="utf-8"))["translations"]
+    assert set(said) == set(words())
+    for key, english in words().items():
+        german = [said[key]] if isinstance(said[key], str) else said[key]
+        assert [form and placeholders(form) for form in german] == [placeholders(form) for form in english], key
+
+
+def placeholders(text: str) -> list[str]:
+    return sorted(re.findall(r"%(?:\d\$)?\w", text))
+
+
+@pytest.mark.parametrize("name", ["SelfTest.php", "Daemon/Delivery.php", "Daemon/Client.php", "Config.php"])
+def test_what_an_administrator_reads_is_translated_but_for_commands(name: str) -> None:
+    source = (APP / "lib" / name).read_text(encoding="utf-8")
+    translated_or_comment = rf"->[tn]\({TEXT}(?:,{TEXT})?|/\*.*?\*/|//[^\n]*"
+    quoted = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+    found = re.finditer(rf"{translated_or_comment}|({quoted})", source, re.DOTALL)
+    left = {one[3][1:-1] for one in found if one[3]}
+    sentences = {text for text in left if re.search(r"[a-z] [a-z]", text) and not text.startswith("occ ")}
+    # What a program knows a check by stays as it is.
+    assert sentences <= {"bridge socket", "background jobs"}
 
 
 # --- what is handed out ------------------------------------------------------------------------------------

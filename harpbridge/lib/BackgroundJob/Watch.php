@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace OCA\HarpBridge\BackgroundJob;
 
 use OCA\HarpBridge\Config;
+use OCA\HarpBridge\Daemon\Delivery;
 use OCA\HarpBridge\SelfTest;
 use OCP\AppFramework\Utility\ITimeFactory;
 use OCP\BackgroundJob\TimedJob;
@@ -20,6 +21,7 @@ class Watch extends TimedJob {
 	public function __construct(
 		ITimeFactory $time,
 		private SelfTest $test,
+		private Config $config,
 		private IManager $notifications,
 		private IGroupManager $groups,
 		private \OCP\IAppConfig $values,
@@ -30,8 +32,8 @@ class Watch extends TimedJob {
 
 	protected function run($argument): void {
 		$failures = $this->values->getValueInt(Config::APP, 'failures', 0, true);
-		$check = $this->test->bridgeSocket();
-		if ($check->ok) {
+		$became = $this->test->knock();
+		if ($became === Delivery::Sent) {
 			if ($failures > 0) {
 				$this->values->setValueInt(Config::APP, 'failures', 0, true);
 				$this->notifications->markProcessed($this->notification());
@@ -46,7 +48,7 @@ class Watch extends TimedJob {
 				$this->notifications->notify($this->notification()
 					->setUser($user->getUID())
 					->setDateTime($this->time->getDateTime())
-					->setSubject('daemon_gone', ['text' => $check->text, 'remedy' => $check->remedy]));
+					->setSubject('daemon_gone', ['became' => $became->value, 'socket' => $this->config->bridgeSocket()]));
 			}
 		}
 	}

@@ -34,7 +34,7 @@ abstract class Base extends CoreBase {
 			return $areFine ? self::SUCCESS : self::FAILURE;
 		}
 		foreach ($checks as $check) {
-			$output->writeln(($check->ok ? '<info>✓</info> ' : '<error>✗</error> ') . self::shown("$check->name: $check->text"));
+			$output->writeln(($check->ok ? '<info>✓</info> ' : '<error>✗</error> ') . self::shown("$check->title: $check->text"));
 			if ($check->remedy !== '') {
 				$output->writeln('  → ' . self::shown($check->remedy));
 			}

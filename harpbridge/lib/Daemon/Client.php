@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace OCA\HarpBridge\Daemon;
 
 use OCA\HarpBridge\Config;
+use OCP\IL10N;
 
 /**
  * Asks the daemon over its control socket: HTTP and JSON on a Unix socket, docs/reference/api.md.
@@ -19,18 +20,11 @@ class Client {
 	private const LONGEST_MS = 3_000;
 	private const MOST_BYTES = 4 << 20;
 
-	private string $language = 'en';
-
+	/** What is wrong is said in the language of `$l`, that of whoever asks, and by the daemon too. */
 	public function __construct(
 		private Config $config,
+		private IL10N $l,
 	) {
-	}
-
-	/** The same, for somebody who reads that language (`de`, `de_DE`): the daemon says in it what it can. */
-	public function in(string $language): self {
-		$one = clone $this;
-		$one->language = preg_match('/^[A-Za-z]{2,3}(?:[_-][A-Za-z]+)*$/D', $language) === 1 ? strtr($language, '_', '-') : 'en';
-		return $one;
 	}
 
 	/**
@@ -78,7 +72,7 @@ class Client {
 				return strlen($answer) > self::MOST_BYTES ? 0 : strlen($bytes);
 			},
 		]);
-		$headers = ['Accept-Language: ' . $this->language];
+		$headers = ['Accept-Language: ' . $this->language()];
 		if ($body !== null) {
 			array_push($headers, 'Content-Type: application/json', 'Expect:');
 			curl_setopt($handle, CURLOPT_POSTFIELDS, $body);
@@ -92,7 +86,7 @@ class Client {
 			throw $this->unreached($errno);
 		}
 		if ($status >= 400 || $status === 0) {
-			throw self::refused($answer, $status);
+			throw $this->refused($answer, $status);
 		}
 		return $answer;
 	}
@@ -100,26 +94,32 @@ class Client {
 	private function unreached(int $errno): DaemonError {
 		$socket = $this->config->controlSocket();
 		if ($errno === CURLE_OPERATION_TIMEDOUT) {
-			return new DaemonError('the Harp daemon does not answer in time', 'look at its log, then start it anew');
+			return new DaemonError($this->l->t('the Harp daemon does not answer in time'), $this->l->t('look at its log, then start it anew'));
 		}
 		if (!file_exists($socket)) {
 			return new DaemonError(
-				"there is no control socket at $socket",
-				'start the daemon (harp up), or say where its socket is: occ harpbridge:setup --control-socket PATH',
+				$this->l->t('there is no control socket at %s', [$socket]),
+				$this->l->t('start the daemon (harp up), or say where its socket is: occ harpbridge:setup --control-socket PATH'),
 			);
 		}
 		if (!is_writable($socket)) {
 			return new DaemonError(
-				"the control socket $socket belongs to another user",
-				'run the daemon as the web server\'s user; it answers to its own user only',
+				$this->l->t('the control socket %s belongs to another user', [$socket]),
+				$this->l->t('run the daemon as the web server\'s user; it answers to its own user only'),
 			);
 		}
-		return new DaemonError("nobody answers at $socket", 'start the daemon: harp up');
+		return new DaemonError($this->l->t('nobody answers at %s', [$socket]), $this->l->t('start the daemon: harp up'));
 	}
 
-	private static function refused(string $answer, int $status): DaemonError {
+	/** As HTTP writes it (RFC 9110, 12.5.4). */
+	private function language(): string {
+		$code = $this->l->getLanguageCode();
+		return preg_match('/^[A-Za-z]{2,3}(?:[_-][A-Za-z]+)*$/D', $code) === 1 ? strtr($code, '_', '-') : 'en';
+	}
+
+	private function refused(string $answer, int $status): DaemonError {
 		$said = json_decode($answer, true);
-		$message = is_array($said) && is_string($said['message'] ?? null) ? $said['message'] : "the daemon answered $status";
+		$message = is_array($said) && is_string($said['message'] ?? null) ? $said['message'] : $this->l->t('the daemon answered %s', [$status]);
 		$hint = is_array($said) && is_string($said['hint'] ?? null) ? $said['hint'] : '';
 		return new DaemonError($message, $hint, $status);
 	}
@@ -131,7 +131,8 @@ class Client {
 	private function decoded(string $answer): array {
 		$said = json_decode($answer, true, 64);
 		if (!is_array($said)) {
-			throw new DaemonError('what answers at the control socket is not a Harp daemon', 'occ harpbridge:setup --control-socket PATH');
+			$message = $this->l->t('what answers at the control socket is not a Harp daemon');
+			throw new DaemonError($message, 'occ harpbridge:setup --control-socket PATH');
 		}
 		return $said;
 	}

@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace OCA\HarpBridge\Notification;
 
 use OCA\HarpBridge\Config;
+use OCA\HarpBridge\Daemon\Delivery;
 use OCP\IURLGenerator;
 use OCP\L10N\IFactory;
 use OCP\Notification\INotification;
@@ -35,10 +36,12 @@ class Notifier implements INotifier {
 		}
 		$l = $this->languages->get(Config::APP, $languageCode);
 		$said = $notification->getSubjectParameters();
+		$became = Delivery::tryFrom((string)($said['became'] ?? '')) ?? Delivery::Failed;
+		$socket = (string)($said['socket'] ?? '');
 		[$subject, $message, $section] = match ($notification->getSubject()) {
 			'daemon_gone' => [
 				$l->t('The Harp daemon does not hear this Nextcloud'),
-				($said['text'] ?? '') . ': ' . ($said['remedy'] ?? ''),
+				$became->text($l, $socket) . ': ' . $became->remedy($l, $socket),
 				'settings.AdminSettings.index',
 			],
 			'invited' => [

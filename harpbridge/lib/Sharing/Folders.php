@@ -36,11 +36,8 @@ class Folders {
 	/** So many files that cannot be kept the same are named on the page. */
 	private const MOST_PROBLEMS = 10;
 
-	private Client $daemon;
-
-	/** What the daemon says comes in the language of `$l`, that of whoever asks. */
 	public function __construct(
-		Client $daemon,
+		private Client $daemon,
 		private AppPasswords $passwords,
 		private IUserConfig $values,
 		private IRootFolder $root,
@@ -50,7 +47,6 @@ class Folders {
 		private ITimeFactory $time,
 		private IL10N $l,
 	) {
-		$this->daemon = $daemon->in($l->getLanguageCode());
 	}
 
 	/**

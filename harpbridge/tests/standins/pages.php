@@ -31,7 +31,13 @@ namespace OCP {
 	}
 
 	interface IL10N {
-		public function t(string $text): string;
+		/** @param array<mixed>|string $parameters */
+		public function t(string $text, $parameters = []): string;
+
+		/** @param array<mixed> $parameters */
+		public function n(string $text_singular, string $text_plural, int $count, array $parameters = []): string;
+
+		public function getLanguageCode(): string;
 	}
 
 	interface INavigationManager {

@@ -12,12 +12,12 @@ use OCA\HarpBridge\Daemon\Client;
 use OCA\HarpBridge\Daemon\DaemonError;
 use OCA\HarpBridge\Navigation;
 use OCA\HarpBridge\Sharing\Folders;
+use OCA\HarpBridge\StandIns\Words;
 use OCP\AppFramework\Http\RedirectResponse;
 use OCP\AppFramework\Http\Response;
 use OCP\AppFramework\Http\TemplateResponse;
 use OCP\IAppConfig;
 use OCP\IGroupManager;
-use OCP\IL10N;
 use OCP\INavigationManager;
 use OCP\IRequest;
 use OCP\IURLGenerator;
@@ -51,7 +51,7 @@ class ConsoleTest extends TestCase {
 		});
 		$folders = $this->createStub(Folders::class);
 		$folders->method('ids')->willReturnCallback(static fn (IUser $user): array => $user->getUID() === 'carol' ? ['ab12', '34'] : []);
-		$config = new Config(new IAppConfig(['console_path' => $path]));
+		$config = new Config(new IAppConfig(['console_path' => $path]), new Words());
 		$request = $this->createStub(IRequest::class);
 		return (new ConsoleController('harpbridge', $request, $daemon, $folders, $config, $session, $groups, $this->urls()))->enter($to);
 	}
@@ -102,10 +102,8 @@ class ConsoleTest extends TestCase {
 	}
 
 	public function testTheMenuHasAnEntryThatIsMadeWhenItIsShown(): void {
-		$texts = $this->createStub(IL10N::class);
-		$texts->method('t')->willReturnArgument(0);
 		$languages = $this->createStub(IFactory::class);
-		$languages->method('get')->willReturn($texts);
+		$languages->method('get')->willReturn(new Words());
 		$menu = $this->createMock(INavigationManager::class);
 		$menu->expects(self::once())->method('add')->willReturnCallback(static function (callable $entry): void {
 			$made = $entry();
@@ -127,7 +125,7 @@ class ConsoleTest extends TestCase {
 
 	/** @dataProvider paths */
 	public function testThePathOfTheConsoleIsThatOfAnExApp(string $path, bool $isFine): void {
-		$config = new Config(new IAppConfig());
+		$config = new Config(new IAppConfig(), new Words());
 		if (!$isFine) {
 			$this->expectException(\InvalidArgumentException::class);
 		}

@@ -9,6 +9,7 @@ namespace OCA\HarpBridge\Tests;
 use OCA\HarpBridge\Config;
 use OCA\HarpBridge\Daemon\Datagram;
 use OCA\HarpBridge\Daemon\Delivery;
+use OCA\HarpBridge\StandIns\Words;
 use OCP\IAppConfig;
 use PHPUnit\Framework\TestCase;
 
@@ -82,11 +83,11 @@ class DatagramTest extends TestCase {
 	/** @dataProvider badSockets */
 	public function testASocketThatCannotBeIsRefusedWhenItIsSet(string $path): void {
 		$this->expectException(\InvalidArgumentException::class);
-		(new Config(new IAppConfig()))->setBridgeSocket($path);
+		(new Config(new IAppConfig(), new Words()))->setBridgeSocket($path);
 	}
 
 	public function testAHubIsAnAddressOrAWebSocket(): void {
-		$config = new Config(new IAppConfig());
+		$config = new Config(new IAppConfig(), new Words());
 		foreach (['hub.example:8784', '[2001:db8::1]:8784', 'wss://cloud.example/exapps/harp/link'] as $address) {
 			$config->setHubAddress($address);
 			self::assertSame($address, $config->hubAddress());

@@ -14,6 +14,7 @@ use OCA\HarpBridge\Hooks;
 use OCA\HarpBridge\Journal\Journal;
 use OCA\HarpBridge\Journal\Places;
 use OCA\HarpBridge\StandIns\Database;
+use OCA\HarpBridge\StandIns\Words;
 use OCP\EventDispatcher\Event;
 use OCP\Files\Cache\CacheEntryInsertedEvent;
 use OCP\Files\Cache\CacheEntryUpdatedEvent;
@@ -53,7 +54,7 @@ class HooksTest extends TestCase {
 			$this->logged[] = $message;
 		});
 		$places = new Places(new OneMount($this->home, '/alice/'));
-		return new Hooks($places, new Journal($this->db), $datagram, new Config(new IAppConfig()), $logger);
+		return new Hooks($places, new Journal($this->db), $datagram, new Config(new IAppConfig(), new Words()), $logger);
 	}
 
 	private function file(string $path, int $id, string $etag = 'e'): Node {
@@ -115,7 +116,7 @@ class HooksTest extends TestCase {
 		$logger->method('warning')->willThrowException(new \RuntimeException('disk full'));
 		$hooks = new Hooks(
 			new Places(new OneMount($this->home, '/alice/')), new Journal($this->db),
-			$this->createStub(Datagram::class), new Config(new IAppConfig()), $logger,
+			$this->createStub(Datagram::class), new Config(new IAppConfig(), new Words()), $logger,
 		);
 		$hooks->handle(new NodeWrittenEvent(new Node('/alice/files/gone')));
 		$hooks->atEndOfRequest();

@@ -6,16 +6,20 @@ declare(strict_types=1);
 
 namespace OCA\HarpBridge\Tests;
 
+use OCA\HarpBridge\Check;
 use OCA\HarpBridge\Config;
 use OCA\HarpBridge\Daemon\Client;
 use OCA\HarpBridge\Daemon\DaemonError;
 use OCA\HarpBridge\Daemon\Datagram;
+use OCA\HarpBridge\Daemon\Delivery;
 use OCA\HarpBridge\Journal\Journal;
 use OCA\HarpBridge\SelfTest;
+use OCA\HarpBridge\StandIns\Database;
+use OCA\HarpBridge\StandIns\Words;
 use OCP\IAppConfig;
 use PHPUnit\Framework\TestCase;
 
-/** What the administrator's page says of the daemon's folders. */
+/** What the administrator's page says, and in which language. */
 class SelfTestTest extends TestCase {
 	/** @param array<string, mixed>|DaemonError $status */
 	private function test(array|DaemonError $status): SelfTest {
@@ -29,7 +33,21 @@ class SelfTestTest extends TestCase {
 			new Datagram(),
 			$daemon,
 			$this->createStub(IAppConfig::class),
+			new Words(),
 		);
+	}
+
+	/**
+	 * A whole run.
+	 *
+	 * @param array<string, mixed> $settings
+	 * @return array<string, Check> by name
+	 */
+	private function whole(string $language, array $settings, Database $database): array {
+		$words = new Words($language);
+		$config = new Config(new IAppConfig($settings), $words);
+		$test = new SelfTest($config, new Journal($database), new Datagram(), new Client($config, $words), new IAppConfig($settings), $words);
+		return array_column($test->run(1_000_000), null, 'name');
 	}
 
 	public function testFoldersWithNothingWrongAreCounted(): void {
@@ -52,5 +70,49 @@ class SelfTestTest extends TestCase {
 
 	public function testADaemonThatDoesNotAnswerIsSaidOnceAndNotHere(): void {
 		$this->assertTrue($this->test(new DaemonError('gone'))->folders()->ok);
+	}
+
+	public function testAnAdministratorReadsInGermanWhatFails(): void {
+		$nowhere = ['bridge_socket' => '/nowhere/b.sock', 'control_socket' => '/nowhere/c.sock', 'lastcron' => 1_000_000 - 7200];
+		$checks = $this->whole('de', $nowhere, new Database());
+		$this->assertSame(
+			['Journal', 'Brücken-Socket', 'Dienst', 'Ordner', 'Hub', 'Hintergrundaufgaben'],
+			array_column($checks, 'title'),
+		);
+		$this->assertSame('seine Tabelle ist nicht lesbar', $checks['journal']->text);
+		$this->assertSame('unter /nowhere/b.sock liegt keiner', $checks['bridge socket']->text);
+		$this->assertSame(
+			'starte den Dienst, oder sage, wo sein Socket ist: occ harpbridge:setup --bridge-socket PFAD',
+			$checks['bridge socket']->remedy,
+		);
+		$this->assertSame('unter /nowhere/c.sock liegt kein Steuer-Socket', $checks['daemon']->text);
+		$this->assertSame('sind seit 120 Minuten nicht gelaufen', $checks['background jobs']->text);
+		$formal = $this->whole('de_DE', $nowhere, new Database());
+		$this->assertStringStartsWith('starten Sie den Dienst', $formal['bridge socket']->remedy);
+	}
+
+	public function testAnAdministratorReadsInGermanThatAllIsWell(): void {
+		$socket = sys_get_temp_dir() . '/harpbridge-' . getmypid() . '.sock';
+		$listener = stream_socket_server('udg://' . $socket, $errno, $error, STREAM_SERVER_BIND);
+		try {
+			$well = ['bridge_socket' => $socket, 'hub_address' => 'hub.example:8784', 'lastcron' => 1_000_000];
+			$checks = $this->whole('de', $well, (new Database())->makeJournal());
+		} finally {
+			fclose($listener);
+			unlink($socket);
+		}
+		$this->assertSame('0 Zeilen, die letzte ID ist 0', $checks['journal']->text);
+		$this->assertSame("$socket nimmt Datagramme an", $checks['bridge socket']->text);
+		$this->assertSame('Geräte wählen hub.example:8784 an', $checks['hub']->text);
+		$this->assertSame('laufen', $checks['background jobs']->text);
+	}
+
+	public function testEachFateOfADatagramIsSaidInGermanWithARemedyButForTheOneThatArrived(): void {
+		$german = new Words('de');
+		foreach (Delivery::cases() as $became) {
+			$this->assertStringContainsString('/', $became->text($german, '/run/harp'));
+			$this->assertSame($became === Delivery::Sent, $became->remedy($german, '/run/harp') === '');
+		}
+		$this->assertStringContainsString('ist kein Socket und gehört', Delivery::Forbidden->remedy($german, __DIR__));
 	}
 }
