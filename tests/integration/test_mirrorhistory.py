@@ -4,6 +4,7 @@
 Holds harp.sync.service.mirrorhistory.
 """
 
+import time
 from concurrent.futures import Future
 from pathlib import Path as FilePath
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 
 from harp.sync.cloud.nodes import CloudPath
+from harp.sync.folder.trash import Trash, TrashItem
 from harp.sync.model import MIN_CHUNK, Path
 from harp.sync.service.inquiry import Inquiry
 from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrorhistory import FolderHistory
+from harp.sync.service.rounds import Rounds
+from harp.sync.service.settings import FolderSettings
 from tests.fakes.replicas import AtOnce, Device
 
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(MIN_CHUNK))
@@ -87,6 +91,47 @@ def test_what_the_folder_has_not_seen_yet_goes_to_the_trash_as_what_nothing_is_k
     assert (device.files / item.place.decode()).read_bytes() == b"written a moment ago"
     device.looks()
     assert restorable(device, NOTE) == [False]
+
+
+def test_a_trash_of_many_files_is_not_looked_through_for_one_more(
+    device: Device, disk: MirrorDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [CloudPath(f"d/{number}") for number in range(20)]
+    for name in names:
+        device.put(name, name.encode())
+    device.looks()
+    asked: list[Path] = []
+    item = device.replica.trash.item
+
+    def ask(_: Trash, place: Path) -> TrashItem | None:
+        asked.append(place)
+        return item(place)
+
+    monkeypatch.setattr(Trash, "item", ask)
+    monkeypatch.setattr(Trash, "list", lambda _: pytest.fail("the whole trash is listed"))
+    for name in names:
+        found = disk.look(name)
+        assert found is not None
+        disk.remove(name, found)
+        disk.settle()
+    disk.settle()
+    assert len(asked) == len(set(asked)) == len(names)
+    device.looks()
+    assert all(restorable(device, name) == [True] for name in names)
+
+
+def test_what_a_daemon_that_was_killed_had_trashed_is_brought_back_after_the_next_round(
+    device: Device, disk: MirrorDisk
+) -> None:
+    device.put(NOTE, b"a few words")
+    device.looks()
+    found = disk.look(NOTE)
+    assert found is not None
+    disk.remove(NOTE, found)
+    device.looks()
+    assert restorable(device, NOTE) == [False]
+    Rounds(device.replica, FolderSettings(), device.loop.observer, lambda: None).go(time.monotonic())
+    assert restorable(device, NOTE) == [True]
 
 
 def test_a_folder_that_stands_still_keeps_no_file_from_going(

@@ -68,6 +68,14 @@ def test_an_item_says_what_it_was(folder: Folder, name: bytes, count: int) -> No
     os.close(fd)
 
 
+def test_one_item_is_found_by_its_place_as_the_list_has_it(folder: Folder) -> None:
+    places = [throw(folder, b"a"), throw(folder, b"d/" + b"long" * 60)]
+    assert [folder.trash.item(place) for place in places] == sorted(folder.trash.list(), key=lambda one: one.path)
+    folder.trash.make_room(1 << 40)
+    assert folder.trash.item(places[0]) is None
+    assert folder.trash.item(Path(b".harp/trash/2000-01-01/none")) is None
+
+
 def test_the_oldest_come_first_and_equal_names_do_not_meet(folder: Folder) -> None:
     throw(folder, b"a", b"second", now=NOW + 1)
     throw(folder, b"a", b"first", now=NOW)

@@ -101,6 +101,16 @@ class Trash:
         """All that is in the trash, the oldest first."""
         return sorted(self._items(), key=lambda item: (item.when_ms, item.place))
 
+    def item(self, place: Path) -> TrashItem | None:
+        """What lies at one place of the trash, without a look at the rest; None where nothing does."""
+        day, _, name = place.rpartition(b"/")
+        try:
+            return _parsed(self._root.readable_directory(Path(day)), Path(day), name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise refused(place, error) from error
+
     def restore(self, item: TrashItem, to: Path) -> Stat:
         """Move an item back into the folder, to a path where nothing lies; its parents are made if need be.
 

@@ -37,8 +37,8 @@ class History(Protocol):
     def entries(self, path: Path, found: Local) -> Sequence[EntryId]:
         """Those whose content is what was found at ``path``; none where the folder has not seen that yet."""
 
-    def trashed(self) -> None:
-        """Something came into the trash."""
+    def trashed(self, places: Sequence[Path]) -> None:
+        """What came into the trash, by where it lies there; some of it may be gone again."""
 
 
 class MirrorDisk:
@@ -50,7 +50,8 @@ class MirrorDisk:
         self._trash = Trash(self._root)
         self._ignored = ignored
         self._history = history
-        self._has_trashed = False
+        self._trashed: list[Path] = []
+        """Where that lies of which the history was not told yet."""
         self.refused: dict[CloudPath, str] = {}
         """What a scan left out, and why."""
         self._is_swept = False
@@ -193,14 +194,15 @@ class MirrorDisk:
         return () if self._history is None else self._history.entries(_raw(path), found)
 
     def _take(self, holder: Directory, name: bytes, path: CloudPath, entries: Sequence[EntryId]) -> Place:
-        self._has_trashed = True
-        return self._trash.take(holder, name, _raw(path), entries, now=time.time())
+        taken = self._trash.take(holder, name, _raw(path), entries, now=time.time())
+        self._trashed.append(taken.path)
+        return taken
 
     def settle(self) -> None:
         """What was put into the trash since the last time can be restored from there now."""
-        if self._has_trashed and self._history is not None:
-            self._has_trashed = False
-            self._history.trashed()
+        trashed, self._trashed = self._trashed, []
+        if trashed and self._history is not None:
+            self._history.trashed(trashed)
 
     def make_directory(self, path: CloudPath) -> Local:
         with _as_expected(path):

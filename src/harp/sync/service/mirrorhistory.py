@@ -31,6 +31,11 @@ class FolderHistory:
         stat = on_disk.stat
         return on_disk.applied if Local(False, stat.inode, stat.size, stat.mtime_ns) == found else ()
 
-    def trashed(self) -> None:
-        """Does not wait."""
-        self._loop.call(self._loop.replica.note_new_trash)
+    def trashed(self, places: Sequence[Path]) -> None:
+        """Does not wait. What a crash cuts off is noted by the folder's next round over its trash."""
+
+        def note() -> None:
+            replica = self._loop.replica
+            replica.note_trashed(item for place in places if (item := replica.trash.item(place)) is not None)
+
+        self._loop.call(note)

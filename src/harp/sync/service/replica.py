@@ -14,7 +14,7 @@ from harp.sync.folder.apply import Disk, Ready
 from harp.sync.folder.fs import Marker, Root
 from harp.sync.folder.probe import Capabilities
 from harp.sync.folder.staging import Staging
-from harp.sync.folder.trash import Trash
+from harp.sync.folder.trash import Trash, TrashItem
 from harp.sync.model import (
     ChainId,
     Entry,
@@ -119,13 +119,14 @@ class Replica:
         gone = [path for _, path in self.places.trashed() if path not in known]
         self.forget_trashed(gone)
 
-    def note_new_trash(self) -> None:
+    def note_trashed(self, items: Iterable[TrashItem]) -> None:
         """What another part put into the trash is a place for chunks from now on, as far as it says what it was."""
-        known = {path for _, path in self.places.trashed()}
         with self.ledger.db.transaction():
-            for item in self.trash.list():
+            for item in items:
+                if self.places.get(item.place) is not None:
+                    continue
                 entry = next(iter(self.ledger.entries(item.entries)), None)
-                if item.place in known or entry is None or entry.meta.size != item.stat.size:
+                if entry is None or entry.meta.size != item.stat.size:
                     continue
                 row, root = self.places.new(item.place), entry.meta.root
                 self.places.put([replace(row, on_disk=OnDisk(item.stat, item.entries, root))])

@@ -50,15 +50,16 @@ class Rounds:
             self._observer.look(place.path for place in racy)
             self._racy_at = now + (RACY_AFTER_S if racy else MARKER_EVERY_S)
         if now >= self._trash_at:
-            self._empty_trash()
+            self._tend_trash()
             self._trash_at = now + TRASH_EVERY_S
 
-    def _empty_trash(self) -> None:
+    def _tend_trash(self) -> None:
         try:
             removed = self._replica.trash.expire(
                 now=time.time(), max_age_days=self._settings.trash_days, max_share=self._settings.trash_share
             )
+            self._replica.forget_trashed([item.place for item in removed])
+            # A daemon that was killed in between has not told what it put there.
+            self._replica.note_trashed(self._replica.trash.list())
         except FolderError as error:
             _log.warning("folder %s: %s", self._replica.name, error.message)
-            return
-        self._replica.forget_trashed([item.place for item in removed])
