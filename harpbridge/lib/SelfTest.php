@@ -10,6 +10,7 @@ use OCA\HarpBridge\Daemon\Client;
 use OCA\HarpBridge\Daemon\DaemonError;
 use OCA\HarpBridge\Daemon\Datagram;
 use OCA\HarpBridge\Daemon\Delivery;
+use OCA\HarpBridge\Daemon\Presence;
 use OCA\HarpBridge\Journal\Journal;
 use OCP\IAppConfig;
 use OCP\IL10N;
@@ -29,6 +30,7 @@ class SelfTest {
 		private Journal $journal,
 		private Datagram $datagram,
 		private Client $daemon,
+		private Presence $presence,
 		private IAppConfig $values,
 		private IL10N $l,
 	) {
@@ -61,6 +63,10 @@ class SelfTest {
 	public function bridgeSocket(): Check {
 		$socket = $this->config->bridgeSocket();
 		$became = $this->knock();
+		if ($became !== Delivery::Sent && $this->suffices($became)) {
+			$text = $this->l->t('there is none at %1$s on this machine: %2$s', [$socket, $this->elsewhere()]);
+			return $this->check('bridge socket', true, $text);
+		}
 		return $this->check('bridge socket', $became === Delivery::Sent, $became->text($this->l, $socket), $became->remedy($this->l, $socket));
 	}
 
@@ -75,10 +81,19 @@ class SelfTest {
 		return $this->datagram->send($this->config->bridgeSocket(), $last);
 	}
 
+	/** Whether that is enough: the datagram arrived, or the daemon of another web node reads the journal. */
+	public function suffices(Delivery $became): bool {
+		return $became === Delivery::Sent || ($became === Delivery::Missing && $this->elsewhere() !== '');
+	}
+
 	public function daemon(): Check {
 		try {
 			$device = $this->daemon->get('/v1/device');
 		} catch (DaemonError $e) {
+			if (!file_exists($this->config->controlSocket()) && ($elsewhere = $this->elsewhere()) !== '') {
+				$text = $this->l->t('%s; requests with harpbridge in their path have to go there', [$elsewhere]);
+				return $this->check('daemon', true, $text);
+			}
 			return $this->check('daemon', false, $e->getMessage(), $e->hint);
 		}
 		$name = is_string($device['name'] ?? null) ? $device['name'] : '?';
@@ -134,6 +149,12 @@ class SelfTest {
 			);
 		}
 		return $this->check('background jobs', true, $this->l->t('run'));
+	}
+
+	/** Of a web node beside which no daemon is: that one lives beside another. Empty where none has read the journal lately. */
+	private function elsewhere(): string {
+		$ago = $this->presence->secondsAgo();
+		return $ago === null ? '' : $this->l->t('the daemon is on another one, and read the journal %s s ago', [$ago]);
 	}
 
 	private function check(string $name, bool $ok, string $text, string $remedy = ''): Check {

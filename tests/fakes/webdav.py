@@ -61,6 +61,10 @@ class Account:
         self.has_bridge = False
         """Whether Harp Bridge is there, which makes many files at once where nothing lies."""
         self.bridge_answers = 200
+        self.journal: list[int] | None = None
+        """The ids of harpbridge's rows that are committed; None: the app is not there."""
+        self.refused = 0
+        """How often the journal was asked for with a password that is not good."""
         self.meddles = lambda method, path: None
 
     def touch(self, path: str, *, renew: bool = True) -> None:
@@ -143,6 +147,7 @@ class Account:
         app.router.add_delete("/ocs/v2.php/core/apppassword", self._take_back)
         app.router.add_get("/ocs/v2.php/cloud/capabilities", self._capabilities)
         app.router.add_route("*", f"/remote.php/dav/files/{self.name}{{path:.*}}", self._files)
+        app.router.add_get("/ocs/v2.php/apps/harpbridge/api/v1/journal/mark", self._mark)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
         app.router.add_post("/ocs/v2.php/apps/harpbridge/api/v1/new-files", self._new_files)
         app.router.add_route("*", f"/remote.php/dav/trashbin/{self.name}/trash/{{name}}", self._trashbin)
@@ -217,6 +222,16 @@ class Account:
                 made.append({"path": path, "fileid": str(self.numbers[path]), "etag": self.etags[path]})
         self.log.append(f"NEW {len(made)}")
         return web.json_response({"ocs": {"data": {"made": made}}})
+
+    async def _mark(self, request: web.Request) -> web.Response:
+        if not self._password(request):
+            self.refused += 1
+            return web.Response(status=401)
+        if self.journal is None:
+            return web.Response(status=404)
+        newest = max(self.journal, default=0)
+        recent = len([row for row in self.journal if row > newest - 1000])
+        return web.json_response({"ocs": {"data": {"newest": newest, "recent": recent}}})
 
     async def _bulk(self, request: web.Request) -> web.Response:
         told: dict[str, dict[str, object]] = {}

@@ -7,7 +7,6 @@ declare(strict_types=1);
 namespace OCA\HarpBridge\BackgroundJob;
 
 use OCA\HarpBridge\Config;
-use OCA\HarpBridge\Daemon\Delivery;
 use OCA\HarpBridge\SelfTest;
 use OCP\AppFramework\Utility\ITimeFactory;
 use OCP\BackgroundJob\TimedJob;
@@ -33,7 +32,7 @@ class Watch extends TimedJob {
 	protected function run($argument): void {
 		$failures = $this->values->getValueInt(Config::APP, 'failures', 0, true);
 		$became = $this->test->knock();
-		if ($became === Delivery::Sent) {
+		if ($this->test->suffices($became)) {
 			if ($failures > 0) {
 				$this->values->setValueInt(Config::APP, 'failures', 0, true);
 				$this->notifications->markProcessed($this->notification());

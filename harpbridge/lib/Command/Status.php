@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace OCA\HarpBridge\Command;
 
 use OCA\HarpBridge\Config;
+use OCA\HarpBridge\Daemon\Presence;
 use OCA\HarpBridge\Journal\Journal;
 use OCA\HarpBridge\Metrics;
 use Symfony\Component\Console\Input\InputInterface;
@@ -17,6 +18,7 @@ class Status extends Base {
 		private Config $config,
 		private Journal $journal,
 		private Metrics $metrics,
+		private Presence $presence,
 	) {
 		parent::__construct();
 	}
@@ -36,6 +38,7 @@ class Status extends Base {
 			'hub' => $this->config->hubAddress(),
 			'daemon_up' => $this->metrics->isDaemonUp(),
 			'journal' => $extent,
+			'journal_read_seconds_ago' => $this->presence->secondsAgo(),
 		]);
 		return self::SUCCESS;
 	}

@@ -6,6 +6,8 @@ declare(strict_types=1);
 
 namespace OCA\HarpBridge\Controller;
 
+use OCA\HarpBridge\Daemon\Presence;
+use OCA\HarpBridge\Journal\Journal;
 use OCA\HarpBridge\Journal\Reader;
 use OCP\AppFramework\Http;
 use OCP\AppFramework\Http\Attribute\ApiRoute;
@@ -17,7 +19,7 @@ use OCP\AppFramework\OCSController;
 use OCP\IRequest;
 use OCP\IUserSession;
 
-/** GET /ocs/v2.php/apps/harpbridge/api/v1/journal: what changed, for whoever asks. */
+/** Below /ocs/v2.php/apps/harpbridge/api/v1: what changed, for whoever asks. */
 class JournalController extends OCSController {
 	private const MOST_ROWS = 1000;
 
@@ -25,6 +27,8 @@ class JournalController extends OCSController {
 		string $appName,
 		IRequest $request,
 		private Reader $reader,
+		private Journal $journal,
+		private Presence $presence,
 		private IUserSession $session,
 	) {
 		parent::__construct($appName, $request);
@@ -41,5 +45,19 @@ class JournalController extends OCSController {
 			return new DataResponse([], Http::STATUS_UNAUTHORIZED);
 		}
 		return new DataResponse($this->reader->read($user, max(0, $since), max(1, min($limit, self::MOST_ROWS))));
+	}
+
+	/** Whether anything changed for anybody, at little cost: the answer is another one then. */
+	#[NoAdminRequired]
+	#[NoCSRFRequired]
+	#[UserRateLimit(limit: 1200, period: 60)]
+	#[ApiRoute(verb: 'GET', url: '/api/v1/journal/mark')]
+	public function mark(): DataResponse {
+		$user = $this->session->getUser();
+		if ($user === null) {
+			return new DataResponse([], Http::STATUS_UNAUTHORIZED);
+		}
+		$this->presence->note($user);
+		return new DataResponse($this->journal->mark());
 	}
 }

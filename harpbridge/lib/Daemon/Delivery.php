@@ -36,7 +36,8 @@ enum Delivery: string {
 	public function remedy(IL10N $l, string $socket): string {
 		return match ($this) {
 			self::Sent => '',
-			self::Missing => $l->t('start the daemon, or say where its socket is: occ harpbridge:setup --bridge-socket PATH'),
+			self::Missing => $l->t('start the daemon, or say where its socket is: occ harpbridge:setup --bridge-socket PATH') . '; '
+				. $l->t('where it is on another web node: harp config set journal_poll_s 2, there'),
 			self::Forbidden => $l->t('let the web server\'s group write to it: %s', [self::owner($l, $socket)]),
 			self::Dead => $l->t('start the daemon; the last one left its socket behind'),
 			self::Full => $l->t('the daemon hangs: look at its log, then start it anew'),

@@ -16,6 +16,8 @@ class Journal {
 	/** Rows in one INSERT: old SQLites take at most 999 values. */
 	private const MOST_ROWS = 100;
 	private const COLUMNS = ['at', 'kind', 'fileid', 'storage', 'path', 'from_storage', 'from_path', 'etag'];
+	/** So far one row may come behind another whose id is greater. */
+	private const DISORDER = 1000;
 	private const LONGEST_PATH = 4000;
 	private const LONGEST_ETAG = 40;
 
@@ -103,6 +105,24 @@ class Journal {
 		$row = $result->fetch() ?: [];
 		$result->closeCursor();
 		return ['oldest' => (int)($row['oldest'] ?? 0), 'newest' => (int)($row['newest'] ?? 0)];
+	}
+
+	/**
+	 * Two numbers of which one is another one as soon as a row can be read that could not be read before.
+	 *
+	 * Ids are given out before rows are committed: one that comes behind a greater one changes how many there are.
+	 *
+	 * @return array{newest: int, recent: int} the last id; how many rows there are among the last thousand ids
+	 */
+	public function mark(): array {
+		$newest = $this->ends()['newest'];
+		$result = $this->db->executeQuery(
+			'SELECT COUNT(*) AS amount FROM *PREFIX*' . self::TABLE . ' WHERE id > ?',
+			[$newest - self::DISORDER],
+		);
+		$row = $result->fetch() ?: [];
+		$result->closeCursor();
+		return ['newest' => $newest, 'recent' => (int)($row['amount'] ?? 0)];
 	}
 
 	/**

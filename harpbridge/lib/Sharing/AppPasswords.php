@@ -9,6 +9,7 @@ namespace OCA\HarpBridge\Sharing;
 use OCA\HarpBridge\Daemon\DaemonError;
 use OCP\Authentication\Token\IToken;
 use OCP\IL10N;
+use OCP\ISession;
 use OCP\IUser;
 use OCP\Security\ISecureRandom;
 use Psr\Container\ContainerInterface;
@@ -27,6 +28,7 @@ class AppPasswords {
 	public function __construct(
 		private ContainerInterface $container,
 		private ISecureRandom $random,
+		private ISession $session,
 		private IL10N $l,
 	) {
 	}
@@ -55,6 +57,15 @@ class AppPasswords {
 		try {
 			$this->container->get(self::PROVIDER)->getTokenById($id);
 			return true;
+		} catch (\Throwable) {
+			return false;
+		}
+	}
+
+	/** Whether it is that with which this request was let in. */
+	public function isInUse(int $id): bool {
+		try {
+			return (int)$this->container->get(self::PROVIDER)->getToken((string)$this->session->get('app_password'))->getId() === $id;
 		} catch (\Throwable) {
 			return false;
 		}

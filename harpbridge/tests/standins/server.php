@@ -34,6 +34,18 @@ namespace OCP {
 	}
 }
 
+namespace OCP\Config {
+	interface IUserConfig {
+		public function getValueInt(string $userId, string $app, string $key, int $default = 0, bool $lazy = false): int;
+	}
+}
+
+namespace OCP\AppFramework\Utility {
+	interface ITimeFactory {
+		public function getTime(): int;
+	}
+}
+
 namespace Psr\Log {
 	interface LoggerInterface {
 		/** @param array<string, mixed> $context */

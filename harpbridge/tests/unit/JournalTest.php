@@ -54,6 +54,19 @@ class JournalTest extends TestCase {
 		self::assertSame([4000, 40], [mb_strlen($row['path']), strlen($row['etag'])]);
 	}
 
+	public function testARowThatComesBehindAGreaterIdChangesTheMarkToo(): void {
+		$db = (new Database())->makeJournal();
+		$journal = new Journal($db);
+		self::assertSame(['newest' => 0, 'recent' => 0], $journal->mark());
+		$journal->append(self::many(3));
+		$db->pdo->exec('DELETE FROM oc_harpbridge_journal WHERE id = 2');
+		self::assertSame(['newest' => 3, 'recent' => 2], $journal->mark());
+		$db->pdo->exec("INSERT INTO oc_harpbridge_journal (id, kind) VALUES (2, 'written')");
+		self::assertSame(['newest' => 3, 'recent' => 3], $journal->mark());
+		$journal->append(self::many(2000));
+		self::assertSame(['newest' => 2003, 'recent' => 1000], $journal->mark());
+	}
+
 	public function testAnEmptyJournalBeginsAndEndsNowhere(): void {
 		$journal = new Journal((new Database())->makeJournal());
 		self::assertSame(['oldest' => 0, 'newest' => 0], $journal->ends());

@@ -12,6 +12,7 @@ use OCA\HarpBridge\Daemon\Client;
 use OCA\HarpBridge\Daemon\DaemonError;
 use OCA\HarpBridge\Daemon\Datagram;
 use OCA\HarpBridge\Daemon\Delivery;
+use OCA\HarpBridge\Daemon\Presence;
 use OCA\HarpBridge\Journal\Journal;
 use OCA\HarpBridge\SelfTest;
 use OCA\HarpBridge\StandIns\Database;
@@ -22,16 +23,22 @@ use PHPUnit\Framework\TestCase;
 /** What the administrator's page says, and in which language. */
 class SelfTestTest extends TestCase {
 	/** @param array<string, mixed>|DaemonError $status */
-	private function test(array|DaemonError $status): SelfTest {
+	private function test(array|DaemonError $status, ?int $readAgo = null): SelfTest {
+		$presence = $this->createStub(Presence::class);
+		$presence->method('secondsAgo')->willReturn($readAgo);
+		$config = $this->createStub(Config::class);
+		$config->method('bridgeSocket')->willReturn('/nowhere/bridge.sock');
+		$config->method('controlSocket')->willReturn('/nowhere/harp.sock');
 		$daemon = $this->createStub(Client::class);
 		$status instanceof DaemonError
 			? $daemon->method('get')->willThrowException($status)
 			: $daemon->method('get')->willReturn($status);
 		return new SelfTest(
-			$this->createStub(Config::class),
+			$config,
 			$this->createStub(Journal::class),
 			new Datagram(),
 			$daemon,
+			$presence,
 			$this->createStub(IAppConfig::class),
 			new Words(),
 		);
@@ -46,7 +53,11 @@ class SelfTestTest extends TestCase {
 	private function whole(string $language, array $settings, Database $database): array {
 		$words = new Words($language);
 		$config = new Config(new IAppConfig($settings), $words);
-		$test = new SelfTest($config, new Journal($database), new Datagram(), new Client($config, $words), new IAppConfig($settings), $words);
+		$values = new IAppConfig($settings);
+		$presence = $this->createStub(Presence::class);
+		$test = new SelfTest(
+			$config, new Journal($database), new Datagram(), new Client($config, $words), $presence, $values, $words,
+		);
 		return array_column($test->run(1_000_000), null, 'name');
 	}
 
@@ -68,6 +79,21 @@ class SelfTestTest extends TestCase {
 		$this->assertTrue($this->test(['folders' => 'x', 'problems' => [1, ['a']]])->folders()->ok);
 	}
 
+	public function testAWebNodeWithoutADaemonIsFineWhileThatOfAnotherReadsTheJournal(): void {
+		$test = $this->test(new DaemonError('there is no control socket'), 17);
+		$this->assertTrue($test->bridgeSocket()->ok);
+		$this->assertStringContainsString('the daemon is on another one, and read the journal 17 s ago', $test->bridgeSocket()->text);
+		$this->assertTrue($test->daemon()->ok);
+		$this->assertStringContainsString('requests with harpbridge in their path', $test->daemon()->text);
+	}
+
+	public function testWhereNobodyReadsTheJournalAMissingSocketIsWrong(): void {
+		$test = $this->test(new DaemonError('there is no control socket'));
+		$this->assertFalse($test->bridgeSocket()->ok);
+		$this->assertStringContainsString('journal_poll_s', $test->bridgeSocket()->remedy);
+		$this->assertFalse($test->daemon()->ok);
+	}
+
 	public function testADaemonThatDoesNotAnswerIsSaidOnceAndNotHere(): void {
 		$this->assertTrue($this->test(new DaemonError('gone'))->folders()->ok);
 	}
@@ -82,7 +108,8 @@ class SelfTestTest extends TestCase {
 		$this->assertSame('seine Tabelle ist nicht lesbar', $checks['journal']->text);
 		$this->assertSame('unter /nowhere/b.sock liegt keiner', $checks['bridge socket']->text);
 		$this->assertSame(
-			'starte den Dienst, oder sage, wo sein Socket ist: occ harpbridge:setup --bridge-socket PFAD',
+			'starte den Dienst, oder sage, wo sein Socket ist: occ harpbridge:setup --bridge-socket PFAD; '
+			. 'wo er auf einem anderen Webserver läuft: harp config set journal_poll_s 2, dort',
 			$checks['bridge socket']->remedy,
 		);
 		$this->assertSame('unter /nowhere/c.sock liegt kein Steuer-Socket', $checks['daemon']->text);

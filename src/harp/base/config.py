@@ -66,6 +66,7 @@ class Config:
     send_limit: Timetable
     scan_interval_s: float
     account_poll_s: float
+    journal_poll_s: float | None
     nextcloud_data: Path | None
     trash_days: float
     trash_share: float
@@ -284,6 +285,11 @@ SETTINGS: Mapping[str, Setting] = {
         "seconds between two looks at a Nextcloud account that tells of no change by itself",
         _number(1, 86_400),
         _always("15"),
+    ),
+    "journal_poll_s": Setting(
+        "seconds between two looks at harpbridge's journal, for web nodes on other machines than this; none: never",
+        _unless_none(_number(0.5, 3600)),
+        _always("none"),
     ),
     "nextcloud_data": Setting(
         "the data folder of a Nextcloud on this machine, from which large files are read without PHP; none: nowhere",

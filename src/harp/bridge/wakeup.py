@@ -2,8 +2,8 @@
 """The socket on which harpbridge, the Nextcloud app, says that its journal has grown: one datagram, and no answer.
 
 A datagram is ``harpbridge 1 ID`` and a newline, at most 64 bytes; ID is the last row of the journal. It is a hint and
-nothing more: whoever may write here can make the journal be read once more. Without the socket nothing is lost, since
-the journal is read from time to time anyway.
+nothing more: whoever may write here can make the mirrors look at their accounts once more. Without the socket nothing
+is lost, since they look from time to time anyway, and where it is wanted the journal is read (``service/journalloop``).
 """
 
 import asyncio

@@ -117,6 +117,7 @@ class Daemon:
             self.hub.loop,
             self.tasks,
             poll_s=config.account_poll_s,
+            journal_poll_s=config.journal_poll_s,
             data=config.nextcloud_data,
             device_name=lambda: self.config.device_name,
             clock=self.clock,

@@ -18,6 +18,7 @@ from harp.base.runtime import Clock, Tasks
 from harp.bridge import naming
 from harp.bridge.model import MirrorStatus
 from harp.daemon import mirrorportraits
+from harp.daemon.journals import Journals
 from harp.sync.cloud import server
 from harp.sync.cloud.claims import Claim, Register
 from harp.sync.cloud.dav import Dav, Login
@@ -64,6 +65,7 @@ class Mirrors:
         tasks: Tasks,
         *,
         poll_s: float,
+        journal_poll_s: float | None,
         data: Path | None,
         device_name: Callable[[], str],
         clock: Clock,
@@ -79,6 +81,7 @@ class Mirrors:
         self._clock = clock
         self._run = os.urandom(8).hex()
         self._running: dict[str, _Running] = {}
+        self._journals = Journals(tasks, self._grew_at, every_s=journal_poll_s)
 
     def look(self) -> None:
         """Starts a loop for each open folder that mirrors something, and ends those whose folder is closed or gone."""
@@ -89,6 +92,8 @@ class Mirrors:
         for folder, (mirrored, folder_loop) in wanted.items():
             if folder_loop is not None and folder not in self._running:
                 self._start(mirrored, folder_loop)
+        read = {running.mirrored.account for running in self._running.values()}
+        self._journals.look(one for one in self._accounts.all() if one.name in read)
 
     def _mirrored(self) -> list[Mirrored]:
         return list(self._accounts.mirrored())
@@ -141,6 +146,13 @@ class Mirrors:
         """Nextcloud's app says that files have changed: whose, a walk finds out."""
         for running in self._running.values():
             running.loop.called()
+
+    def _grew_at(self, url: str) -> None:
+        """The same of one server, which its journal has said."""
+        there = {one.name for one in self._accounts.all() if one.url == url}
+        for running in self._running.values():
+            if running.mirrored.account in there:
+                running.loop.called()
 
     def renewed(self, account: str) -> None:
         """The account has another password: what stood still because of the old one begins anew."""

@@ -22,6 +22,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "bridge_socket",
         "bridge_group",
         "account_poll_s",
+        "journal_poll_s",
         "nextcloud_data",
     ),
     "console": ("console", "console_url", "console_certificate"),
