@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace OCP {
 	interface IDBConnection {
 		public const PLATFORM_MYSQL = 'mysql';
+		public const PLATFORM_POSTGRES = 'postgres';
 
 		public function executeStatement(string $sql, array $params = [], array $types = []): int;
 		public function executeQuery(string $sql, array $params = [], $types = []): mixed;
@@ -26,6 +27,8 @@ namespace OCA\HarpBridge\StandIns {
 		public \PDO $pdo;
 		/** @var list<string> each statement that was asked for */
 		public array $said = [];
+		/** @var list<list<string>> each name and value that was set for the length of a transaction */
+		public array $settings = [];
 		/** The depth at which a statement failed; PostgreSQL refuses all others until that is rolled back. */
 		private ?int $spoiled = null;
 		private int $depth = 0;
@@ -35,6 +38,12 @@ namespace OCA\HarpBridge\StandIns {
 		) {
 			$this->pdo = new \PDO('sqlite::memory:');
 			$this->pdo->exec('CREATE TABLE oc_person (did TEXT)');
+			if ($provider === self::PLATFORM_POSTGRES) {
+				$this->pdo->sqliteCreateFunction('set_config', function (string ...$said): string {
+					$this->settings[] = $said;
+					return $said[1];
+				});
+			}
 		}
 
 		public function makeJournal(): self {

@@ -27,7 +27,7 @@ class JournalTest extends TestCase {
 
 	/** @return list<array{string}> */
 	public static function databases(): array {
-		return [['sqlite'], ['mysql'], ['pgsql']];
+		return [['sqlite'], ['mysql'], ['postgres']];
 	}
 
 	/** @dataProvider databases */
@@ -36,6 +36,32 @@ class JournalTest extends TestCase {
 		self::assertSame(3, $journal->append(self::many(3)));
 		self::assertSame(253, $journal->append(self::many(250)));
 		self::assertSame(['oldest' => 1, 'newest' => 253], $journal->ends());
+	}
+
+	public function testPostgresDoesNotWaitForTheDiskInAStatementOfOurOwn(): void {
+		$db = (new Database('postgres'))->makeJournal();
+		self::assertSame(1, (new Journal($db))->append(self::many(1)));
+		self::assertSame([['synchronous_commit', 'off', '1']], $db->settings);
+	}
+
+	public function testWithinAPersonsTransactionPostgresWaitsAsEver(): void {
+		$db = (new Database('postgres'))->makeJournal();
+		$db->beginTransaction();
+		self::assertSame(1, (new Journal($db))->append(self::many(1)));
+		$db->commit();
+		self::assertSame([[], 1], [$db->settings, count($db->rows())]);
+	}
+
+	/** @dataProvider others */
+	public function testOtherDatabasesAreAskedForNothingOfTheKind(string $provider): void {
+		$db = (new Database($provider))->makeJournal();
+		(new Journal($db))->append(self::many(1));
+		self::assertStringNotContainsString('RETURNING', implode($db->said));
+	}
+
+	/** @return list<array{string}> */
+	public static function others(): array {
+		return [['sqlite'], ['mysql']];
 	}
 
 	public function testOldDatabasesTakeAHundredRowsAtOnce(): void {
