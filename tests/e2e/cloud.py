@@ -171,6 +171,10 @@ class Cloud:
     def start(self) -> None:
         """Returns when the login page is answered."""
         self._served.enter_context(database.served(self.database, _other_user()))
+        self.serve()
+
+    def serve(self) -> None:
+        """The web server alone, and PHP behind it."""
         (self.scratch / "fpm.conf").write_text(self._fpm_settings())
         (self.scratch / "nginx.conf").write_text(self._nginx_settings())
         fpm, nginx = _fpm(), _nginx()
@@ -182,7 +186,7 @@ class Cloud:
         )
         with (self.scratch / "servers.log").open("ab") as log:
             for command in commands:
-                command = tied(command, by="TERM")
+                command = tied([*self._apart, *command], by="TERM")
                 self._running.append(
                     subprocess.Popen(command, cwd=self.scratch, stdout=log, stderr=log, start_new_session=True)
                 )
@@ -229,7 +233,7 @@ class Cloud:
 
     def _php(self, *arguments: str, env: dict[str, str] | None, patience_s: float) -> tuple[int, str]:
         done = subprocess.run(
-            [*as_web_user(), "php", "-d", "memory_limit=512M", *arguments],
+            [*self._beside(), *as_web_user(), "php", "-d", "memory_limit=512M", *arguments],
             cwd=self.tree,
             env={"PATH": os.environ["PATH"], "NEXTCLOUD_CONFIG_DIR": str(self.scratch / "config"), **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -316,7 +320,8 @@ class Cloud:
             before = self._worker_pids()
             self._running[1].send_signal(signal.SIGHUP)
             deadline = time.monotonic() + 10
-            while not self._worker_pids() - before and time.monotonic() < deadline:
+            while not self._worker_pids() - before or any(_still_serves(pid) for pid in before):
+                assert time.monotonic() < deadline, f"nginx did not take up {path}:\n{self._servers_log()}"
                 time.sleep(0.02)
 
     @contextlib.contextmanager
@@ -336,6 +341,15 @@ class Cloud:
 
     def _servers_log(self) -> str:
         return (self.scratch / "servers.log").read_text(errors="replace")[-2000:]
+
+    @property
+    def _apart(self) -> list[str]:
+        """What its servers are started by: nothing on the machine on which the tests run."""
+        return []
+
+    def _beside(self) -> list[str]:
+        """What ``occ`` is started by, to run where the servers do."""
+        return []
 
     # --- settings -----------------------------------------------------------------------------------------------------
 
@@ -431,6 +445,13 @@ http {{
     def _temporary_folders(self) -> str:
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         return "\n".join(f"  {kind}_temp_path {self.scratch}/nginx/{kind};" for kind in kinds)
+
+
+def _still_serves(worker: str) -> bool:
+    """Whether one of nginx's workers takes new connections: one of a moment ago does after the next one runs."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"shutting down" not in Path(f"/proc/{worker}/cmdline").read_bytes()
+    return False
 
 
 def _memcache() -> str:

@@ -124,7 +124,7 @@ class Journal {
 		$newest = $this->ends()['newest'];
 		$result = $this->db->executeQuery(
 			'SELECT COUNT(*) AS amount FROM *PREFIX*' . self::TABLE . ' WHERE id > ?',
-			[$newest - self::DISORDER],
+			[max(0, $newest - self::DISORDER)],
 		);
 		$row = $result->fetch() ?: [];
 		$result->closeCursor();
