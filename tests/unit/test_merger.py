@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 import pytest
 
 from harp.base.errors import RemoteProtocolError, StoreError
-from harp.sync.engine import dag
+from harp.sync.engine import chain, dag
 from harp.sync.engine.chain import Draft
 from harp.sync.model import Batch, ChainId, EntryId, Kind, Path, Role
 from harp.sync.protocol import batchform
@@ -341,6 +341,24 @@ def test_a_delivery_that_cannot_be_stored_is_as_if_it_had_not_come(
             ben.loop.merger.take(encoded([batch]))
     assert ben.replica.ledger.vector().get(chain_of(anna), 0) < batch.last_sequence
     assert take(ben, batch).batches == [batch]
+
+
+def test_a_delivery_that_holds_a_lie_is_as_if_it_had_not_come(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    first = said(anna, file_draft(b"one", 1))
+    second = branch(anna, file_draft(b"two", 2), after=first)
+    # The same entries cut otherwise: no fork, and nothing that an honest author ever signs.
+    overlapping = (*first.entries, *second.entries)
+    again = chain.sealed(anna.key, first.folder, first.incarnation, first.vector, overlapping)
+    take(ben, first)
+    of_cleo = said(cleo, file_draft(b"three", 3))
+    with pytest.raises(RemoteProtocolError, match="overlaps"):
+        ben.loop.merger.take(encoded([of_cleo, again]))
+    assert chain_of(cleo) not in ben.replica.ledger.vector()
+    assert take(ben, of_cleo).batches == [of_cleo]
+    assert encoded([of_cleo])[0] in ben.written()
+    ben.reopen()
+    assert ben.replica.ledger.vector()[chain_of(cleo)] == of_cleo.last_sequence
 
 
 def test_a_new_merger_knows_what_waits(three: list[Device]) -> None:

@@ -4,7 +4,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harp.base.errors import StoreError
 from harp.sync.engine import chain
 from harp.sync.engine.chain import Draft
 from harp.sync.model import Batch, Entry, FileKind, Kind, NodeId, OnDisk, Path
@@ -64,7 +63,7 @@ class Author:
                 replica.places.add_nodes(node for found in seen.values() for node in found.nodes)
                 self._show(record, written, seen)
                 changed = record.flush()
-        except StoreError:
+        except BaseException:
             ledger.refresh()
             raise
         if written:

@@ -4,7 +4,7 @@
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from harp.base.errors import RemoteProtocolError, StoreError
+from harp.base.errors import RemoteProtocolError
 from harp.identity.device import DeviceId
 from harp.sync.engine import chain, dag, details
 from harp.sync.folder import names
@@ -80,16 +80,19 @@ class Merger:
         checked = [(self.checked(data), data) for data in delivered]
         merged = Merged()
         record = Record(replica.ledger, replica.places)
-        waiting = dict(self._waiting)
+        waiting, waiting_bytes = dict(self._waiting), dict(self._waiting_bytes)
         try:
             with replica.ledger.db.transaction():
                 for batch, data in checked:
                     self._keep(batch, data, merged)
                 self._merge_ready(record, merged, is_catching_up=is_catching_up)
                 changed = record.flush()
-        except StoreError:
+        except BaseException:
+            # Whatever it was, a peer's lie as well as a full disk: the ledger is as it was before, and so is this.
             self._waiting = waiting
+            self._waiting_bytes = waiting_bytes
             replica.ledger.refresh()
+            replica.learn_members()
             self._floods.refresh()
             raise
         merged.places = [place for place in changed if place.path in record.touched]
