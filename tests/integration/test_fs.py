@@ -65,6 +65,15 @@ def test_kinds_and_states_are_what_the_disk_says(root: Root) -> None:
     assert root.names(Path(b"file")) is None
 
 
+def test_times_and_inodes_of_any_disk_fit_into_a_ledger() -> None:
+    farthest = 2**63 - 1
+    # A CIFS share gives inodes of 64 bits, tmpfs and Btrfs hold years that nanoseconds of 63 bits do not reach.
+    found = os.stat_result(
+        (0o100644, 2**64 - 2, 0, 1, 0, 0, 7, 0, 0, 0), {"st_mtime_ns": 10**19, "st_ctime_ns": -(10**19)}
+    )
+    assert fs.stat_of(found) == (FileKind.FILE, 7, farthest, -farthest - 1, -2, False)
+
+
 @pytest.mark.parametrize("name", [b"new\nline", "🎶 naïve".encode(), b"x" * 255, b"not utf-8 \xff\xfe", b"-rf", b" "])
 def test_every_name_that_the_disk_holds_is_held(root: Root, name: bytes) -> None:
     (at(root) / os.fsdecode(name)).write_bytes(b"content")

@@ -56,6 +56,17 @@ def test_a_change_that_leaves_size_and_mtime_alone_is_seen_by_the_ctime(anna: De
     assert len(said(anna)) == 2
 
 
+@pytest.mark.parametrize("year", [1500, 2300])
+def test_a_file_from_another_century_is_shared(anna: Device, year: int) -> None:
+    anna.put("a.txt", b"1")
+    then_s = (year - 1970) * 31_556_952
+    os.utime(anna.files / "a.txt", (then_s, then_s))
+    anna.looks()
+    assert said(anna) == [(Kind.FILE, b"a.txt")]
+    anna.reopen().rests()
+    assert len(said(anna)) == 1
+
+
 def test_many_changes_are_said_in_groups(anna: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observers, "GROUP_FILES", 10)
     for number in range(35):

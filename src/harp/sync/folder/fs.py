@@ -35,6 +35,7 @@ _KINDS = {
     mode_bits.S_IFDIR: FileKind.DIRECTORY,
     mode_bits.S_IFLNK: FileKind.SYMLINK,
 }
+_LEAST, _MOST = -(2**63), 2**63 - 1
 _CLIMBING = frozenset((b"", b".", b".."))
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV))
 """EXDEV: openat2 says so of a walk that would leave the folder."""
@@ -76,12 +77,20 @@ def sentence(error: OSError) -> str:
 
 
 def stat_of(found: os.stat_result) -> Stat:
-    """The noun of what ``lstat`` or ``fstat`` said. A directory's size is given as 0."""
+    """The noun of what ``lstat`` or ``fstat`` said. A directory's size is given as 0.
+
+    All its numbers are of 63 bits and a sign, as the ledger and the protocol hold them. A time beyond the years 1677 to
+    2262 is the nearest of these; an inode from 2^63 up, which network disks have, is the negative number of its bits.
+    """
     mode = found.st_mode
     kind = _KINDS.get(mode & 0o170000, FileKind.OTHER)
     size = 0 if kind == FileKind.DIRECTORY else found.st_size
     executable = kind == FileKind.FILE and bool(mode & 0o100)
-    return Stat(kind, size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, executable)
+    mtime_ns, ctime_ns, inode = found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    if inode > _MOST or not (_LEAST <= mtime_ns <= _MOST and _LEAST <= ctime_ns <= _MOST):
+        mtime_ns, ctime_ns = (min(max(time_ns, _LEAST), _MOST) for time_ns in (mtime_ns, ctime_ns))
+        inode = inode - 2**64 if inode > _MOST else inode
+    return Stat(kind, size, mtime_ns, ctime_ns, inode, executable)
 
 
 class Directory:

@@ -21,9 +21,9 @@ from typing import BinaryIO, Protocol
 from harp.base.errors import FolderError, StaleError
 from harp.sync.cloud.nodes import CloudPath, Local
 from harp.sync.folder import names, rename
-from harp.sync.folder.fs import Directory, Root, refused, sentence
+from harp.sync.folder.fs import Directory, Root, refused, sentence, stat_of
 from harp.sync.folder.trash import Place, Trash
-from harp.sync.model import EntryId, Path
+from harp.sync.model import EntryId, FileKind, Path
 
 _TEMPORARY = Path(b".harp/cloud")
 _BLOCK = 1 << 20
@@ -95,7 +95,7 @@ class MirrorDisk:
             why = _refusal(name, state)
             if why:
                 self.refused[CloudPath(path.decode("utf-8", "replace"))] = why
-                self.left_out.add(state.st_ino)
+                self.left_out.add(stat_of(state).inode)
                 continue
             found[CloudPath(path.decode())] = local_of(state)
             if stat.S_ISDIR(state.st_mode):
@@ -268,9 +268,10 @@ def _local_at(holder: Directory, name: bytes) -> Local:
 
 def local_of(state: os.stat_result) -> Local:
     """Of a directory only which one it is: its time changes with what is in it."""
-    if stat.S_ISDIR(state.st_mode):
-        return Local(True, state.st_ino)
-    return Local(False, state.st_ino, state.st_size, state.st_mtime_ns)
+    found = stat_of(state)
+    if found.kind is FileKind.DIRECTORY:
+        return Local(True, found.inode)
+    return Local(False, found.inode, found.size, found.mtime_ns)
 
 
 def _raw(path: CloudPath) -> Path:
