@@ -10,7 +10,7 @@ from pathlib import Path as OsPath
 import pytest
 
 from harp.base.errors import FolderError
-from harp.sync.folder import apply, rename, syscalls
+from harp.sync.folder import rename, syscalls
 from harp.sync.folder.apply import Ready
 from harp.sync.folder.staging import is_full
 from harp.sync.model import (
@@ -137,9 +137,9 @@ def test_a_disk_mounted_inside_the_folder_is_said(folder: Folder) -> None:
 
 def test_a_directory_that_differs_by_case_is_told_apart_on_a_disk_that_folds(folder: Folder) -> None:
     """The disk is an ordinary one; that mkdir meets another spelling is what a folding disk would say."""
-    folding = apply.Disk(folder.root, folder.staging, folder.trash, folds=True)
+    folder.root.folds = True
     (folder.at / "name").mkdir()
-    (same,) = folding.commit([Ready(MakeDirectory(Path(b"name"), None))], now=NOW)
+    (same,) = folder.disk.commit([Ready(MakeDirectory(Path(b"name"), None))], now=NOW)
     assert isinstance(same, Applied)
     mkdir = os.mkdir
 
@@ -148,7 +148,7 @@ def test_a_directory_that_differs_by_case_is_told_apart_on_a_disk_that_folds(fol
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "mkdir", folded)
-        (other,) = folding.commit([Ready(MakeDirectory(Path(b"NAME"), None))], now=NOW)
+        (other,) = folder.disk.commit([Ready(MakeDirectory(Path(b"NAME"), None))], now=NOW)
     assert isinstance(other, Skipped)
     assert other.changed
 

@@ -25,6 +25,7 @@ from harp.sync.model import (
     Applied,
     FileKind,
     MakeDirectory,
+    OnDisk,
     Outcome,
     Path,
     RemoveDirectory,
@@ -39,6 +40,7 @@ from harp.sync.model import (
 _CHANGED = "something else lies there now"
 _NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _OCCUPIED = frozenset((errno.EEXIST, errno.ENOTDIR, errno.ELOOP))
+_MISSPELLED = "this disk takes its name for that of something else"
 
 
 class Ready(NamedTuple):
@@ -50,21 +52,23 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A move that was not done; ``changed`` as in :class:`harp.sync.model.Skipped`."""
+    """A move that was not done; ``changed`` as in :class:`harp.sync.model.Skipped`.
+
+    ``is_misspelled``: to this disk the target's name is another's, maybe the source's own.
+    """
 
     why: str
     changed: bool = False
+    is_misspelled: bool = False
 
 
 class Disk:
     """One folder's disk, for writing. One thread at a time; only :meth:`sync_all` and its kin raise."""
 
-    def __init__(self, root: Root, staging: Staging, trash: Trash, *, folds: bool = False) -> None:
-        """``folds``: this disk takes some names for one another (``probe.Capabilities``)."""
+    def __init__(self, root: Root, staging: Staging, trash: Trash) -> None:
         self._root = root
         self.staging = staging
         self._swap = Swap(staging, trash)
-        self._folds = folds
         self._own = f"own-{secrets.token_hex(4)}"
         self._made = 0
 
@@ -77,7 +81,11 @@ class Disk:
 
         Missing parents are made. What is replaced or removed goes to the trash, dated ``now`` (seconds since 1970).
         """
-        return [self._outcome(item, now) for item in items]
+        outcomes = [self._outcome(item, now) for item in items]
+        if not self._root.folds:
+            return outcomes
+        self._root.forget()
+        return [self._as_named(outcome, now) for outcome in outcomes]
 
     def move(
         self, source: Path, target: Path, expected: Stat, *, mtime_ns: int | None = None, executable: bool | None = None
@@ -89,6 +97,8 @@ class Disk:
         try:
             if names.refusal(target):
                 return Refused(f"the name {names.refusal(target)}")
+            if self._root.is_misspelled(target):
+                return Refused(_MISSPELLED, is_misspelled=True)
             holder, name = self._place(source)
             if swap.stat(holder, name) != expected:
                 return Refused(_CHANGED, changed=True)
@@ -96,7 +106,8 @@ class Disk:
             new = names.name(target)
             rename.to_free_name(holder, name, above, new)
             moved = swap.stat(above, new)
-            if not swap.is_same_file(moved, expected):
+            self._root.forget()
+            if not swap.is_same_file(moved, expected) or self._root.is_misspelled(target):
                 rename.to_free_name(above, new, holder, name)
                 return Refused(_CHANGED, changed=True)
             if expected.kind == FileKind.FILE and (mtime_ns is not None or executable is not None):
@@ -154,6 +165,8 @@ class Disk:
         if why:
             return Skipped(action, f"the name {why}")
         try:
+            if self._root.is_misspelled(action.path):
+                return self._of_another_name(action)
             stat, place = self._done(action, item.temp, now)
             return Applied(action, stat, None if place is None else place.path)
         except Changed:
@@ -162,6 +175,24 @@ class Disk:
             return Skipped(action, sentence(error), changed=error.errno in _OCCUPIED)
         except (FolderError, ValueError) as error:
             return Skipped(action, error.message if isinstance(error, FolderError) else "this disk cannot hold it")
+
+    def _of_another_name(self, action: Action) -> Outcome:
+        """Nothing lies at its path, and nothing can: what answers to that name is another path's."""
+        is_removal = isinstance(action, RemoveFile | RemoveDirectory)
+        return Applied(action, None) if is_removal else Skipped(action, _MISSPELLED)
+
+    def _as_named(self, outcome: Outcome, now: float) -> Outcome:
+        """What was made and is listed under another name (without a last dot, in another normal form) is taken back."""
+        action = outcome.action
+        if isinstance(outcome, Skipped) or outcome.stat is None or not self._root.is_misspelled(action.path):
+            return outcome
+        with suppress(OSError, Changed):
+            holder, name = self._place(action.path)
+            if isinstance(action, MakeDirectory):
+                os.rmdir(name, dir_fd=holder.fd)
+            else:
+                self._swap.take(holder, name, action.path, OnDisk(outcome.stat, ()), now=now)
+        return Skipped(action, sentence(OSError(errno.EILSEQ, "")))
 
     def _done(self, action: Action, temp: str | None, now: float) -> tuple[Stat | None, Place | None]:
         match action:
@@ -231,11 +262,8 @@ class Disk:
     def _make_directory(self, path: Path) -> Stat:
         holder = self._root.make_parents(path)
         name = names.name(path)
-        try:
+        with suppress(FileExistsError):
             os.mkdir(name, 0o777, dir_fd=holder.fd)
-        except FileExistsError:
-            if self._folds and name not in (self._root.names(names.parent(path)) or ()):
-                raise
         found = swap.stat(holder, name)
         if found.kind != FileKind.DIRECTORY:
             raise Changed

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from harp.base.errors import FolderError, UsageError
-from harp.sync.folder import syscalls
+from harp.sync.folder import names, syscalls
 from harp.sync.folder.names import PRIVATE
 from harp.sync.model import ID_BYTES, FileKind, FolderId, Path, Stat
 
@@ -133,7 +133,11 @@ class Root:
         self.device = found.st_dev
         self.inode = found.st_ino
         self._uses_openat2 = uses_openat2
+        self.folds = False
+        """Set for a disk that takes some names for others (``probe.Capabilities``): what is listed under another name
+        than a path's does not lie at that path."""
         self._kept: OrderedDict[bytes, tuple[Directory, float]] = OrderedDict()
+        self._listed: dict[bytes, tuple[frozenset[bytes], float]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -184,6 +188,7 @@ class Root:
         """Drop every kept directory: one was moved or removed."""
         with self._lock:
             self._kept.clear()
+            self._listed.clear()
 
     def readable_directory(self, path: Path) -> Directory:
         """The directory at ``path``, opened for listing or fsync. Raises OSError."""
@@ -231,11 +236,40 @@ class Root:
                 return os.fstat(self.fd)
             above, _, last = path.rpartition(b"/")
             directory = self.directory(Path(above))
-            return os.stat(last, dir_fd=directory.fd, follow_symlinks=False)
+            found = os.stat(last, dir_fd=directory.fd, follow_symlinks=False)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
             raise refused(path, error) from error
+        return None if self.is_misspelled(path) else found
+
+    def is_misspelled(self, path: Path) -> bool:
+        """Whether something answers to ``path``, or to a directory above it, that this disk lists by another name."""
+        return self.folds and not all(map(self._is_listed, (*names.ancestors(path), path)))
+
+    def _is_listed(self, path: Path) -> bool:
+        """Whether a path is listed as it is spelled, or nothing answers to it."""
+        above, last = names.parent(path), names.name(path)
+        listed, until = self._listed.get(above, (frozenset(), 0.0))
+        if until > time.monotonic() and last in listed:
+            return True
+        # Only what is there may be believed for a moment: what is not may have come since.
+        found = self.names(above)
+        if found is None:
+            return True
+        listed = frozenset(found)
+        if len(self._listed) >= _KEPT_DIRECTORIES:
+            self._listed.clear()
+        self._listed[above] = (listed, time.monotonic() + _KEPT_FOR_S)
+        return last in listed or not self._answers(above, last)
+
+    def _answers(self, above: Path, name: bytes) -> bool:
+        try:
+            directory = self.directory(above)
+            os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
 
     def stat(self, path: Path) -> Stat | None:
         """What lies at ``path`` itself; None where nothing does, or where a symlink stands in for a parent."""

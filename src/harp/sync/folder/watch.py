@@ -257,6 +257,9 @@ class Watcher:
             del self._held_cookies[cookie]
             self._hold(path, now)
             return
+        if mask & _LEFT and self._root.folds:
+            # Only its case may have changed: what was listed a moment ago must not stand for it.
+            self._root.forget()
         was_held = self._held.pop(path, None) is not None or path in self._created
         if mask & inotify.MOVED_FROM and was_held:
             self._held_cookies[cookie] = None

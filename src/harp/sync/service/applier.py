@@ -338,7 +338,7 @@ class Applier:
         if turn.ready or turn.moves:
             self._journal(turn)
             self._sync_temps(turn, is_few=is_few)
-        outcomes = self._moved(turn.moves) + replica.disk.commit(turn.ready, now=time.time())
+        outcomes = self._moved(turn) + replica.disk.commit(turn.ready, now=time.time())
         if outcomes:
             self._sync_places(outcomes, turn, is_few=is_few)
         self._note(turn, outcomes, now)
@@ -393,22 +393,24 @@ class Applier:
         if len(in_place) < len(done):
             disk.sync_directories(action.path for action in done if action.path not in in_place)
 
-    def _moved(self, moves: Iterable[Move]) -> list[Outcome]:
-        """Renames within the folder; one that the disk refuses is done the long way at the next turn."""
+    def _moved(self, turn: _Turn) -> list[Outcome]:
+        """Renames within the folder; one that the disk refuses is done the long way at the next turn.
+
+        On a disk to which old and new name may be one (another case), the old one goes first, by way of the trash.
+        """
         outcomes: list[Outcome] = []
-        for move in moves:
-            meta = move.target.entry.meta
+        for source, target in ((move.source, move.target) for move in turn.moves):
+            meta, stat = target.entry.meta, source.expected.stat
             done = self._replica.disk.move(
-                move.source.path,
-                move.target.path,
-                move.source.expected.stat,
-                mtime_ns=meta.mtime_ns,
-                executable=meta.executable,
+                source.path, target.path, stat, mtime_ns=meta.mtime_ns, executable=meta.executable
             )
-            if isinstance(done, Refused):
-                outcomes += [Skipped(move.source, done.why, done.changed), Skipped(move.target, done.why, done.changed)]
+            if not isinstance(done, Refused):
+                outcomes += [Applied(target, done), Applied(source, None)]
+            elif done.is_misspelled:
+                turn.ready.insert(0, Ready(source))
+                outcomes.append(Skipped(target, done.why))
             else:
-                outcomes += [Applied(move.target, done), Applied(move.source, None)]
+                outcomes += [Skipped(source, done.why, done.changed), Skipped(target, done.why, done.changed)]
         return outcomes
 
     # --- noting -------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def _replica(key: DeviceKey, shared: SharedFolder, ledger: Ledger, root: Root, m
         if not name.startswith("file-"):
             staging.discard(name)
     capabilities = probe.probe(root)
+    root.folds = capabilities.folds
     secrets_ = ledger.keys()
     with ledger.db.transaction():
         ledger.set_fact("marker", marker.id)
@@ -122,7 +123,7 @@ def _replica(key: DeviceKey, shared: SharedFolder, ledger: Ledger, root: Root, m
         ledger=ledger,
         places=Places(ledger.db),
         root=root,
-        disk=Disk(root, staging, trash, folds=capabilities.folds),
+        disk=Disk(root, staging, trash),
         staging=staging,
         trash=trash,
         marker=marker,
