@@ -7,7 +7,7 @@ import pytest
 
 from harp.sync.engine import manifest
 from harp.sync.engine.manifest import Builder
-from harp.sync.model import ChunkRef, RootId
+from harp.sync.model import ChunkId, ChunkRef, RootId
 from harp.sync.protocol.foldermessages import Offer, OfferEnd
 from harp.sync.service import offered
 from harp.sync.service.assembly import Assembly, Deliveries
@@ -97,3 +97,19 @@ def test_only_so_many_are_taken_up(anna: Device, files: OfferedFiles) -> None:
     for number in range(offered.MAX_OFFERED + 2):
         files.heard(BEN, Offer(anna.replica.folder, number, 210_000, refs(anna)[:1]))
     assert len(list(files)) == offered.MAX_OFFERED
+
+
+def test_a_file_that_goes_on_beyond_its_size_is_dropped(
+    anna: Device, files: OfferedFiles, dropped: list[Assembly]
+) -> None:
+    folder, chunks = anna.replica.folder, refs(anna)
+    files.heard(BEN, Offer(folder, 1, 140_000, chunks[:2]))
+    assert dropped == []
+    files.heard(BEN, Offer(folder, 1, 140_000_000, chunks[2:]))
+    assert len(dropped) == 1
+    # A chunk but the last has 64 KiB at least: a million small ones would be a note each.
+    crumbs = tuple(ChunkRef(ChunkId(number.to_bytes(32, "big")), 1) for number in range(4))
+    files.heard(BEN, Offer(folder, 2, 140_000, crumbs))
+    assert len(dropped) == 2
+    files.heard(BEN, Offer(folder, 3, 17 * 2**30, chunks))
+    assert list(files) == []

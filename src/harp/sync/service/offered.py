@@ -3,13 +3,14 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harp.identity.device import DeviceId, short
-from harp.sync.model import RootId
+from harp.sync.model import MIN_CHUNK, ChunkRef, RootId
 from harp.sync.protocol.foldermessages import Offer, OfferEnd
 from harp.sync.service.assembly import Assembly
+from harp.sync.service.offers import MAX_OFFERED_BYTES
 from harp.sync.service.placing import Placing
 from harp.sync.service.replica import Replica
 
@@ -21,7 +22,14 @@ VOID_OFFER_S = 60.0
 @dataclass(slots=True)
 class _Offered:
     assembly: Assembly
+    chunks: int = 0
     voided_s: float | None = None
+
+    def takes(self, chunks: Sequence[ChunkRef]) -> bool:
+        """Whether a file of the stated size can go on so: what is told of it is kept, and asked for."""
+        self.chunks += len(chunks)
+        is_too_long = self.assembly.placed + sum(chunk.size for chunk in chunks) > self.assembly.size
+        return not is_too_long and self.chunks <= self.assembly.size // MIN_CHUNK + 1
 
 
 class OfferedFiles:
@@ -43,10 +51,14 @@ class OfferedFiles:
         key = (peer, offer.offer)
         known = self._open.get(key)
         if known is None:
-            if len(self._open) >= MAX_OFFERED or offer.size_hint > self._replica.root.free_bytes() // 2:
+            most_bytes = min(MAX_OFFERED_BYTES, self._replica.root.free_bytes() // 2)
+            if len(self._open) >= MAX_OFFERED or offer.size_hint > most_bytes:
                 return
             temp = self._replica.staging.temp(f"offer-{short(peer)}-{next(self._names)}")
             known = self._open[key] = _Offered(Assembly(temp, offer.size_hint, self._replica.keys, None))
+        if not known.takes(offer.chunks):
+            self._void(key)
+            return
         known.assembly.learn(offer.chunks)
         self._placing.place(known.assembly, offer.chunks)
 
