@@ -6,7 +6,7 @@ from pathlib import Path as FilePath
 
 import pytest
 
-from harp.base.errors import ConfigError, CorruptStore, FolderError, UsageError
+from harp.base.errors import CorruptStore, FolderError, UsageError
 from harp.sync.folder.fs import Root
 from harp.sync.model import Path, Role
 from harp.sync.protocol.linkmessages import Welcome
@@ -93,13 +93,19 @@ def test_a_copy_of_a_folder_is_told_from_the_original(tmp_path: FilePath, anna: 
         opening.opened(anna.home, anna.key, SharedFolder(shared.id, "Photos", tmp_path / "copy", shared.ledger))
 
 
-def test_a_ledger_that_is_there_is_not_overwritten_by_a_join(tmp_path: FilePath, anna: Device) -> None:
+def test_a_join_that_was_cut_is_done_again_and_what_lies_there_is_kept(tmp_path: FilePath, anna: Device) -> None:
+    anna.put("a.txt", b"1")
+    anna.looks().close(cleanly=False)
+    said = len(anna.open().written())
     secrets = anna.replica.secrets
     proof = tuple(anna.loop.governor.proof(anna.key.device_id))
     welcome = Welcome(anna.replica.folder, "Photos", Role.READ_WRITE, secrets.content, tuple(secrets.epochs), proof)
     (tmp_path / "place").mkdir()
-    with pytest.raises(ConfigError, match="there already"):
-        opening.enter(anna.home, tmp_path / "place", "Photos", welcome)
+    shared = opening.enter(anna.home, tmp_path / "place", "Photos", welcome)
+    path = opening.ledger_path(anna.home, shared)
+    assert Ledger(path).incarnation != anna.replica.incarnation
+    kept = Ledger(path.with_name(f"{path.name}.old"))
+    assert len(list(kept.batches_beyond({}))) == said
 
 
 def test_a_ledger_without_its_founding_is_corrupt(anna: Device) -> None:

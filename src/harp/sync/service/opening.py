@@ -7,7 +7,7 @@ import secrets
 import time
 from pathlib import Path as FilePath
 
-from harp.base.errors import ConfigError, FolderError, HarpError, UsageError
+from harp.base.errors import FolderError, HarpError, UsageError
 from harp.identity.device import DeviceKey
 from harp.sync.engine import chain, manifest, merge
 from harp.sync.folder import probe
@@ -57,7 +57,10 @@ def found(home: FilePath, key: DeviceKey, path: FilePath, name: str, device_name
 
 
 def enter(home: FilePath, path: FilePath, name: str, welcome: Welcome) -> SharedFolder:
-    """Makes the folder at ``path`` this device's copy of the one it was welcomed to. Raises as :func:`found` does."""
+    """Makes the folder at ``path`` this device's copy of the one it was welcomed to, which it has not in its registry.
+
+    Raises as :func:`found` does.
+    """
     root = Root.open(str(path))
     marker = root.read_marker()
     if marker is None or marker.folder != welcome.folder:
@@ -148,8 +151,7 @@ def _write_ledger(
     """A ledger with the secrets and the batches that say who is a member; the rest of history comes from peers."""
     path = ledger_path(home, shared)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    if path.exists():
-        raise ConfigError(f"{path} is there already", hint="leave the folder first, or restore a backup")
+    _set_aside(path)
     ledger = Ledger(path)
     try:
         with ledger.db.transaction():
@@ -163,6 +165,13 @@ def _write_ledger(
                 ledger.set_fact("is_new", b"1")
     finally:
         ledger.close()
+
+
+def _set_aside(path: FilePath) -> None:
+    """A ledger of no folder that this device has: a join or a leave was cut, or the registry is lost. It is kept."""
+    for suffix in ("-shm", "-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(path.with_name(f"{path.name}.old{suffix}"))
 
 
 def _keep(ledger: Ledger, batch: Batch) -> None:
