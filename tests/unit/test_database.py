@@ -2,6 +2,7 @@
 """One SQLite file: made, refused when damaged or newer, and its errors in Harp's words."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,34 @@ def test_damage_that_comes_while_the_ledger_is_open_is_said_in_harps_words_too(t
     overwritten(path, 0, path.stat().st_size)
     with pytest.raises(CorruptStore, match="damaged"):
         reader.execute("SELECT data FROM node").fetchall()
+
+
+def test_damage_at_any_row_is_said_in_harps_words(tmp_path: Path) -> None:
+    """SQLite reads as it is asked for rows: what lies behind a good first page is met late."""
+    good = made(tmp_path / "a.db")
+    with closing(sqlite3.connect(good)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    met = 0
+    for page in range(1, good.stat().st_size // 4096):
+        path = tmp_path / f"{page}.db"
+        path.write_bytes(good.read_bytes())
+        try:
+            database = Database(overwritten(path, page * 4096, (page + 1) * 4096), "ledger", read_only=True)
+            for sql in ("SELECT * FROM node", "SELECT * FROM node ORDER BY id", "SELECT * FROM fact"):
+                for _ in database.execute(sql):
+                    pass
+                rows = database.execute(sql)
+                while rows.fetchone():
+                    pass
+                database.execute(sql).fetchall()
+        except CorruptStore:
+            met += 1
+    assert met > 1
+
+
+def test_a_schema_of_bytes_that_are_no_text_is_damage(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.db")
+    data = path.read_bytes().replace(b"tablefactfact", b"table\xcc\xff\xfe\xfdfact", 1)
+    path.write_bytes(data.replace(b"CREATE TABLE fact", b"CREATE ABLE  fact", 1))
+    with pytest.raises(CorruptStore, match="damaged"):
+        Database(path, "ledger")

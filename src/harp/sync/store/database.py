@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from harp.base.errors import CorruptStore, StoreError
 
@@ -25,13 +26,45 @@ def mapping(path: Path) -> Iterator[None]:
 def _mapped(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptStore(
-            f"the database {path} is damaged: {error}",
-            hint="stop the daemon and bring it back with `harp restore-backup FILE`, or move it away and join again",
-        )
+        return _damaged(path, error)
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"no room left on the disk of {path}", hint="free some space; nothing is lost")
     return StoreError(f"the database {path} cannot be used: {error}")
+
+
+def _damaged(path: Path, why: object) -> CorruptStore:
+    return CorruptStore(
+        f"the database {path} is damaged: {why}",
+        hint="stop the daemon and bring it back with `harp restore-backup FILE`, or move it away and join again",
+    )
+
+
+class _Cursor(sqlite3.Cursor):
+    """One whose errors are Harp's, also those that SQLite meets at a later row. By hand: :func:`mapping` takes 1 µs."""
+
+    connection: "_Connection"
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _mapped(self.connection.path, error) from error
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _mapped(self.connection.path, error) from error
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except sqlite3.DatabaseError as error:
+            raise _mapped(self.connection.path, error) from error
+
+
+class _Connection(sqlite3.Connection):
+    path: Path
 
 
 class Database:
@@ -51,7 +84,9 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=256,
+                factory=_Connection,
             )
+            self._connection.path = path
             self.executemany = self._connection.executemany
             if not read_only:
                 self._prepare(schema)
@@ -59,9 +94,12 @@ class Database:
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         """One statement; raises as :func:`mapping` does, also outside a transaction."""
         try:
-            return self._connection.execute(sql, parameters)
+            return self._connection.cursor(_Cursor).execute(sql, parameters)
         except sqlite3.DatabaseError as error:
             raise _mapped(self.path, error) from error
+        except UnicodeDecodeError as error:
+            # Of a schema that is damaged SQLite says so in the damaged bytes.
+            raise _damaged(self.path, "its schema cannot be read") from error
 
     def _prepare(self, schema: str) -> None:
         self.execute("PRAGMA journal_mode = WAL")
