@@ -160,6 +160,13 @@ def test_a_directory_is_listed_and_searched(places: Places) -> None:
     assert [place.path for place in places.found(b"d/", Path(b"d"), Path(b"d/a"), 1)] == [b"d/b"]
 
 
+def test_a_name_of_the_greatest_bytes_lies_in_the_folder_too(places: Places) -> None:
+    path = Path(b"\xff" * 255)
+    put(places, Place(1, path, on_disk=lying()))
+    assert [place.path for place in places.below(Path(b""))] == [path]
+    assert [found for _, found in places.on_disk_below(Path(b""))] == [path]
+
+
 def test_more_than_a_page_lies_below(places: Places) -> None:
     put(places, *(Place(n, Path(b"d/%05d" % n), on_disk=lying()) for n in range(1, 2501)))
     assert len(list(places.below(Path(b"d"), on_disk_only=True))) == 2500

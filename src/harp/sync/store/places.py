@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 
 from harp.sync.model import (
+    MAX_PATH_BYTES,
     ChunkId,
     EntryId,
     FileKind,
@@ -106,7 +107,7 @@ class Places:
 
     def on_disk_below(self, under: Path) -> Iterator[tuple[int, Path]]:
         """Number and path of each row below a directory (all, for the empty path) where something lies on this disk."""
-        after, limit = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        after, limit = _range_below(under)
         while True:
             rows = self.db.execute(
                 "SELECT path_no, path FROM path WHERE path > ? AND path < ? AND disk_kind IS NOT NULL"
@@ -164,7 +165,7 @@ class Places:
 
     def below(self, under: Path, *, on_disk_only: bool = False) -> Iterator[Place]:
         """Rows strictly below a directory (all, for the empty path), in order of path, without the trash's."""
-        after, limit = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        after, limit = _range_below(under)
         only = " AND disk_kind IS NOT NULL" if on_disk_only else ""
         while True:
             rows = self.db.execute(
@@ -221,7 +222,7 @@ class Places:
 
     def within(self, under: Path, after: Path, limit: int, *, deleted: bool) -> list[Place]:
         """What history has right in a directory (the empty path is the top), in order, behind the path ``after``."""
-        first, beyond = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        first, beyond = _range_below(under)
         rows = self.db.execute(
             f"SELECT {_COLUMNS} FROM path WHERE path > ? AND path < ? AND instr(substr(path, ?), x'2f') = 0"
             " AND heads != x'' AND lives >= ? ORDER BY path LIMIT ?",
@@ -231,7 +232,7 @@ class Places:
 
     def found(self, text: bytes, under: Path, after: Path, limit: int) -> list[Place]:
         """What history has below a directory with ``text`` in its path (A to Z as a to z), in order of path."""
-        first, beyond = (under + b"/", under + b"0") if under else (b"", b"\xff" * 8)
+        first, beyond = _range_below(under)
         rows = self.db.execute(
             f"SELECT {_COLUMNS} FROM path WHERE path > ? AND path < ? AND heads != x''"
             " AND instr(lower(CAST(path AS TEXT)), lower(CAST(? AS TEXT))) > 0 ORDER BY path LIMIT ?",
@@ -312,6 +313,11 @@ class Places:
     def node(self, node: NodeId) -> bytes | None:
         row = self.db.execute("SELECT data FROM node WHERE id = ?", (node,)).fetchone()
         return None if row is None else bytes(row[0])
+
+
+def _range_below(under: Path) -> tuple[bytes, bytes]:
+    """What lies strictly between these two is what lies below; no path, of whatever bytes, is beyond the second."""
+    return (under + b"/", under + b"0") if under else (b"", b"\xff" * (MAX_PATH_BYTES + 1))
 
 
 def _place(row: Sequence) -> Place:  # type: ignore[type-arg]
