@@ -7,12 +7,14 @@ from pathlib import Path as FilePath
 import pytest
 
 from harp.base.errors import TrustError
+from harp.sync.engine import chain
 from harp.sync.engine.quota import WINDOW_S, Quota
-from harp.sync.model import Batch, ChainId, Role
+from harp.sync.model import NO_ENTRY, Batch, ChainId, Role
+from harp.sync.service import floods as floods_module
 from harp.sync.service import merger
 from harp.sync.service.floods import Floods
 from harp.sync.service.settings import FolderSettings
-from tests.fakes.history import device_key, file_draft
+from tests.fakes.history import device_key, file_draft, incarnation
 from tests.fakes.replicas import Device, connect, deliver, disconnect, encoded, office, settle, unlink_all
 
 LIMIT = 20
@@ -83,6 +85,33 @@ def test_above_the_limit_the_author_waits_and_others_do_not(three: list[Device])
     [held] = anna.loop.floods.held
     assert (held.author, anna.loop.held) == (ben.key.device_id, 1)
     assert not anna.loop.is_settled, "whoever waits for it is told"
+
+
+def chains(device: Device, count: int, begin: int = 1) -> list[Batch]:
+    """Batches that each begin another chain of the device."""
+    replica, vector = device.replica, device.replica.ledger.vector()
+    begun = []
+    for number in range(begin, begin + count):
+        own = incarnation(number)
+        entries = chain.extended(NO_ENTRY, replica.folder, replica.device, own, 1, [file_draft(b"f", number)])
+        begun.append(chain.sealed(replica.key, replica.folder, own, vector, entries))
+    return begun
+
+
+def test_whoever_begins_chains_without_end_waits_as_well(three: list[Device], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floods_module, "MAX_AUTHOR_CHAINS", 5)
+    anna, ben, cleo = three
+    take(anna, chains(ben, 9))
+    own = [known for known in anna.replica.ledger.vector() if known.author == BEN]
+    assert len(own) == 5
+    (held,) = anna.loop.floods.held
+    assert held.author == BEN
+    take(anna, floods(cleo, 2))
+    assert merged(anna, cleo) == 2
+    anna.decisions.approve(held.id)
+    anna.rests()
+    assert len([known for known in anna.replica.ledger.vector() if known.author == BEN]) == 9
+    assert anna.loop.floods.held == []
 
 
 def test_it_still_waits_after_a_restart(three: list[Device]) -> None:

@@ -11,12 +11,12 @@ import pytest
 from harp.base.errors import RemoteProtocolError, StoreError
 from harp.sync.engine import chain, dag
 from harp.sync.engine.chain import Draft
-from harp.sync.model import Batch, ChainId, EntryId, Kind, Path, Role
+from harp.sync.model import NO_ENTRY, Batch, ChainId, EntryId, Kind, Path, Role, Vector
 from harp.sync.protocol import batchform
 from harp.sync.protocol.foldermessages import State
 from harp.sync.service import merger
 from harp.sync.service.merger import Merger
-from tests.fakes.history import file_draft
+from tests.fakes.history import device_key, file_draft, incarnation
 from tests.fakes.replicas import Device, branch, connect, encoded, office, settle, unlink_all
 
 
@@ -205,6 +205,39 @@ def test_a_read_only_members_words_count_for_nobody(tmp_path: FilePath) -> None:
     unlink_all([anna, ben])
     take(anna, said(ben, file_draft(b"list", 1)))
     assert anna.place("list").heads == ()
+
+
+def strangers(device: Device, number: int, vector: Vector) -> Batch:
+    """What somebody whom nobody admitted says of the folder of ``device``, which it knows of."""
+    key, folder, own = device_key(1000 + number), device.replica.folder, incarnation(number)
+    entries = chain.extended(NO_ENTRY, folder, key.device_id, own, 1, [file_draft(b"x", number)])
+    return chain.sealed(key, folder, own, vector, entries)
+
+
+def test_whoever_was_never_admitted_leaves_no_trace(three: list[Device]) -> None:
+    anna, ben, _ = three
+    before = anna.replica.ledger.vector()
+    upon = said(ben, file_draft(b"list", 1))
+    # The folder would end with 4,096 chains: no vector names more.
+    take(anna, *(strangers(anna, number, before) for number in range(1, 9)), strangers(anna, 9, {}))
+    assert anna.replica.ledger.vector() == before
+    assert not anna.loop.merger.waits
+    made_upon_it = strangers(anna, 10, {chain_of(ben): upon.last_sequence})
+    assert take(anna, made_upon_it).batches == []
+    assert take(anna, upon).batches == [upon]
+    assert not anna.loop.merger.waits
+    assert anna.place("list").lives
+
+
+def test_whoever_was_cut_still_is_known_for_what_it_was(three: list[Device]) -> None:
+    anna, ben, cleo = three
+    beyond = said(ben, file_draft(b"list", 1))
+    [cut] = anna.loop.governor.cut(ben.key.device_id)
+    # Whether the cut or what lies beyond it comes first: all have the same history in the end.
+    take(cleo, beyond, cut.batch)
+    take(anna, beyond)
+    assert cleo.replica.ledger.vector() == anna.replica.ledger.vector()
+    assert cleo.heads() == anna.heads()
 
 
 # --- forks ------------------------------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ class Settled:
     standings: Standings
     limits: Mapping[EntryId, Limit]
     ages: Mapping[EntryId, Age]
+    reached: Standings
+    """What would take effect if nobody had ever been cut or left: whatever arrives can only add to it."""
 
 
 def is_admitted(standings: Standings, meta: Metadata, vector: Vector, role: Role) -> bool:
@@ -126,7 +128,7 @@ class _Case:
         known = {grant.entry.id: grant for grant in grants if grant.entry.id != founding.entry.id}
         for grant in sorted(known.values(), key=_place):
             self._grants_by_author.setdefault(grant.entry.meta.author, []).append(grant)
-        reached = self._standings({})
+        self._reached = reached = self._standings({})
         self._ages = _ages(founding, reached)
         self._seniority = _seniority(reached, self._ages)
         self._limits = {
@@ -142,7 +144,7 @@ class _Case:
             doubtful = possible - certain
             if not doubtful:
                 effective = {entry: limits[entry] for entry in certain}
-                return Settled(self._standings(_by_device(effective, certain)), effective, self._ages)
+                return Settled(self._standings(_by_device(effective, certain)), effective, self._ages, self._reached)
             decreed.add(self._first([limits[entry] for entry in doubtful]))
 
     def last_leave(self, result: Settled) -> EntryId | None:

@@ -26,6 +26,7 @@ class Membership:
     _founding: Place = field(repr=False)
     _standings: Mapping[DeviceId, tuple[Standing, ...]] = field(repr=False)
     _limits: frozenset[Place] = field(repr=False)
+    _reached: authority.Standings = field(repr=False)
 
     def role(self, device: DeviceId) -> Role | None:
         """What ``device`` may do now; None for one that is no member."""
@@ -48,6 +49,14 @@ class Membership:
                 return is_founding or authority.is_admitted(self._standings, meta, vector, Role.OWNER)
             case _:
                 return authority.is_admitted(self._standings, meta, vector, Role.READ_WRITE)
+
+    def knows(self, meta: Metadata, vector: Vector) -> bool:
+        """Whether the author of an entry made upon ``vector`` had been admitted by then, whatever ended that since.
+
+        Unlike :meth:`counts` this depends on nothing but the entry's causal past: all devices agree on it at once.
+        """
+        is_founding = (meta.chain, meta.sequence) == self._founding
+        return is_founding or authority.is_admitted(self._reached, meta, vector, Role.SEALED)
 
     def recounted(self, before: "Membership") -> frozenset[DeviceId]:
         """The devices of which some merged entries may count otherwise than they did under ``before``."""
@@ -94,6 +103,7 @@ def evaluate(
         (genesis.meta.chain, genesis.meta.sequence),
         {device: tuple(standings) for device, standings in result.standings.items()},
         frozenset((limit.fact.entry.meta.chain, limit.fact.entry.meta.sequence) for limit in result.limits.values()),
+        result.reached,
     )
 
 

@@ -13,6 +13,9 @@ from harp.sync.engine.quota import Quota
 from harp.sync.model import Batch, ChainId, Vector
 from harp.sync.service.replica import Replica
 
+MAX_AUTHOR_CHAINS = 64
+"""A device begins a chain with each ledger that it makes: as a member, after a restore, after a fork. A vector names
+4,096 chains at most, so nobody may begin them without end."""
 _FACT = "barred"
 """In the ledger, so that a restart lets nobody go on: CBOR rows of author and time (s)."""
 
@@ -35,6 +38,7 @@ class Floods:
         self._barred: dict[DeviceId, float] = {}
         self._let_pass: dict[ChainId, int] = {}
         """What was there when a person approved passes, however much it is."""
+        self._chains_let_pass: dict[DeviceId, int] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -59,12 +63,20 @@ class Floods:
         now = time.time()
         if batch.author == self._replica.device or batch.last_sequence <= self._let_pass.get(batch.chain, 0):
             return True
-        if len(batch.entries) > self._quota.room(batch.author, now=now):
+        if len(batch.entries) > self._quota.room(batch.author, now=now) or self._begins_too_many(batch):
             self._barred[batch.author] = now
             self._keep()
             return False
         self._quota.charge(batch.author, len(batch.entries), now=now)
         return True
+
+    def _begins_too_many(self, batch: Batch) -> bool:
+        if batch.first_sequence > 1:
+            return False
+        return self._chains(batch.author) - self._chains_let_pass.get(batch.author, 0) >= MAX_AUTHOR_CHAINS
+
+    def _chains(self, author: DeviceId) -> int:
+        return sum(known.merged > 0 and known.id.author == author for known in self._replica.ledger.chains())
 
     def vouched(self, waiting: Iterable[Batch], merged: Vector) -> Mapping[ChainId, tuple[int, DeviceId]]:
         """How far others have merged the chains of who is barred, and who of them says so: as far as that we follow.
@@ -95,6 +107,7 @@ class Floods:
     def release(self, author: DeviceId, up_to: Vector | None = None) -> None:
         """Its hour begins anew, and what is named in ``up_to`` is not counted. Within a transaction."""
         self._quota.forgive(author)
+        self._chains_let_pass[author] = self._chains(author)
         self._let_pass.update((chain, last) for chain, last in (up_to or {}).items() if chain.author == author)
         if self._barred.pop(author, None) is not None:
             self._keep()

@@ -157,6 +157,10 @@ class Merger:
         self._drop_dead(merged)
         while ready := self._ready():
             for batch in ready:
+                if not self._replica.membership.knows(batch.entries[0].meta, batch.vector):
+                    # Whoever was never admitted says nothing, to nobody: what is ready without it is another list.
+                    self._drop((batch.chain, batch.first_sequence))
+                    break
                 if not is_catching_up and not self._is_admitted(batch):
                     # Its author is barred now: what is ready without it is another list.
                     break
@@ -188,7 +192,11 @@ class Merger:
         for key in sorted(of_barred, key=lambda key: key[1], reverse=True):
             author = key[0].author
             if self._waiting_bytes.get(author, 0) > MAX_BARRED_BYTES:
-                self._waiting_bytes[author] -= self._replica.ledger.drop_waiting(self._waiting.pop(key)[0])
+                self._waiting_bytes[author] -= self._drop(key)
+
+    def _drop(self, key: tuple[ChainId, int]) -> int:
+        """A waiting batch is not kept; how many bytes that gave back."""
+        return self._replica.ledger.drop_waiting(self._waiting.pop(key)[0])
 
     def _is_wanted(self, batch: Batch) -> bool:
         """Whether it need not wait for a person: its author is not held, or another stands on it."""
@@ -204,7 +212,7 @@ class Merger:
 
     def _drop_dead(self, merged: Merged) -> None:
         """Waiting batches that never can be merged: beyond a fork, known by now, or on another branch than ours."""
-        for key, (batch_no, batch) in list(self._waiting.items()):
+        for key, (_, batch) in list(self._waiting.items()):
             known = self._replica.ledger.chain(batch.chain)
             is_beyond = known.stopped_at is not None and batch.first_sequence > known.stopped_at
             is_known = batch.first_sequence <= known.merged
@@ -215,8 +223,7 @@ class Merger:
                 self._compare(batch, merged)
             elif is_branch and not is_beyond:
                 merged.suspects.add(batch.chain)
-            self._replica.ledger.drop_waiting(batch_no)
-            del self._waiting[key]
+            self._drop(key)
 
     def _merge(self, batch_no: int, batch: Batch, record: Record, merged: Merged) -> None:
         ledger = self._replica.ledger
