@@ -5,6 +5,7 @@ from pathlib import Path as FilePath
 
 import pytest
 
+from harp.base.errors import RemoteProtocolError
 from harp.identity.device import DeviceId
 from harp.sync.engine.fetcher import Reach
 from harp.sync.model import ChainId, Incarnation, Role
@@ -214,3 +215,22 @@ def test_a_correspondent_has_what_it_wrote_and_what_it_settled(device: Device) -
     assert not other.can_serve
     other.has_spoken = True
     assert other.can_serve
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_peer_that_names_ever_other_chains_breaks_the_protocol(device: Device, known: Exchange, asks: bool) -> None:
+    """Each such message is sound by itself; what is kept of all of them would fill the memory."""
+    peer = linked(device, known)
+
+    def says(begin: int) -> None:
+        numbers = range(begin, begin + 4000)
+        vector = {ChainId(peer.device, Incarnation(number.to_bytes(16, "big"))): 1 for number in numbers}
+        if asks:
+            known.wanted(peer.as_peer, Get(device.replica.folder, vector))
+        else:
+            known.heard(peer.as_peer, state(device, vector=vector))
+
+    says(1)
+    says(1)
+    with pytest.raises(RemoteProtocolError, match="ever other chains"):
+        says(4001)

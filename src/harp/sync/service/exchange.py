@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from harp.base.errors import RemoteProtocolError
 from harp.identity.device import DeviceId, short
 from harp.sync.engine import dag
 from harp.sync.engine.fetcher import Reach
@@ -20,6 +21,7 @@ from harp.sync.protocol.foldermessages import (
     OfferEnd,
     State,
 )
+from harp.sync.protocol.wire import MAX_CHAINS
 from harp.sync.service.author import Written
 from harp.sync.service.correspondent import Correspondent
 from harp.sync.service.peer import Peer
@@ -97,7 +99,7 @@ class Exchange:
             known.has_spoken = True
             self._tell_forks(peer)
         known.said = state.vector
-        known.vector = dag.joined(known.vector, state.vector)
+        known.vector = _joined(known.vector, state.vector)
         known.is_settled, known.waiting, known.held = state.settled, state.waiting, state.held
         self._compare_tips(known, state)
         self.ask(known)
@@ -150,7 +152,7 @@ class Exchange:
         """A peer asks for what lies beyond its vector; it is sent as its link takes it."""
         known = self._by_link(peer)
         if known is not None:
-            known.said = dag.joined(known.said, get.vector)
+            known.said = _joined(known.said, get.vector)
             known.outgoing = self._ledger.batches_beyond(get.vector)
             known.vector = dag.joined(known.vector, self._ledger.vector())
 
@@ -259,6 +261,14 @@ class Exchange:
             if not self._is_agreed(known, vector):
                 return f"{who} has another history than this device"
         return ""
+
+
+def _joined(before: Vector, now: Vector) -> Vector:
+    """What a peer has, by all it said: nobody has more chains than a vector may name, whatever it says over time."""
+    joined = dag.joined(before, now)
+    if len(joined) > MAX_CHAINS:
+        raise RemoteProtocolError("a peer names ever other chains")
+    return joined
 
 
 def _messages(folder: FolderId, batches: Iterable[bytes]) -> Iterator[Batches]:
