@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What people and disks do wrong: one line says what it is, one what to do, and nothing is damaged."""
 
+import contextlib
 import os
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +131,22 @@ def test_a_damaged_ledger_stops_its_folder_only(office: Office, tmp_path: Path) 
     ada.do("leave", NAME)
     ben.write("on", b"o")
     assert ada.tree().keys() == {b"file"}
+
+
+def test_a_ledger_that_makes_no_sense_stops_its_folder_only(office: Office, tmp_path: Path) -> None:
+    ada = office.founder()
+    second = tmp_path / "second"
+    second.mkdir()
+    ada.do("share", second, "--name", "second")
+    folder_id = next(folder["id"] for folder in ada.ask("folders")["folders"] if folder["name"] == NAME)
+    ada.stop()
+    with contextlib.closing(sqlite3.connect(ada.home / "folders" / f"{folder_id[:32]}.db")) as ledger, ledger:
+        ledger.execute("UPDATE fact SET value = x'00' WHERE name = 'keys'")
+    ada.start()
+    folders = {folder["name"]: folder for folder in ada.ask("folders")["folders"]}
+    assert folders[NAME]["state"] == "stopped"
+    assert "damaged: what it holds makes no sense" in folders[NAME]["error"]
+    assert folders["second"]["state"] != "stopped"
 
 
 def test_a_damaged_registry_refuses_the_start(office: Office) -> None:

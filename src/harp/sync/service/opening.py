@@ -7,7 +7,7 @@ import secrets
 import time
 from pathlib import Path as FilePath
 
-from harp.base.errors import FolderError, HarpError, UsageError
+from harp.base.errors import FolderError, HarpError, RemoteProtocolError, UsageError
 from harp.identity.device import DeviceKey
 from harp.sync.engine import chain, manifest, merge
 from harp.sync.folder import probe
@@ -21,6 +21,7 @@ from harp.sync.protocol.linkmessages import SECRET_BYTES, Welcome
 from harp.sync.service.replica import Replica, membership_of
 from harp.sync.service.rules import LiveRules
 from harp.sync.service.witness import Witness
+from harp.sync.store.database import damaged
 from harp.sync.store.ledger import Ledger
 from harp.sync.store.places import Places
 from harp.sync.store.registry import SharedFolder
@@ -96,6 +97,10 @@ def opened(home: FilePath, key: DeviceKey, shared: SharedFolder) -> Replica:
                 hint="bring the original back; to begin anew with this one, `harp leave` and join with --merge",
             )
         return _replica(key, shared, ledger, root, marker)
+    except (TypeError, ValueError, LookupError, RemoteProtocolError) as error:
+        # Nobody else's words are read here: what cannot be read is damage that SQLite does not see.
+        ledger.close()
+        raise damaged(ledger.db.path, f"what it holds makes no sense ({type(error).__name__})") from error
     except BaseException:
         ledger.close()
         raise

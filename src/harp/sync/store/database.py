@@ -26,13 +26,14 @@ def mapping(path: Path) -> Iterator[None]:
 def _mapped(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _damaged(path, error)
+        return damaged(path, error)
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"no room left on the disk of {path}", hint="free some space; nothing is lost")
     return StoreError(f"the database {path} cannot be used: {error}")
 
 
-def _damaged(path: Path, why: object) -> CorruptStore:
+def damaged(path: Path, why: object) -> CorruptStore:
+    """The error for a database that cannot be read, to be raised."""
     return CorruptStore(
         f"the database {path} is damaged: {why}",
         hint="stop the daemon and bring it back with `harp restore-backup FILE`, or move it away and join again",
@@ -99,7 +100,7 @@ class Database:
             raise _mapped(self.path, error) from error
         except UnicodeDecodeError as error:
             # Of a schema that is damaged SQLite says so in the damaged bytes.
-            raise _damaged(self.path, "its schema cannot be read") from error
+            raise damaged(self.path, "its schema cannot be read") from error
 
     def _prepare(self, schema: str) -> None:
         self.execute("PRAGMA journal_mode = WAL")
