@@ -188,6 +188,24 @@ def test_a_missing_marker_is_never_a_deletion(tmp_path: FilePath) -> None:
     assert len(ben.tree()) == MANY - 5
 
 
+def test_nothing_can_be_decided_while_the_folder_is_not_there(tmp_path: FilePath) -> None:
+    anna, ben = two(tmp_path)
+    remove(anna, 0, 30)
+    anna.looks()
+    holding = the_only(anna)
+    before = anna.replica.ledger.vector()
+    (anna.files / ".harp").rename(anna.files.parent / "elsewhere")
+    for decide in (anna.decisions.approve, anna.decisions.reject):
+        with pytest.raises(UsageError, match="not there"):
+            decide(holding.id)
+    (anna.files.parent / "elsewhere").rename(anna.files / ".harp")
+    assert the_only(anna) == holding
+    assert anna.replica.ledger.vector() == before
+    anna.decisions.reject(holding.id)
+    settle(anna, ben)
+    assert len(anna.tree()) == len(ben.tree()) == MANY
+
+
 # --- at others --------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +247,25 @@ def test_a_peers_held_deletion_is_rejected_here_and_the_files_come_back_there(tm
     assert anna.tree() == ben.tree()
     assert len(anna.tree()) == MANY
     assert not ben.loop.sentry.held
+
+
+def test_who_may_only_read_cannot_reject_and_the_set_stays_held(tmp_path: FilePath) -> None:
+    anna, ben = office(tmp_path, Role.READ_ONLY, settings=LAX)
+    for number in range(MANY):
+        anna.put(f"{number:02}.txt", b"content %d" % number)
+    anna.looks()
+    settle(anna, ben)
+    disconnect(anna, ben)
+    ben.settings = STRICT
+    ben.reopen()
+    connect(anna, ben)
+    remove(anna, 0, 30)
+    anna.looks()
+    settle(anna, ben)
+    holding = the_only(ben)
+    with pytest.raises(UsageError, match="may only read"):
+        ben.decisions.reject(holding.id)
+    assert the_only(ben) == holding
 
 
 def test_a_held_remote_set_grows_over_a_restart_too(tmp_path: FilePath) -> None:

@@ -56,6 +56,8 @@ class Decisions:
             self._end_membership(flood)
             return "rejected: the device is no member any more; nothing counts that it wrote beyond what is here"
         holding = self._holding(held_id)
+        if holding.origin != LOCAL:
+            self._demand_writable()
         self._loop.sentry.release(holding, approved=False)
         if holding.origin == LOCAL:
             self._put_back_here(holding.paths)
@@ -107,7 +109,7 @@ class Decisions:
     # --- the parts ----------------------------------------------------------------------------------------------------
 
     def _holding(self, held_id: str) -> Holding:
-        if held_id == MARKER and self._loop.trouble:
+        if not self._replica.root.marker_is_there(self._replica.marker):
             raise UsageError(
                 "a folder that is not there cannot be decided on: nothing of it is taken for deleted",
                 hint="mount the disk, or `harp share` the folder's new place",
@@ -181,7 +183,6 @@ class Decisions:
             applied = [] if place is None else self._replica.applied(place)
             if place is not None and applied:
                 drafts.append(self._revived(applied[0], place))
-        self._demand_writable()
         self._write(drafts)
 
     def _revived(self, entry: Entry, place: Place) -> Draft:
