@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The observer and the author: what is found is said once, in groups, and nothing is said that nobody may hear."""
 
+import errno
 import os
 from pathlib import Path as FilePath
 from typing import Any
@@ -131,6 +132,32 @@ def test_an_unreadable_directory_is_no_deletion(anna: Device, monkeypatch: pytes
     anna.looks()
     assert said(anna) == before
     assert anna.loop.observer.notes[Path(b"d")] == "permission denied"
+
+
+@pytest.mark.parametrize("size", [100, 100_000, observers.INLINE_HASH_BYTES + 1])
+def test_a_file_that_cannot_be_read_is_noted_and_not_read_again_and_again(
+    anna: Device, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    anna.put("a.bin", bytes([7]) * size)
+    anna.put("b.txt", b"1")
+    real, tries = os.open, 0
+
+    def broken(path: Any, flags: int, *arguments: Any, **keywords: Any) -> int:
+        nonlocal tries
+        if path == b"a.bin":
+            tries += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, flags, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", broken)
+        # Large files are read elsewhere; that they have been is what is heard next.
+        anna.looks().rests()
+    assert said(anna) == [(Kind.FILE, b"b.txt")]
+    assert anna.loop.observer.notes == {b"a.bin": "a.bin: the disk reports a read or write error"}
+    assert tries < 3
+    anna.looks().rests()
+    assert len(said(anna)) == 2
 
 
 def test_a_directory_that_was_renamed_a_moment_ago_does_not_stand_for_its_old_name(anna: Device) -> None:

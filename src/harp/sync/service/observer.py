@@ -328,7 +328,13 @@ class Observer:
         while self._read_through:
             path = self._read_through.pop()
             place = self._replica.places.get_or_new(path)
-            self._take_hashed(place, self._hashing.pop(path).result(), group, [])
+            try:
+                hashed = self._hashing.pop(path).result()
+            except FolderError as error:
+                # Not before something is heard of it again, or the next scan: it would be read without end.
+                self.notes[path] = error.message
+            else:
+                self._take_hashed(place, hashed, group, [])
 
     def _take_hashed(
         self, place: Place, hashed: read.Hashed | read.Gone, group: Group, nodes: list[tuple[NodeId, bytes]]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harp.base.errors import FolderError
 from harp.sync.engine.manifest import Keys, Segment
 from harp.sync.folder.fs import Root
 from harp.sync.folder.read import Gone, Hashed, hash_file
@@ -55,11 +54,12 @@ class Offering:
         self._readings: dict[int, _Reading] = {}
 
     def read(self, path: Path, *, unless_open: bool) -> Hashed | Gone:
-        """Hashes a large file, offering its chunks as they are found; the folder's thread is told of the end."""
+        """Hashes a large file, offering its chunks as they are found; the folder's thread is told of the end.
+
+        Raises :class:`FolderError` where it cannot be read.
+        """
         try:
             return self._read(path, unless_open)
-        except FolderError as error:
-            return Gone(error.message)
         finally:
             self._post(FileRead(path))
 
@@ -86,21 +86,24 @@ class Offering:
         if is_offered:
             with self._lock:
                 self._readings[reading.number] = reading
-        hashed = hash_file(
-            self._root,
-            path,
-            self._keys,
-            (lambda refs: self._offer(reading, refs)) if is_offered else None,
-            self._keep,
-            unless_open=unless_open,
-        )
-        if is_offered:
-            self._say_offer(reading)
-            whole = isinstance(hashed, Hashed) and hashed.stat == stat
-            self._say(OfferEnd(self._folder, reading.number, hashed.root if whole else RootId(b"")))  # type: ignore[union-attr]
-            if not whole:
-                self.forget(path)
-        return hashed
+        hashed: Hashed | Gone | None = None
+        try:
+            hashed = hash_file(
+                self._root,
+                path,
+                self._keys,
+                (lambda refs: self._offer(reading, refs)) if is_offered else None,
+                self._keep,
+                unless_open=unless_open,
+            )
+            return hashed
+        finally:
+            if is_offered:
+                self._say_offer(reading)
+                is_whole = isinstance(hashed, Hashed) and hashed.stat == stat
+                self._say(OfferEnd(self._folder, reading.number, hashed.root if is_whole else RootId(b"")))  # type: ignore[union-attr]
+                if not is_whole:
+                    self.forget(path)
 
     def _settled(self, path: Path) -> Stat | None:
         """The file's state once its last change lies a moment back; a file that goes on changing is read as it is."""
