@@ -32,13 +32,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.lab.namespace import tied
-from tests.e2e import database
+from tests.e2e import complaints, database
 from tests.e2e.browser import Browser
 from tests.fakes.ports import free_port
 
 ADMIN = "admin"
 WEB_USER = "www-data"
 START_S = 30.0
+LOGIN_TRIES = 10
 WORKERS = 8
 _PHP_MODULES = ("curl", "dom", "gd", "mbstring", "pdo_sqlite", "posix", "SimpleXML", "XMLReader", "zip")
 _PACKAGES = "php-fpm php-cli php-sqlite3 php-curl php-gd php-mbstring php-xml php-zip php-apcu nginx-light"
@@ -263,10 +264,21 @@ class Cloud:
         return said.strip().splitlines()[-1].strip()
 
     def browser(self, name: str = "") -> Browser:
-        """A browser at this Nextcloud; with ``name``, logged in through the login page."""
-        browser = Browser(self.url)
-        if name:
-            browser.log_in(name, self.people[name].password)
+        """A browser at this Nextcloud; with ``name``, logged in through the login page.
+
+        On SQLite a login may be answered 500: Nextcloud looks for an old token and deletes it in one transaction, and
+        where somebody else writes just then, SQLite refuses at once. A person tries again, and so does this.
+        """
+        for tries_left in reversed(range(LOGIN_TRIES)):
+            browser, before = Browser(self.url), len(self.log)
+            try:
+                if name:
+                    browser.log_in(name, self.people[name].password)
+            except AssertionError:
+                if not tries_left or "database is locked" not in self.log[before:]:
+                    raise
+            else:
+                break
         return browser
 
     def status(self, path: str) -> int:
@@ -470,6 +482,9 @@ def opened(tree: Path, *, host: str = "127.0.0.1", apps: Sequence[str] = ("app_a
         for app in apps:
             nextcloud.occ("app:enable", app)
         yield nextcloud
+    except Exception as error:
+        error.add_note("\n".join(["nextcloud.log:", *complaints.of(nextcloud.log)]))
+        raise
     finally:
         nextcloud.stop()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -9,13 +9,15 @@ import pytest
 
 from tests.contract import instance
 from tests.contract.instance import Harp
-from tests.e2e import cloud
+from tests.e2e import cloud, complaints
 from tests.e2e.cloud import Cloud
 from tests.e2e.exapp import Hello
 from tests.e2e.site import Site, documented_location
 from tests.fakes.haproxy import HAPROXY, needs_haproxy
 
 KEY = "the-key-that-both-have"
+_NEXTCLOUD = pytest.StashKey[Cloud]()
+_LOGGED = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,9 +31,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if nextcloud := item.config.stash.get(_NEXTCLOUD, None):
+        item.stash[_LOGGED] = len(nextcloud.log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failure comes with what Nextcloud had to say meanwhile: its log is gone with it."""
+    report = yield
+    if report.failed and (nextcloud := item.config.stash.get(_NEXTCLOUD, None)):
+        said = complaints.of(nextcloud.log[item.stash.get(_LOGGED, 0) :])
+        report.sections.append(("nextcloud.log", "\n".join(said) or "no warning and no error"))
+    return report
+
+
 @pytest.fixture(scope="session")
-def nextcloud() -> Iterator[Cloud]:
+def nextcloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
     with cloud.opened(Path(os.environ["NEXTCLOUD"])) as opened:
+        request.config.stash[_NEXTCLOUD] = opened
         yield opened
 
 

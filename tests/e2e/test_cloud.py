@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The Nextcloud of these tests is one: it has people, sessions, app passwords, files and AppAPI."""
 
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from tests.e2e import complaints, database
 from tests.e2e.cloud import Cloud
 
 
@@ -25,3 +32,33 @@ def test_files_go_in_and_out_over_webdav(nextcloud: Cloud) -> None:
 
 def test_appapi_is_enabled(nextcloud: Cloud) -> None:
     assert "app_api" in nextcloud.occ("app:list", "--enabled")
+
+
+@pytest.mark.skipif(database.chosen() != "sqlite", reason="only SQLite lets one writer alone at a time")
+def test_a_login_that_another_writer_is_in_the_way_of_is_tried_again_and_said(nextcloud: Cloud) -> None:
+    nextcloud.person("alice")
+    ended, before = threading.Event(), len(nextcloud.log)
+
+    def write_half_of_the_time() -> None:
+        (place,) = nextcloud.data.glob("*.db")
+        other = sqlite3.connect(place, timeout=60, isolation_level=None)
+        while not ended.wait(0.03):
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(0.03)
+            other.execute("ROLLBACK")
+        other.close()
+
+    writer = threading.Thread(target=write_half_of_the_time)
+    writer.start()
+    try:
+        for _ in range(20):
+            nextcloud.browser("alice")
+            said = [line for line in complaints.of(nextcloud.log[before:]) if "POST /index.php/login" in line]
+            if said:
+                break
+    finally:
+        ended.set()
+        writer.join()
+    assert said, "no login was turned away in twenty"
+    assert "database is locked" in said[0]
+    assert "createSessionToken" in said[0] or "updatePasswords" in said[0]
