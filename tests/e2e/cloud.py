@@ -269,8 +269,10 @@ class Cloud:
         On SQLite a login may be answered 500: Nextcloud looks for an old token and deletes it in one transaction, and
         where somebody else writes just then, SQLite refuses at once. A person tries again, and so does this.
         """
-        for tries_left in reversed(range(LOGIN_TRIES)):
+        tries_left = LOGIN_TRIES
+        while True:
             browser, before = Browser(self.url), len(self.log)
+            tries_left -= 1
             try:
                 if name:
                     browser.log_in(name, self.people[name].password)
@@ -278,8 +280,7 @@ class Cloud:
                 if not tries_left or "database is locked" not in self.log[before:]:
                     raise
             else:
-                break
-        return browser
+                return browser
 
     def status(self, path: str) -> int:
         """What nobody in particular gets for a path; 0 for no answer."""

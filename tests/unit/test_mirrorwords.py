@@ -83,7 +83,7 @@ def test_what_is_asked(question: str) -> None:
 
 
 def refused_names() -> Iterator[str]:
-    rules = Capabilities(False, frozenset([".htaccess"]), frozenset(["con"]), (".part",), "\\/?")
+    rules = Capabilities(False, False, frozenset([".htaccess"]), frozenset(["con"]), (".part",), "\\/?")
     yield from map(rules.refusal, ("x" * 300, ".htaccess", "con.txt", "a.part", "a?", "a\x01"))
 
 
