@@ -151,7 +151,7 @@ class Device:
     def turn(self) -> float:
         """Handles what is in the inbox and does one turn; how soon (s) there is more to do."""
         for event in self.loop._inbox.taken(0):
-            self.loop._handle(event)
+            self.loop._handle_or_put_off(event)
         return self.loop._turn() or 0.0
 
     def rests(self) -> "Device":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harp.bridge import model
+from harp.cli.client import Client
 from tests.integration.office import NAME, Desk, Office, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
@@ -224,6 +225,31 @@ def test_a_full_disk_holds_up_what_does_not_fit_only(office: Office, small_disk:
     office.agreed(ada, ben)
     assert ben.read("large") == content
     assert ben.status().problem_count == 0
+
+
+@pytest.mark.root
+def test_a_home_on_a_full_disk_still_answers_and_loses_nothing(office: Office, small_disk: Path) -> None:
+    ada, ben = office.founder(), office.desk("ben")
+    ben.home = small_disk / "home"
+    ben.client = Client(ben.home)
+    ben.start()
+    ben.join(ada.invites())
+    office.agreed(ada, ben)
+    with (small_disk / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(bytes(65536))
+            ballast.flush()
+    for number in range(1000):
+        ada.write(f"d{number % 20}/{number}", b"of ada %d" % number)
+    ben.write("of ben", os.urandom(9_000_000))
+    until(lambda: "no room left" in ben.log.read_text(), "the ledger is full")
+    for _ in range(5):
+        said = ben.run("status", timeout_s=5)
+        assert "no room left" in said.out
+    (small_disk / "ballast").unlink()
+    until(lambda: ada.at("of ben").exists() and ben.at("d19/999").exists(), "all goes on once there is space")
+    assert len(office.agreed(ada, ben)) == 1021
+    ben.verified()
 
 
 @pytest.mark.root

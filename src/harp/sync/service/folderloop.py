@@ -48,6 +48,7 @@ from harp.sync.service.offers import Offering
 from harp.sync.service.office import Office
 from harp.sync.service.peer import Peer
 from harp.sync.service.replica import Replica
+from harp.sync.service.respite import Respite
 from harp.sync.service.rounds import Rounds
 from harp.sync.service.sentry import Sentry
 from harp.sync.service.server import Server
@@ -61,7 +62,6 @@ T = TypeVar("T")
 
 HEAR_FIRST_S = 2.0
 """After its start a device lets a peer speak first: if its disk and ledger were put back together, that tells it."""
-AGAIN_AFTER_S = 1.0
 PEERS_WITHIN_S = 5.0
 """How long after the start a missing peer is not yet called missing."""
 
@@ -101,8 +101,7 @@ class FolderLoop:
             lambda path: self.post(DiskChanged(Changes(frozenset({path})))),
         )
         self.watch_problem = ""
-        self.disk_problem = ""
-        """Why the last turn that failed did; empty once one went well."""
+        self.respite = Respite(replica.name)
         self._watcher = Watcher(replica.root, self._on_changes, replica.ignore, on_problem=self._on_watch_problem)
         self._thread = threading.Thread(target=self._run, name=f"harp folder {replica.name}", daemon=True)
         self._rounds = Rounds(replica, settings, self.observer, self._marker_is_there)
@@ -178,7 +177,7 @@ class FolderLoop:
             timeout: float | None = 0.0
             while not self._is_stopping:
                 for event in self._inbox.taken(timeout):
-                    self._handle_or_begin_again(event)
+                    self._handle_or_put_off(event)
                 timeout = self._turn()
             self._watcher.stop()
             self.replica.ledger.set_clean()
@@ -195,15 +194,14 @@ class FolderLoop:
             self.replica.ledger.close()
             self.replica.witness.close()
 
-    def _handle_or_begin_again(self, event: Event) -> None:
-        """Where the ledger refused for now, such as on a full disk, what a peer sent is asked for once more."""
+    def _handle_or_put_off(self, event: Event) -> None:
+        """Where the ledger refuses for now, such as on a full disk, what needs it waits, and nobody else does."""
         try:
-            self._handle(event)
+            if not self.respite.puts_off(event):
+                self._handle(event)
         except StoreError as error:
-            if not error.retryable:
-                raise
-            self._begin_again(error)
-            self.exchange.ask_anew()
+            self.respite.begin(error, now=time.monotonic())
+            self.respite.puts_off(event)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -235,14 +233,12 @@ class FolderLoop:
             self.courier.lost(peer.device)
 
     def _disk_changed(self, changes: Changes) -> None:
-        if changes.overflow:
+        if changes.overflow or changes.rules:
+            # A scan reads the rules first: what they hid or hide now is looked at.
             self.observer.scan()
         for subtree in changes.subtrees:
             self.observer.scan(subtree)
         self.observer.look(changes.paths)
-        if changes.rules:
-            # What the rules hid or hide now is looked at; a scan reads them first.
-            self.observer.scan()
 
     def _follow_rules(self) -> None:
         """What other rules hid was not planned, and is now; also where they changed while the folder was closed."""
@@ -303,31 +299,35 @@ class FolderLoop:
     def _turn(self) -> float | None:
         """Does a bounded amount of what there is to do; how long (s) the inbox may be waited for then."""
         now = time.monotonic()
-        self._rounds.go(now)
-        if self._followed != self.replica.ignore.digest:
-            self._follow_rules()
         more = False
-        if not self.is_paused and not self.trouble:
-            try:
-                more = self._step(now)
-                self.disk_problem = "" if not more else self.disk_problem
-            except (StoreError, FolderError) as error:
-                if not error.retryable:
-                    raise
-                self._begin_again(error)
+        try:
+            if self.respite.ends(now):
+                self._begin_again()
+            if not self.respite.is_on:
+                more = self._work(now)
+        except (StoreError, FolderError) as error:
+            self.respite.begin(error, now=now)
         more = self.exchange.pump() or more
         state_at = self._say_state(now)
         if self._scans_awaited and not self.observer.is_scanning:
-            self._tell_scanned()
+            for done in self._scans_awaited:
+                done.set_result(None)
+            self._scans_awaited.clear()
         if more:
             return 0.0
         self.stillness.look(self.replica.ledger.db.changes)
         return self._pause(now, state_at)
 
-    def _tell_scanned(self) -> None:
-        for done in self._scans_awaited:
-            done.set_result(None)
-        self._scans_awaited.clear()
+    def _work(self, now: float) -> bool:
+        """What is due from time to time, and one step; whether there is more to do."""
+        self._rounds.go(now)
+        if self._followed != self.replica.ignore.digest:
+            self._follow_rules()
+        if self.is_paused or self.trouble:
+            return False
+        more = self._step(now)
+        self.respite.problem = self.respite.problem if more else ""
+        return more
 
     def _step(self, now: float) -> bool:
         if self.forks.own_is_stopped or (self._is_new and not self._has_caught_up()):
@@ -390,9 +390,8 @@ class FolderLoop:
                 for path, drafts in group.reverted.items():
                     group.changes.remove(drafts)
                     del group.seen[path]
-        if not group.changes and not group.seen:
-            return
-        self.write(group)
+        if group.changes or group.seen:
+            self.write(group)
 
     def write(self, group: Group) -> list[Written]:
         """Makes a group durable and tells the members."""
@@ -466,6 +465,7 @@ class FolderLoop:
         deadlines = [
             self._rounds.next_deadline(),
             state_at,
+            self.respite.next_deadline(),
             *([] if self._stands_still else [self.applier.next_deadline(), self.observer.next_deadline()]),
             now + 1.0 if self.courier.is_busy else None,
             None if self._stands_still else self.office.next_deadline(),
@@ -489,11 +489,11 @@ class FolderLoop:
         self.applier.is_stopped = not is_there or self.replica.role is None
         return is_there
 
-    def _begin_again(self, error: StoreError | FolderError) -> None:
+    def _begin_again(self) -> None:
         """The ledger or the disk refused in the middle of a turn: all that was taken up is taken up once more."""
-        _log.warning("folder %s: %s", self.replica.name, error.message)
-        self.disk_problem = error.message
-        time.sleep(AGAIN_AFTER_S)
         self.observer.look(place.path for place in self.replica.places.pending(JOURNALLED))
         self.observer.scan()
         self.applier.resume()
+        self.exchange.ask_anew()
+        for event in self.respite.taken():
+            self._handle_or_put_off(event)
