@@ -146,6 +146,8 @@ def test_a_sentence_within_a_sentence_is_said_too(text: str, said: str) -> None:
         "it is a FIFO, a socket or a device: these are not shared",
         "changed here only: this device may read this folder, not write to it",
         "deleted here only: this device may read this folder, not write to it",
+        "changed here only: this device is no member any more",
+        "deleted here only: this device is no member any more",
         "its marker is gone: the disk is not mounted, or the folder was moved",
         "the folder cannot be watched, changes are found by scans only: permission denied",
         "not all directories can be watched, the others are found by scans only: sysctl fs.inotify.max_user_watches=9",

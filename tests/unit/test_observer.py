@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harp.base.errors import StoreError
-from harp.sync.model import MAX_DEPTH, Kind, Path
+from harp.sync.model import MAX_DEPTH, Kind, Path, Role
 from harp.sync.service import author as authors
 from harp.sync.service import observer as observers
 from harp.sync.service.replica import is_internal
-from tests.fakes.replicas import Device
+from tests.fakes.replicas import Device, office, settle
 
 
 @pytest.fixture
@@ -158,6 +158,24 @@ def test_a_file_that_cannot_be_read_is_noted_and_not_read_again_and_again(
     assert tries < 3
     anna.looks().rests()
     assert len(said(anna)) == 2
+
+
+def test_why_a_change_stays_here_is_said_as_it_is(tmp_path: FilePath) -> None:
+    anna, ben, cleo = office(tmp_path, Role.READ_WRITE, Role.READ_ONLY)
+    for name in ("a", "b"):
+        anna.put(name, b"1")
+    anna.looks()
+    settle(anna, ben, cleo)
+    [cut] = anna.loop.governor.cut(ben.key.device_id)
+    for device, why in ((ben, "is no member any more"), (cleo, "may read this folder, not write to it")):
+        device.loop.take([cut.data])
+        device.put("a", b"2")
+        device.remove("b")
+        device.looks()
+        assert device.loop.observer.notes == {
+            b"a": f"changed here only: this device {why}",
+            b"b": f"deleted here only: this device {why}",
+        }
 
 
 def test_a_directory_that_was_renamed_a_moment_ago_does_not_stand_for_its_old_name(anna: Device) -> None:

@@ -30,6 +30,15 @@ INLINE_HASH_BYTES = 4 * 1024 * 1024
 """Larger files are read in a thread of their own, so that a small one behind them need not wait."""
 QUIET_NS = 10_000_000_000
 """A file that a program holds open for writing is read nevertheless once it has been quiet for this long."""
+CHANGED_HERE_ONLY = (
+    "changed here only: this device is no member any more",
+    "changed here only: this device may read this folder, not write to it",
+)
+DELETED_HERE_ONLY = (
+    "deleted here only: this device is no member any more",
+    "deleted here only: this device may read this folder, not write to it",
+)
+"""By whether it is a member."""
 OPEN_AGAIN_S = 1.0
 """How soon an open file is looked at again, should no event say that it was closed."""
 
@@ -374,7 +383,7 @@ class Observer:
             group.seen[place.path] = Seen(kept, is_racy)
             return
         if not replica.may_write:
-            self.notes[place.path] = "changed here only: this device may read this folder, not write to it"
+            self.notes[place.path] = CHANGED_HERE_ONLY[replica.role is not None]
             return
         drafts = self._drafts(place, after, heads)
         if drafts:
@@ -437,7 +446,7 @@ class Observer:
         if replica.ignore.ignores(path, is_directory):
             return
         if not replica.may_write:
-            self.notes[path] = "deleted here only: this device may read this folder, not write to it"
+            self.notes[path] = DELETED_HERE_ONLY[replica.role is not None]
             return
         if place.pending == JOURNALLED:
             group.seen[path] = Seen(None, is_recovered=True)
