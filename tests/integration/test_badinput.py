@@ -31,6 +31,15 @@ def test_a_bad_ticket(office: Office) -> None:
     assert not ben.folder.exists()
 
 
+def test_a_ticket_may_be_said_where_no_other_user_can_read_it(office: Office) -> None:
+    ada = office.founder()
+    ben = office.desk("ben").start()
+    assert "ticket" in ben.refuses("join", "-", ben.folder, typed="\n").err
+    ben.do("join", "-", ben.folder, typed=f"{ada.invites()}\n")
+    ada.write("file", b"f")
+    assert len(office.agreed(ada, ben)) == 1
+
+
 def test_a_path_that_is_no_folder(office: Office, tmp_path: Path) -> None:
     ada = office.founder()
     file = tmp_path / "file"

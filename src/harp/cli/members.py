@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """``harp invite | join | peers | forget``: who else is there."""
 
+import sys
+
 import click
 
 from harp.base.errors import UsageError
@@ -48,7 +50,10 @@ def invite_command(client: Client, name: str, read_only: bool, expires: float, q
 @options.as_json
 @options.with_daemon
 def join_command(client: Client, ticket: str, path: str, merge: bool, as_json: bool) -> None:
-    """Join a folder with a TICKET; it will lie at PATH, which is made if need be."""
+    """Join a folder with a TICKET (`-`: on standard input); it will lie at PATH, which is made if need be."""
+    if ticket == "-":
+        # What is typed as an argument every user of the machine can read, for as long as the command runs.
+        ticket = sys.stdin.readline().strip()
     asked = {**options.local_path(path), "ticket": ticket, "merge": merge}
     folder = client.post(at("join"), model.FolderStatus, asked, timeout_s=_JOIN_TIMEOUT_S)
     if as_json:
