@@ -150,6 +150,7 @@ def test_a_sentence_within_a_sentence_is_said_too(text: str, said: str) -> None:
         "deleted here only: this device is no member any more",
         "its marker is gone: the disk is not mounted, or the folder was moved",
         "the folder cannot be watched, changes are found by scans only: permission denied",
+        "the rules of what is left out cannot be read: permission denied",
         "not all directories can be watched, the others are found by scans only: sysctl fs.inotify.max_user_watches=9",
         "work: the app password of alice was revoked, or is wrong",
         "work:/Documents: the folder is not in the account any more",

@@ -8,10 +8,9 @@ import pytest
 
 from harp.base.errors import CorruptStore, FolderError, UsageError
 from harp.sync.folder.fs import Root
-from harp.sync.model import Path, Role
+from harp.sync.model import Role
 from harp.sync.protocol.linkmessages import Welcome
 from harp.sync.service import opening
-from harp.sync.service.rules import LiveRules
 from harp.sync.service.witness import Witness
 from harp.sync.store.ledger import Ledger
 from harp.sync.store.registry import SharedFolder
@@ -158,18 +157,3 @@ def test_the_facts_that_a_ledger_needs_are_missed_with_a_word(tmp_path: FilePath
         with pytest.raises(CorruptStore) as caught:
             ask()
         assert caught.value.hint == "restore a backup"
-
-
-def test_rules_are_read_when_told_and_bad_lines_are_said(anna: Device) -> None:
-    rules = LiveRules(anna.replica.root)
-    assert not rules.ignores(Path(b"x.tmp"), False)
-    before = rules.digest
-    anna.put(".harpignore", b"*.tmp\n")
-    assert not rules.ignores(Path(b"x.tmp"), False)
-    rules.learn()
-    assert rules.ignores(Path(b"x.tmp"), False)
-    assert rules.digest != before
-    (anna.files / ".harp/ignore").write_bytes(b"secret/\n")
-    rules.learn()
-    assert rules.ignores(Path(b"secret"), True)
-    assert rules.ignores(Path(b"x.tmp"), False)

@@ -128,6 +128,7 @@ SENTENCES = (
     "the Nextcloud at %(url)s is being updated",
     "the Nextcloud at %(url)s is in maintenance",
     "the request is not understood: %(why)s",
+    "the rules of what is left out cannot be read: %(why)s",
     "the server answered %(status)s",
     "the server answered %(status)s: %(why)s",
     "the server does not answer (%(status)s)",

@@ -125,7 +125,12 @@ def _problems(loop: FolderLoop) -> list[model.Problem]:
 
 def problems(daemon: "Daemon") -> list[str]:
     """What concerns the device as a whole."""
-    found = [text for loop in daemon.hub.loops() for text in (loop.watch_problem, loop.respite.problem) if text]
+    found = [
+        text
+        for loop in daemon.hub.loops()
+        for text in (loop.watch_problem, loop.respite.problem, loop.replica.ignore.trouble)
+        if text
+    ]
     if daemon.wakeup is not None and daemon.wakeup.trouble:
         found.append(f"{daemon.wakeup.trouble} ({daemon.wakeup.remedy})")
     if daemon.wakeup is not None and daemon.wakeup.note:

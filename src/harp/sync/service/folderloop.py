@@ -449,7 +449,7 @@ class FolderLoop:
         is_working = (
             self._is_new or self.applier.is_busy or self.merger.waits or self.applier.next_deadline() is not None
         )
-        return not is_working and not self.held and not self.trouble
+        return not (is_working or self.replica.ignore.is_changing or self.held or self.trouble)
 
     @property
     def is_idle(self) -> bool:

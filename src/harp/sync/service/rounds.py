@@ -13,6 +13,8 @@ from harp.sync.service.settings import FolderSettings
 _log = logging.getLogger(__name__)
 
 MARKER_EVERY_S = 5.0
+RULES_AGAIN_S = 2.0
+"""Rules that were not to be read, or not there, are looked for again after this."""
 RACY_AFTER_S = 2.5
 """A file that was hashed too soon after its last change is looked at again after this."""
 TRASH_EVERY_S = 3600.0
@@ -31,17 +33,22 @@ class Rounds:
         now = time.monotonic()
         self._scan_at = now + settings.scan_interval_s
         self._marker_at = now
+        self._rules_at = now
         self._racy_at = now + RACY_AFTER_S
         self._trash_at = now
 
     def next_deadline(self) -> float:
-        return min(self._scan_at, self._marker_at, self._racy_at, self._trash_at)
+        rules_at = self._rules_at if self._replica.ignore.is_doubtful else self._scan_at
+        return min(self._scan_at, self._marker_at, self._racy_at, self._trash_at, rules_at)
 
     def go(self, now: float) -> None:
         """Does what is due."""
         if now >= self._marker_at:
             self._look_for_marker()
             self._marker_at = now + MARKER_EVERY_S
+        if self._replica.ignore.is_doubtful and now >= self._rules_at:
+            self._replica.ignore.learn()
+            self._rules_at = now + RULES_AGAIN_S
         if now >= self._scan_at:
             self._observer.scan()
             self._scan_at = now + self._settings.scan_interval_s
