@@ -217,6 +217,18 @@ def test_a_correspondent_has_what_it_wrote_and_what_it_settled(device: Device) -
     assert other.can_serve
 
 
+def test_who_is_held_and_claims_chains_without_end_is_asked_all_the_same(device: Device) -> None:
+    suspicious = Exchange(device.replica.folder, device.replica.ledger, lambda chain: chain.author == b"h" * 32)
+    peer = FakePeer(DeviceId(b"\x07" * 32))
+    suspicious.came(peer.as_peer)
+    claimed = {ChainId(DeviceId(b"h" * 32), Incarnation(number.to_bytes(16, "big"))): 1 for number in range(4095)}
+    stranger = ChainId(DeviceId(b"s" * 32), Incarnation(b"s" * 16))
+    suspicious.heard(peer.as_peer, state(device, vector={**claimed, stranger: 1}))
+    (question,) = [message for message in peer.sent if isinstance(message, Get)]
+    assert stranger not in question.vector
+    assert len(question.vector) == 4096
+
+
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_peer_that_names_ever_other_chains_breaks_the_protocol(device: Device, known: Exchange, asks: bool) -> None:
     """Each such message is sound by itself; what is kept of all of them would fill the memory."""

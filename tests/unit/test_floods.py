@@ -7,9 +7,10 @@ from pathlib import Path as FilePath
 import pytest
 
 from harp.base.errors import TrustError
-from harp.sync.engine import chain
+from harp.sync.engine import chain, details
+from harp.sync.engine.chain import Draft
 from harp.sync.engine.quota import WINDOW_S, Quota
-from harp.sync.model import NO_ENTRY, Batch, ChainId, Role
+from harp.sync.model import NO_ENTRY, Batch, ChainId, Kind, Role
 from harp.sync.service import floods as floods_module
 from harp.sync.service import merger
 from harp.sync.service.floods import Floods
@@ -20,6 +21,7 @@ from tests.fakes.replicas import Device, connect, deliver, disconnect, encoded, 
 LIMIT = 20
 ANNA = device_key(1).device_id
 BEN = device_key(2).device_id
+CLEO = device_key(3).device_id
 
 
 @pytest.fixture
@@ -112,6 +114,43 @@ def test_whoever_begins_chains_without_end_waits_as_well(three: list[Device], mo
     anna.rests()
     assert len([known for known in anna.replica.ledger.vector() if known.author == BEN]) == 9
     assert anna.loop.floods.held == []
+
+
+def test_an_accomplice_lets_in_no_more_chains_than_a_vector_can_bear(
+    three: list[Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floods_module, "MAX_AUTHOR_CHAINS", 3)
+    monkeypatch.setattr(floods_module, "MOST_AUTHOR_CHAINS", 6)
+    anna, ben, cleo = three
+    begun = chains(ben, 12)
+    take(anna, begun)
+    replica = cleo.replica
+    vector = {batch.chain: 1 for batch in begun} | dict(replica.ledger.vector())
+    entries = chain.extended(
+        replica.ledger.chain(replica.own_chain).merged_id or NO_ENTRY,
+        replica.folder,
+        replica.device,
+        replica.incarnation,
+        1,
+        [file_draft(b"accomplice", 1)],
+    )
+    take(anna, [chain.sealed(replica.key, replica.folder, replica.incarnation, vector, entries)])
+    assert len([known for known in anna.replica.ledger.vector() if known.author == BEN]) == 6
+    take(anna, [])
+
+
+def test_what_is_said_of_members_counts_for_more_and_costs_nothing_without_the_right_to(three: list[Device]) -> None:
+    anna, ben, _ = three
+    anna.loop.floods = anna.loop.merger._floods = Floods(anna.replica, 5_000)
+    grant = Draft(kind=Kind.GRANT, detail=details.grant_detail(CLEO, Role.READ_ONLY, "x"))
+    said = [item.batch for item in (ben.says(grant)[0] for _ in range(501))]
+    before = anna.replica.membership
+    take(anna, said[:500])
+    assert merged(anna, ben) == 500
+    assert anna.replica.membership is before
+    take(anna, said[500:])
+    assert merged(anna, ben) == 500
+    assert anna.loop.floods.is_barred(BEN)
 
 
 def test_it_still_waits_after_a_restart(three: list[Device]) -> None:

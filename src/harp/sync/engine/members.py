@@ -58,6 +58,14 @@ class Membership:
         is_founding = (meta.chain, meta.sequence) == self._founding
         return is_founding or authority.is_admitted(self._reached, meta, vector, Role.SEALED)
 
+    def may_matter(self, meta: Metadata, vector: Vector) -> bool:
+        """Whether a grant, cut, approval or leave can have an effect, by what its author had been by then.
+
+        What cannot need not be evaluated: however much of it somebody says, nobody's time is taken.
+        """
+        role = {Kind.LEAVE: Role.SEALED, Kind.APPROVE: Role.READ_WRITE}.get(meta.kind, Role.OWNER)
+        return authority.is_admitted(self._reached, meta, vector, role)
+
     def recounted(self, before: "Membership") -> frozenset[DeviceId]:
         """The devices of which some merged entries may count otherwise than they did under ``before``."""
         now, then = self._rights(), before._rights()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Keeps one folder's history the same as its linked members': who is how far, what is pushed, asked and passed on."""
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -123,8 +124,9 @@ class Exchange:
     def ask(self, known: Correspondent) -> None:
         """Asks a peer for its batches if it has some that we lack, one question at a time."""
         merged = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
-        unwanted = {id_: sequence for id_, sequence in known.said.items() if self._is_unwanted(id_)}
-        ours = dag.joined(merged, unwanted)
+        unwanted = ((id_, sequence) for id_, sequence in known.said.items() if self._is_unwanted(id_))
+        # As far as a question holds them: whoever is held may have claimed chains without end.
+        ours = dag.joined(merged, dict(itertools.islice(unwanted, MAX_CHAINS - len(merged))))
         question = (ours, known.said)
         if not known.is_getting and known.asked != question and not dag.covers(ours, known.said):
             known.asked = question

@@ -16,6 +16,10 @@ from harp.sync.service.replica import Replica
 MAX_AUTHOR_CHAINS = 64
 """A device begins a chain with each ledger that it makes: as a member, after a restore, after a fork. A vector names
 4,096 chains at most, so nobody may begin them without end."""
+MOST_AUTHOR_CHAINS = 1024
+"""However many others stand on them: an accomplice can say so too."""
+MOST_ABOUT_MEMBERS = 500
+"""Within an hour, where the limit is not smaller: each makes everyone find out anew who is a member."""
 _FACT = "barred"
 """In the ledger, so that a restart lets nobody go on: CBOR rows of author and time (s)."""
 
@@ -34,6 +38,7 @@ class Floods:
 
     def __init__(self, replica: Replica, limit: int) -> None:
         self._replica = replica
+        self._limit = limit
         self._quota = Quota(limit)
         self._barred: dict[DeviceId, float] = {}
         self._let_pass: dict[ChainId, int] = {}
@@ -63,12 +68,17 @@ class Floods:
         now = time.time()
         if batch.author == self._replica.device or batch.last_sequence <= self._let_pass.get(batch.chain, 0):
             return True
-        if len(batch.entries) > self._quota.room(batch.author, now=now) or self._begins_too_many(batch):
+        weight = self._weight(batch)
+        if weight > self._quota.room(batch.author, now=now) or self._begins_too_many(batch):
             self._barred[batch.author] = now
             self._keep()
             return False
-        self._quota.charge(batch.author, len(batch.entries), now=now)
+        self._quota.charge(batch.author, weight, now=now)
         return True
+
+    def _weight(self, batch: Batch) -> int:
+        about_members = max(1, self._limit // MOST_ABOUT_MEMBERS)
+        return sum(1 if entry.meta.kind.is_about_path else about_members for entry in batch.entries)
 
     def _begins_too_many(self, batch: Batch) -> bool:
         if batch.first_sequence > 1:
@@ -77,6 +87,9 @@ class Floods:
 
     def _chains(self, author: DeviceId) -> int:
         return sum(known.merged > 0 and known.id.author == author for known in self._replica.ledger.chains())
+
+    def _has_most_chains(self, author: DeviceId) -> bool:
+        return self._chains(author) >= MOST_AUTHOR_CHAINS
 
     def vouched(self, waiting: Iterable[Batch], merged: Vector) -> Mapping[ChainId, tuple[int, DeviceId]]:
         """How far others have merged the chains of who is barred, and who of them says so: as far as that we follow.
@@ -92,16 +105,18 @@ class Floods:
             if batch.author in self._barred or not self._quota.room(batch.author, now=now):
                 continue
             for chain, sequence in batch.vector.items():
-                if chain.author in self._barred and sequence > max(merged.get(chain, 0), found.get(chain, (0,))[0]):
+                if chain.author not in self._barred or (chain not in merged and self._has_most_chains(chain.author)):
+                    continue
+                if sequence > max(merged.get(chain, 0), found.get(chain, (0,))[0]):
                     found[chain] = sequence, batch.author
         return found
 
     def answers_for(self, author: DeviceId, batch: Batch) -> bool:
         """Whether ``author`` may still vouch for another's batch; then that is counted as its own."""
         now = time.time()
-        if not self._quota.room(author, now=now):
+        if not self._quota.room(author, now=now) or (batch.first_sequence == 1 and self._has_most_chains(batch.author)):
             return False
-        self._quota.charge(author, len(batch.entries), now=now)
+        self._quota.charge(author, self._weight(batch), now=now)
         return True
 
     def release(self, author: DeviceId, up_to: Vector | None = None) -> None:

@@ -236,7 +236,7 @@ class Merger:
                 record.add(entry, known.number, counts=self._counts(entry, batch))
             else:
                 ledger.add_governance(entry.id, merge_no, batch_no)
-                governs = True
+                governs = governs or self._replica.membership.may_matter(entry.meta, batch.vector)
         merged.batches.append(batch)
         if governs:
             merged.members_changed = True
