@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The life of an app that is started by hand, led by AppAPI's own commands."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -85,6 +86,14 @@ def test_what_appapi_says_of_the_daemon(site: Site) -> None:
     assert "manual" in site.cloud.occ("app_api:daemon:list")
     info = site.harp.control("GET", "/info").json
     assert tuple(map(int, info["version"].split("."))) >= (0, 3, 0)
+
+
+def test_appapis_own_check_of_the_version_is_content(site: Site) -> None:
+    _, said = site.cloud.occ_tried("setupchecks", "--output=json")  # others of its checks may not be, and say so first
+    found = json.loads(said.splitlines()[-1])["system"].get("OCA\\AppAPI\\SetupChecks\\HarpVersionCheck")
+    if found is None:
+        pytest.skip("this AppAPI does not look at the version")
+    assert found["severity"] == "success", found
 
 
 def test_a_harp_that_starts_again_needs_nobody(site: Site, app: Hello, harp_settings: dict[str, str]) -> None:
