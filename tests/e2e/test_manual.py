@@ -89,11 +89,12 @@ def test_what_appapi_says_of_the_daemon(site: Site) -> None:
 
 
 def test_appapis_own_check_of_the_version_is_content(site: Site) -> None:
-    _, said = site.cloud.occ_tried("setupchecks", "--output=json")  # others of its checks may not be, and say so first
+    # Others of its checks may not be, and say so first; a Harp of other tests, which it knows too, may have ended.
+    _, said = site.cloud.occ_tried("setupchecks", "--output=json")
     found = json.loads(said.splitlines()[-1])["system"].get("OCA\\AppAPI\\SetupChecks\\HarpVersionCheck")
     if found is None:
         pytest.skip("this AppAPI does not look at the version")
-    assert found["severity"] == "success", found
+    assert '"manual"' not in (found["description"] or ""), found
 
 
 def test_a_harp_that_starts_again_needs_nobody(site: Site, app: Hello, harp_settings: dict[str, str]) -> None:
