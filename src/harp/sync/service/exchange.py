@@ -126,7 +126,7 @@ class Exchange:
         merged = {id_: sequence for id_, sequence in self._ledger.vector().items() if id_ not in self.suspects}
         unwanted = ((id_, sequence) for id_, sequence in known.said.items() if self._is_unwanted(id_))
         # As far as a question holds them: whoever is held may have claimed chains without end.
-        ours = dag.joined(merged, dict(itertools.islice(unwanted, MAX_CHAINS - len(merged))))
+        ours = dag.joined(merged, dict(itertools.islice(unwanted, max(0, MAX_CHAINS - len(merged)))))
         question = (ours, known.said)
         if not known.is_getting and known.asked != question and not dag.covers(ours, known.said):
             known.asked = question
