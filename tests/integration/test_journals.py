@@ -54,6 +54,23 @@ def test_what_comes_through_a_web_node_without_the_socket_is_seen_by_the_journal
             reaches(hub, f"{row}.txt")
 
 
+def test_a_server_without_harpbridge_is_said_and_the_account_is_mirrored_all_the_same(
+    hub: Desk, account: Account
+) -> None:
+    account.journal = None
+    with standing(account) as url:
+        log_in(hub, url, PASSWORD)
+        hub.do("share", "work:/Documents")
+        reaches(hub, "plan.txt")
+
+        def problems() -> list[str]:
+            return hub.client.get(at("status"), model.Status).problems
+
+        until(lambda: any(f"{url} has no harpbridge" in one for one in problems()), "it is said", PATIENCE_S)
+        hub.do("leave", "Documents")
+        until(lambda: problems() == [], "nobody reads there any more", PATIENCE_S)
+
+
 def test_a_password_that_is_refused_is_asked_with_once_and_a_new_one_at_once(hub: Desk, account: Account) -> None:
     with standing(account) as url:
         log_in(hub, url, PASSWORD)

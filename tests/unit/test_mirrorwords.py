@@ -15,7 +15,7 @@ from harp.base.errors import CloudError, HarpError
 from harp.bridge.model import MirrorStatus
 from harp.bridge.spoken import translated
 from harp.console import words
-from harp.daemon import mirrorportraits
+from harp.daemon import journals, mirrorportraits
 from harp.sync.cloud import doubts, multistatus
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.claims import Claim
@@ -135,6 +135,10 @@ def test_two_warnings_in_one_line_are_both_said() -> None:
 def test_a_revoked_password_and_an_account_that_is_gone() -> None:
     assert "alice wurde zurückgenommen" in GERMAN(Loop(LoginError("no")).status().error)
     assert GERMAN(mirrorportraits.status(MIRRORED, None, None).error) == "Es gibt kein Konto work mehr"
+
+
+def test_a_journal_that_cannot_be_read() -> None:
+    assert GERMAN(journals.unread(ACCOUNT.url)).startswith("https://cloud.example hat kein harpbridge, ")
 
 
 def test_an_answer_is_said_in_the_readers_language_and_names_stay() -> None:

@@ -34,6 +34,7 @@ SENTENCES = (
     *(f"%(account)s: {one}" for one in _OF_THE_ACCOUNT),
     "there is no account %(account)s any more",
     "Nextcloud's journal was emptied, or begun anew: nothing is lost, the mirrors look for themselves",
+    "%(url)s has no harpbridge whose journal can be read: update the app there, or harp config set journal_poll_s none",
     "%(folder)s is mirrored by another daemon too: %(who)s",
     "nothing is lost, but all is done twice: leave it on one of them (harp leave NAME), and join it there instead",
     "what is shared in it is mirrored here for %(who)s too: each change is written into Nextcloud once, and lies on"

@@ -147,6 +147,10 @@ class Mirrors:
         for running in self._running.values():
             running.loop.called()
 
+    def unread(self) -> list[str]:
+        """Addresses of servers whose journal was to be read, and cannot be."""
+        return sorted(self._journals.absent)
+
     def _grew_at(self, url: str) -> None:
         """The same of one server, which its journal has said."""
         there = {one.name for one in self._accounts.all() if one.url == url}

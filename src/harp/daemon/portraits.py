@@ -8,7 +8,7 @@ from harp import __version__
 from harp.bridge import facts, model, naming, selftest
 from harp.bridge.selftest import BridgeFacts, DaemonFacts, PeerFacts
 from harp.bridge.wakeup import Wakeup
-from harp.daemon import mirrorportraits
+from harp.daemon import journals, mirrorportraits
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
 from harp.sync.model import Entry, Path, Role
@@ -135,6 +135,7 @@ def problems(daemon: "Daemon") -> list[str]:
         found.append(f"{daemon.wakeup.trouble} ({daemon.wakeup.remedy})")
     if daemon.wakeup is not None and daemon.wakeup.note:
         found.append(daemon.wakeup.note)
+    found += map(journals.unread, daemon.mirrors.unread())
     return sorted(set(found))
 
 
