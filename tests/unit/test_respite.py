@@ -5,14 +5,15 @@ import logging
 import time
 from concurrent.futures import Future
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harp.base.errors import CorruptStore, StoreError
 from harp.sync.model import NodeId, Role
-from harp.sync.service.inbox import Call, SegmentsRead
-from harp.sync.service.respite import AGAIN_AFTER_S, Respite
+from harp.sync.protocol.foldermessages import Forked
+from harp.sync.service.inbox import Call, Said, SegmentsRead
+from harp.sync.service.respite import AGAIN_AFTER_S, MAX_FORKS, Respite
 from tests.fakes.replicas import Device, deliver, office, settle
 
 
@@ -64,6 +65,18 @@ def test_what_is_done_from_time_to_time_may_be_refused_too(tmp_path: FilePath, m
     time.sleep(AGAIN_AFTER_S)
     anna.looks()
     assert anna.place("a").lives
+
+
+def test_what_is_put_off_again_and_again_takes_no_room(tmp_path: FilePath) -> None:
+    (anna,) = office(tmp_path)
+    pause = Respite("Photos")
+    pause.begin(StoreError("full"), now=0.0)
+    forked = Said(cast(Any, None), Forked(anna.replica.folder, b"one", b"other"))
+    for _ in range(100):
+        assert pause.puts_off(SegmentsRead(((NodeId(b"n" * 32), b"segment"),)))
+        assert pause.puts_off(forked)
+    assert pause.taken() == [SegmentsRead(((NodeId(b"n" * 32), b"segment"),)), *[forked] * MAX_FORKS]
+    assert pause.taken() == []
 
 
 def test_where_time_does_not_help_the_folder_stands_still() -> None:

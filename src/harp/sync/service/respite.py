@@ -4,12 +4,15 @@
 import logging
 
 from harp.base.errors import FolderError, StoreError
+from harp.sync.model import NodeId
 from harp.sync.protocol.foldermessages import Batches, Forked
 from harp.sync.service.inbox import Event, Said, SegmentsRead
 
 _log = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 1.0
+MAX_FORKS = 16
+"""Proofs that are kept meanwhile; who has one shows it again to whoever links to it."""
 
 
 class Respite:
@@ -18,7 +21,9 @@ class Respite:
     def __init__(self, name: str) -> None:
         self._name = name
         self._until: float | None = None
-        self._put_off: list[Event] = []
+        self._segments: dict[NodeId, bytes] = {}
+        """Each once: a large file is read again at each attempt."""
+        self._forks: list[Event] = []
         self.problem = ""
         """Why the last turn that failed did; empty once one went well. It is logged once, not each time."""
 
@@ -52,13 +57,17 @@ class Respite:
                 return False
             case Said(message=Batches()):
                 return True
-            case SegmentsRead() | Said(message=Forked()):
-                self._put_off.append(event)
+            case SegmentsRead():
+                self._segments.update(event.nodes)
+                return True
+            case Said(message=Forked()):
+                self._forks = [*self._forks[-MAX_FORKS + 1 :], event]
                 return True
             case _:
                 return False
 
     def taken(self) -> list[Event]:
         """What waited."""
-        events, self._put_off = self._put_off, []
+        segments = [SegmentsRead(tuple(self._segments.items()))] if self._segments else []
+        events, self._forks, self._segments = [*segments, *self._forks], [], {}
         return events
