@@ -181,6 +181,15 @@ def test_room_is_made_from_the_oldest_and_no_more_than_wanted(folder: Folder) ->
     assert folder.trash.make_room(1) == 0
 
 
+def test_what_fits_in_no_case_leaves_the_trash_alone(folder: Folder) -> None:
+    throw(folder, b"precious", b"x" * 50_000)
+    room = folder.root.free_bytes() + 2**30
+    assert folder.trash.make_room(2**62, needed_bytes=room) == 0
+    assert only(folder).path == b"precious"
+    assert folder.trash.make_room(1, needed_bytes=room - 2**31) >= 50_000
+    assert folder.trash.list() == []
+
+
 def test_a_trash_that_was_removed_by_hand_is_made_anew(folder: Folder) -> None:
     throw(folder, b"a")
     for item in folder.trash.list():

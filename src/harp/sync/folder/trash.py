@@ -161,10 +161,15 @@ class Trash:
         self._remove_empty_days(int(now * 1000))
         return removed
 
-    def make_room(self, wanted_bytes: int) -> int:
-        """Remove the oldest items until ``wanted_bytes`` were freed or nothing is left; answers the bytes freed."""
-        freed = 0
-        for item in self.list():
+    def make_room(self, wanted_bytes: int, *, needed_bytes: int = 0) -> int:
+        """Remove the oldest items until ``wanted_bytes`` were freed or nothing is left; answers the bytes freed.
+
+        Nothing is removed where all of it would not make the disk hold ``needed_bytes`` more: that would be in vain.
+        """
+        freed, items = 0, self.list()
+        if sum(item.disk_bytes for item in items) + self._root.free_bytes() < needed_bytes:
+            return 0
+        for item in items:
             if freed >= wanted_bytes:
                 break
             self._remove(item)

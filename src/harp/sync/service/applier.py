@@ -324,8 +324,8 @@ class Applier:
             self._fail(plan.place, error.message, now)
 
     def _made_room(self, wanted_bytes: int) -> bool:
-        """The trash yields before a file has to wait for a full disk."""
-        freed = self._replica.trash.make_room(max(wanted_bytes, ROOM_BYTES))
+        """The trash yields before a file has to wait for a full disk, unless the file does not fit on it anyway."""
+        freed = self._replica.trash.make_room(max(wanted_bytes, ROOM_BYTES), needed_bytes=wanted_bytes)
         if freed:
             self._replica.forget_missing_trash()
         return freed > 0
