@@ -85,7 +85,7 @@ lint-style: install-dev
 	$(BIN)/ruff format --check .
 
 lint-types: install-dev
-	$(BIN)/mypy src benchmarks
+	$(BIN)/mypy src benchmarks tests
 
 lint-layers: install-dev
 	$(BIN)/lint-imports

@@ -97,7 +97,9 @@ def site(office: Office, tmp_path: Path) -> Iterator[Site]:
         "port": hub,
         "routes": [route("^/link$"), route("^/console(?:/.*)?$", 1)],
     }
-    nextcloud.apps["other"] = {**nextcloud.apps["harp"], "exapp_token": "another", "routes": [route("^/", 1)]}
+    harp = nextcloud.apps["harp"]
+    assert isinstance(harp, dict)
+    nextcloud.apps["other"] = {**harp, "exapp_token": "another", "routes": [route("^/", 1)]}
     bridge = Bridge(nextcloud)
     served = Served(bridge.answer).start()
     desk = office.desk("hub", websocket=f"127.0.0.1:{hub}")
@@ -140,7 +142,7 @@ def fits_a_phone(page: Page, name: str) -> None:
     assert before is not None
     page.set_viewport_size({"width": 390, "height": 844})
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         assert visit.cut_off(page) == [], f"{name}, {scheme}"
         assert visit.faults(page, "color-contrast", "target-size") == [], f"{name}, {scheme}"
         shown(page, f"{name}-phone-{scheme}")

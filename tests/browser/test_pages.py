@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.browser import visit
 from tests.integration.office import NAME, Desk, console_address, opened, until
@@ -138,7 +138,12 @@ def shoot(page: Page, name: str) -> None:
 
 def test_hostile_names_are_text_on_every_page(world: World, page: Page) -> None:
     said: list[str] = []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+
+    def dismissed(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismissed)
     seen = ""
     for path in PAGES.values():
         page.goto(visit.root(page) + path.format(folder=world.folder))

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -227,7 +227,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call" or report.outcome != "passed":
         for number in numbers_of(item):
@@ -254,7 +256,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         Path(target).write_text("\n".join(lines) + "\n")
 
 
-def table(outcomes: Mapping[int, list[str]], deviates: Mapping[int, str]) -> list[str]:
+def table(outcomes: dict[int, list[str]], deviates: dict[int, str]) -> list[str]:
     """A Markdown table, one line a number; the word for a number is the worst of its tests."""
     lines = ["| number | outcome | deviation |", "| --- | --- | --- |"]
     for number, found in sorted(outcomes.items()):

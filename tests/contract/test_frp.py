@@ -179,7 +179,9 @@ def test_149_the_port_has_to_be_that_of_nextclouds_record(
     gone, moved = app(), app()
     tokens = fronted.token(*gone), fronted.token(*moved)
     del nextcloud.apps[gone[0].lower()]
-    nextcloud.apps[moved[0].lower()]["port"] = next(_PORTS)
+    known = nextcloud.apps[moved[0].lower()]
+    assert isinstance(known, dict)
+    known["port"] = next(_PORTS)
 
     with comes(gone, tokens[0]) as first, comes(moved, tokens[1]) as second:
         first.is_refused("Nextcloud knows no app of this name")

@@ -2,7 +2,7 @@
 """One Nextcloud for all of these tests; without one, each says what it needs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure comes with what Nextcloud had to say meanwhile: its log is gone with it."""
     report = yield
     if report.failed and (nextcloud := item.config.stash.get(_NEXTCLOUD, None)):

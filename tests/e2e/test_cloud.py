@@ -50,6 +50,7 @@ def test_a_login_that_another_writer_is_in_the_way_of_is_tried_again_and_said(ne
 
     writer = threading.Thread(target=write_half_of_the_time)
     writer.start()
+    said: list[str] = []
     try:
         for _ in range(20):
             nextcloud.browser("alice")

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -208,7 +208,7 @@ async def test_a_large_file_goes_on_where_it_stopped_when_the_server_was_killed(
     assert desk.asked(f'MOVE /remote.php/dav/uploads/alice/{place}/.file HTTP/1.1" 201') == 1
 
 
-async def test_a_large_file_does_not_overwrite_what_somebody_wrote_meanwhile(desk: Desk) -> None:
+async def test_a_large_file_overwrites_no_later_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.put("large", b"base")
     async with desk.opened() as mirror:
         await mirror.settle()
@@ -216,12 +216,12 @@ async def test_a_large_file_does_not_overwrite_what_somebody_wrote_meanwhile(des
         (desk.folder / "large").write_bytes(mine)
         join = mirror._dav.join_chunks
 
-        async def late(*given: object) -> object:
-            mirror._dav.join_chunks = join
+        async def late(*given: Any) -> object:
+            monkeypatch.setattr(mirror._dav, "join_chunks", join)
             desk.put("large", b"a moment earlier")
             return await join(*given)
 
-        mirror._dav.join_chunks = late
+        monkeypatch.setattr(mirror._dav, "join_chunks", late)
         await mirror.settle()
         assert desk.here() == desk.there()
         assert desk.there()["large"] == b"a moment earlier"
@@ -387,7 +387,7 @@ async def test_a_folder_that_two_people_share_gets_each_change_once(desk: Desk, 
     assert written == [1, 1]
 
 
-async def test_what_comes_into_a_folder_in_the_moment_in_which_it_is_removed_is_brought_back(desk: Desk) -> None:
+async def test_what_comes_into_a_folder_as_it_goes_is_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     mirrored.make_folder(desk.cloud, desk.alice, f"{desk.top}/d")
     mirrored.make_folder(desk.cloud, desk.alice, f"{desk.top}/e")
     async with desk.opened() as mirror:
@@ -396,14 +396,14 @@ async def test_what_comes_into_a_folder_in_the_moment_in_which_it_is_removed_is_
             (desk.folder / name).rmdir()
         delete = mirror._dav._asked
 
-        def late(method: str, url: str, **named: object) -> object:
+        def late(method: str, url: str, **named: Any) -> object:
             if method == "DELETE" and url.endswith("/d"):
                 desk.put("d/late", b"late")
             return delete(method, url, **named)
 
-        mirror._dav._asked = late
+        monkeypatch.setattr(mirror._dav, "_asked", late)
         await mirror.settle()
-        mirror._dav._asked = delete
+        monkeypatch.setattr(mirror._dav, "_asked", delete)
         await mirror.settle()
         assert desk.here() == desk.there() == {"d/late": b"late"}
         assert not (desk.folder / "e").exists()

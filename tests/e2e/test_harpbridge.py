@@ -57,7 +57,7 @@ class Bridged:
 
     def calls(self) -> list[int]:
         """The ids of the datagrams that have come."""
-        ids = []
+        ids: list[int] = []
         while True:
             try:
                 said = self.ear.recv(1024)

@@ -3,26 +3,23 @@
 
 import base64
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from harp.base.errors import UsageError
 from harp.bridge import browsing, model, proxyview
 from harp.bridge.naming import path_fields
-
-if TYPE_CHECKING:
-    from tests.fakes.daemon import FakeDaemon
+from tests.fakes.noting import Noting
 
 CONTENT = b"all that there is\n"
 
 
-class FakeBrowsing:
+class FakeBrowsing(Noting):
     """Mixed into :class:`tests.fakes.daemon.FakeDaemon`."""
 
-    def events(self: "FakeDaemon") -> AsyncIterator[browsing.Event]:
+    def events(self) -> AsyncIterator[browsing.Event]:
         self._called("events")
         return self._events()
 
-    async def _events(self: "FakeDaemon") -> AsyncIterator[browsing.Event]:
+    async def _events(self) -> AsyncIterator[browsing.Event]:
         self.streams_open += 1
         try:
             for number in range(3):
@@ -30,17 +27,17 @@ class FakeBrowsing:
         finally:
             self.streams_open -= 1
 
-    async def traffic(self: "FakeDaemon", days: int) -> browsing.TrafficDays:
+    async def traffic(self, days: int) -> browsing.TrafficDays:
         self._called("traffic", days)
         known = [model.CarriedDay(day=f"2026-11-{day:02}", lan=day, wan=2 * day, local=3) for day in range(25, 15, -1)]
         return browsing.TrafficDays(today="2026-11-25", days=known[:days])
 
-    async def changes(self: "FakeDaemon", folder: str, limit: int) -> list[model.Version]:
+    async def changes(self, folder: str, limit: int) -> list[model.Version]:
         self._called("changes", folder, limit)
         return [self._version("e1" * 32, is_current=True), self._version("e2" * 32, is_current=False)][:limit]
 
     async def files(
-        self: "FakeDaemon", folder: str, under: bytes, find: str, after: bytes, limit: int, deleted: bool
+        self, folder: str, under: bytes, find: str, after: bytes, limit: int, deleted: bool
     ) -> browsing.FileList:
         self._called("files", folder, under, find, after, limit, deleted)
         known = [
@@ -49,16 +46,14 @@ class FakeBrowsing:
         ]
         return browsing.FileList(files=known[:limit], has_more=limit < len(known))
 
-    async def content(
-        self: "FakeDaemon", folder: str, path: bytes, entry: str, offset: int, length: int
-    ) -> browsing.Content:
+    async def content(self, folder: str, path: bytes, entry: str, offset: int, length: int) -> browsing.Content:
         self._called("content", folder, path, entry, offset, length)
         data = CONTENT[offset : offset + min(length, 7)]
         return browsing.Content(
             entry=entry or "e1" * 32, size=len(CONTENT), offset=offset, data_b64=base64.b64encode(data).decode()
         )
 
-    async def proxy(self: "FakeDaemon") -> proxyview.ProxyView:
+    async def proxy(self) -> proxyview.ProxyView:
         self._called("proxy")
         routes = [proxyview.RouteFact(pattern="^/<b>", level="user")]
         figures = proxyview.AppFigures(
@@ -91,15 +86,15 @@ class FakeBrowsing:
             bans=bans,
         )
 
-    async def container_log(self: "FakeDaemon", container: str, lines: int) -> proxyview.ContainerLog:
+    async def container_log(self, container: str, lines: int) -> proxyview.ContainerLog:
         self._called("container_log", container, lines)
         return proxyview.ContainerLog(lines=["<b>started", "ready"])
 
-    async def proxy_configuration(self: "FakeDaemon") -> proxyview.ProxyConfiguration:
+    async def proxy_configuration(self) -> proxyview.ProxyConfiguration:
         self._called("proxy_configuration")
         return proxyview.ProxyConfiguration(text="global\n    # <b>\n")
 
-    async def proxy_doctor(self: "FakeDaemon", public: str, control: str) -> model.Report:
+    async def proxy_doctor(self, public: str, control: str) -> model.Report:
         self._called("proxy_doctor", public, control)
         return model.Report(
             checks=[
@@ -108,25 +103,25 @@ class FakeBrowsing:
             ]
         )
 
-    async def lift(self: "FakeDaemon", client: str) -> model.Done:
+    async def lift(self, client: str) -> model.Done:
         self._called("lift", client)
         self.lifted = True
         return model.Done(message=f"the failures of {client} are forgotten")
 
-    async def left_out(self: "FakeDaemon", folder: str) -> browsing.LeftOut:
+    async def left_out(self, folder: str) -> browsing.LeftOut:
         self._called("left_out", folder)
         return browsing.LeftOut(shared=self.rules, local="", problems=["line 2 is not followed"])
 
-    async def leave_out(self: "FakeDaemon", folder: str, shared: str | None, local: str | None) -> browsing.LeftOut:
+    async def leave_out(self, folder: str, shared: str | None, local: str | None) -> browsing.LeftOut:
         self._called("leave_out", folder, shared, local)
         self.rules = self.rules if shared is None else shared
         return browsing.LeftOut(shared=self.rules, local=local or "")
 
-    async def log(self: "FakeDaemon", lines: int) -> list[browsing.LogLine]:
+    async def log(self, lines: int) -> list[browsing.LogLine]:
         self._called("log", lines)
         return [browsing.LogLine(at=float(n), level="warning", text=f"line {n}") for n in range(3)][-lines:]
 
-    async def console_link(self: "FakeDaemon") -> browsing.ConsoleLink:
+    async def console_link(self) -> browsing.ConsoleLink:
         self._called("console_link")
         if not self.has_console:
             raise UsageError("the console is turned off", hint="turn it on")
@@ -134,6 +129,6 @@ class FakeBrowsing:
             address="http://127.0.0.1:8785/", link="http://127.0.0.1:8785/in/once", expires_at=2.0
         )
 
-    async def console_guest(self: "FakeDaemon", guest: browsing.GuestAsked) -> browsing.GuestPass:
+    async def console_guest(self, guest: browsing.GuestAsked) -> browsing.GuestPass:
         self._called("console_guest", guest)
         return browsing.GuestPass(until=600.0)

@@ -21,11 +21,10 @@ BOB = "BOBBOBB-AAAAAAA"
 
 
 class FakeDaemon(FakeAccounting, FakeBrowsing):
-    """Shares Photos and Notes; ``calls`` are the port's calls in order, ``fails`` is raised by the next of them."""
+    """Shares Photos and Notes;"""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[object, ...]] = []
-        self.fails: Exception | None = None
+        super().__init__()
         self.ready = True
         self.has_console = True
         self.lifted = False
@@ -58,12 +57,6 @@ class FakeDaemon(FakeAccounting, FakeBrowsing):
             ),
         ]
         self.checks = [model.Check(name="daemon", ok=True, text="runs")]
-
-    def _called(self, *call: object) -> None:
-        self.calls.append(call)
-        if self.fails is not None:
-            error, self.fails = self.fails, None
-            raise error
 
     def folder_id(self, reference: str) -> str:
         return chosen_folder(reference, [(bytes.fromhex(i), name) for i, name in self.names.items()]).hex()

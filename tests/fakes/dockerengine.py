@@ -87,7 +87,8 @@ class FakeEngine:
                 return self._volume(request.method, name)
             case ["images", name, *_]:
                 return self._image(request.method, name)
-        return _said(404, "page not found")
+            case _:
+                return _said(404, "page not found")
 
     async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -147,7 +148,8 @@ class FakeEngine:
             case ("DELETE",):
                 del self.containers[key]
                 return web.Response(status=204)
-        return _said(404, "page not found")
+            case _:
+                return _said(404, "page not found")
 
     def _volume(self, method: str, name: str) -> web.Response:
         if name not in self.volumes:

@@ -42,7 +42,7 @@ def _mark(device: Device, peer: FakePeer, marks: int) -> None:
 
 def main(place: FilePath, *, is_unsynced: bool) -> None:
     if is_unsynced:
-        Disk.sync_all = Disk.sync_directories = Disk.sync_files = Staging.sync = _nothing  # type: ignore[assignment]
+        Disk.sync_all = Disk.sync_directories = Disk.sync_files = Staging.sync = _nothing  # type: ignore[method-assign]
     anna, ben = office(place, Role.READ_WRITE)
     marks = os.open(place / "marks", os.O_WRONLY | os.O_CREAT)
     _mark_what_is_told(anna, marks)

@@ -110,7 +110,8 @@ class Nextcloud:
                 return web.Response(text=known, content_type="application/json")
             case (user, level):
                 return web.json_response({"user_id": user, "access_level": level})
-        return web.json_response(known)
+            case _:
+                return web.json_response(known)
 
     def counts(self) -> Counter[str]:
         with self._lock:

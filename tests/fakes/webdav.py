@@ -5,12 +5,13 @@ import base64
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from urllib.parse import quote, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 PASSWORD = "app-password"
 FORBIDDEN_ENDS = [".filepart", ".part"]
@@ -65,7 +66,7 @@ class Account:
         """The ids of harpbridge's rows that are committed; None: the app is not there."""
         self.refused = 0
         """How often the journal was asked for with a password that is not good."""
-        self.meddles = lambda method, path: None
+        self.meddles: Callable[[str, str], object] = lambda method, path: None
 
     def touch(self, path: str, *, renew: bool = True) -> None:
         self.count += 1
@@ -236,6 +237,7 @@ class Account:
     async def _bulk(self, request: web.Request) -> web.Response:
         told: dict[str, dict[str, object]] = {}
         async for part in await request.multipart():
+            assert isinstance(part, BodyPartReader)
             path = part.headers["X-File-Path"].strip().strip("/")
             content = bytes(await part.read())
             if part.headers["OC-Checksum"] != f"SHA256:{hashlib.sha256(content).hexdigest()}":

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.lab.namespace import why_not
-from benchmarks.lab.site import Lab, LineForm, Site, built
+from benchmarks.lab.site import Lab, Site, built
+from benchmarks.lab.wan import LineForm
 from tests.integration.office import SOON_S, Desk, Office, opened, until
 
 FAST_LINE = LineForm(rate=20_000_000)

@@ -307,7 +307,7 @@ class Office:
         self._place = place
         self.desks: list[Desk] = []
 
-    def desk(self, name: str, host: Host | None = None, **settings: str) -> Desk:
+    def desk(self, name: str, host: Host | None = None, /, **settings: str) -> Desk:
         """A device that has not been started yet; ``settings`` are those of ``harp config``. On a ``host`` of a
         laboratory it listens and looks for others as it does by default."""
         found = Desk(self._place, name, settings, host)

@@ -7,11 +7,11 @@ Holds harp.sync.service.mirror.
 import errno
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from harp.sync.folder.fs import Root
+from harp.sync.model import Path as EntryPath
 from tests.fakes.desk import Desk
 
 
@@ -118,7 +118,7 @@ async def test_a_file_that_may_not_be_read_here_is_named_and_stops_nothing_else(
 ) -> None:
     opened = Root.open_regular
 
-    def denied(self: Root, path: Path) -> int | None:
+    def denied(self: Root, path: EntryPath) -> int | None:
         if path == b"secret":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return opened(self, path)

@@ -148,6 +148,9 @@ class Villain:
     def answered(self, *_: Any) -> None:
         pass
 
+    def cancelled(self, *_: Any) -> None:
+        pass
+
     def ended(self, *_: Any) -> None:
         self.has_ended.set()
 

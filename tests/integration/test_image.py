@@ -98,13 +98,13 @@ class Composed:
 
     def get(self, path: str, headers: dict[str, str] | None = None, *, tls: bool = False) -> int:
         """The status; 0 for no answer."""
+        connection: http.client.HTTPConnection
+        if tls:
+            context = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection(self.address, 8781, timeout=10, context=context)
+        else:
+            connection = http.client.HTTPConnection(self.address, 8780, timeout=10)
         try:
-            connection: http.client.HTTPConnection
-            if tls:
-                context = ssl._create_unverified_context()
-                connection = http.client.HTTPSConnection(self.address, 8781, timeout=10, context=context)
-            else:
-                connection = http.client.HTTPConnection(self.address, 8780, timeout=10)
             connection.request("GET", path, headers=headers or {})
             return connection.getresponse().status
         except OSError:

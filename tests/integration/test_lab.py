@@ -16,7 +16,8 @@ import pytest
 
 from benchmarks.lab.delayline import fastest, opens_tcp
 from benchmarks.lab.namespace import why_not
-from benchmarks.lab.site import Host, Lab, LineForm, built
+from benchmarks.lab.site import Host, Lab, built
+from benchmarks.lab.wan import LineForm
 
 PORT = 5000
 DEADLINE_S = 20.0

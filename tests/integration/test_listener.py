@@ -5,13 +5,14 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from harp.base.errors import HarpError, LinkError, TrustError
 from harp.sync.transport import carrier as carrier_module
 from harp.sync.transport import listener as listener_module
-from harp.sync.transport.carrier import shake_hands
+from harp.sync.transport.carrier import Carrier, shake_hands
 from harp.sync.transport.knock import KNOCK_BYTES, place
 from harp.sync.transport.listener import Listener
 from harp.sync.transport.tcp import TcpCarrier, dial
@@ -234,5 +235,5 @@ def test_shaking_hands_with_a_closed_door_is_a_link_error() -> None:
 
     machine = TlsMachine(Identity.of(ALICE), is_client=True, accepts=only(BOB))
     with pytest.raises(HarpError, match="broke"):
-        carrier_module.shake_hands(Gone(), machine, timeout_s=1)
+        carrier_module.shake_hands(cast(Carrier, Gone()), machine, timeout_s=1)
     ours.close()

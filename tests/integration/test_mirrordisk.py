@@ -6,6 +6,7 @@ Holds harp.sync.service.mirrordisk.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_what_is_placed_is_known_as_what_it_was_then(
 ) -> None:
     free = rename.to_free_name
 
-    def then_saved(*ends: object) -> None:
+    def then_saved(*ends: Any) -> None:
         free(*ends)
         saved(tmp_path, b"a moment later")
 
@@ -64,7 +65,7 @@ def test_a_version_saved_while_another_takes_its_place_lies_there_again(
     exchange = rename.exchange
     saves = iter((b"first save", b"second save"))
 
-    def saved_before(*ends: object) -> None:
+    def saved_before(*ends: Any) -> None:
         saved(tmp_path, next(saves))
         exchange(*ends)
 

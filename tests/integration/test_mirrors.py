@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,8 +87,8 @@ class Hub:
         whole = {path: content for path, (content, _) in self.account.files.items()}
         return {path.removeprefix("Documents/"): content for path, content in whole.items() if "Documents/" in path}
 
-    def held(self) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = self.desk.ask("held", "Documents")["held"]
+    def held(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.desk.ask("held", "Documents")["held"]
         return found
 
 

@@ -319,7 +319,9 @@ async def test_credentials_follow_a_redirect_within_the_host_only() -> None:
     served = Served(answer).start()
     try:
         async with NextcloudClient(served.url, KEY, "", Counters()) as client:
-            assert (await client.identify(AppId("app"), Credentials("c", ""))).user == "alice"
+            identity = await client.identify(AppId("app"), Credentials("c", ""))
+            assert identity is not None
+            assert identity.user == "alice"
             with pytest.raises(NextcloudUnsure, match="another host"):
                 await client.identify(AppId("away"), Credentials("c", ""))
     finally:

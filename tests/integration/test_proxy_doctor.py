@@ -16,12 +16,11 @@ from tests.fakes.ports import free_port
 from tests.integration.frontdoor import GOOD, FrontDoor, needs_nginx
 
 pytestmark = [needs_haproxy, needs_nginx]
-MANY = {"HP_BLACKLIST_COUNT": "1000"}
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    made = FrontDoor(tmp_path_factory.mktemp("door"), **MANY)
+    made = FrontDoor(tmp_path_factory.mktemp("door"), HP_BLACKLIST_COUNT="1000")
     yield made
     made.close()
 

@@ -4,7 +4,9 @@
 import asyncio
 import http.client
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +26,7 @@ from harp.proxy.model import AppId, Level, Route
 from harp.proxy.policy import compile as policy
 from harp.proxy.policy import configuration
 from harp.proxy.policy.compile import DropEntry, PutEntry, SwitchMap
-from harp.proxy.policy.shape import MODULUS
+from harp.proxy.policy.shape import MODULUS, map_file
 from tests.fakes.exapp import Answer, ExApp
 from tests.fakes.haproxy import HAPROXY, RealHaproxy, app, needs_haproxy, shape
 from tests.fakes.ports import free_port
@@ -55,7 +57,7 @@ async def get(haproxy: RealHaproxy, path: str) -> int:
 
 
 async def test_a_map_is_switched_whole_however_long(haproxy: RealHaproxy) -> None:
-    path = policy.map_file(haproxy.state.shape, "slot0")
+    path = map_file(haproxy.state.shape, "slot0")
     lines = tuple(f"^/{number:05d}{'x' * 60} {number % 3}" for number in range(1000))
 
     await haproxy.socket.do(SwitchMap(path, lines))
@@ -67,7 +69,7 @@ async def test_a_map_is_switched_whole_however_long(haproxy: RealHaproxy) -> Non
 
 
 async def test_an_entry_comes_changes_and_goes(haproxy: RealHaproxy) -> None:
-    path = policy.map_file(haproxy.state.shape, "apps")
+    path = map_file(haproxy.state.shape, "apps")
     for value in ("1|a", "2|b"):
         await haproxy.socket.do(PutEntry(path, "x", value))
         assert f"x {value}" in await haproxy.socket.ask(f"show map {path}")
@@ -287,7 +289,7 @@ async def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         await until(lambda: (tmp_path / "inside.sock").exists() and (tmp_path / "haproxy.sock").exists())
         tasks.start("publisher", publisher.follow())
         yield Follower(publisher, apps, port, tmp_path)
-        await child.end(process.signal.SIGTERM, 2.0)
+        await child.end(signal.SIGTERM, 2.0)
 
 
 async def test_haproxy_follows_and_grows_and_forgets_no_ban(follower: Follower, upstream: ExApp) -> None:
@@ -361,12 +363,12 @@ async def test_a_process_is_brought_back_and_in_the_end_ended() -> None:
         tasks.start("sleep", child.run(lambda: None))
         await until(lambda: child.pid is not None)
         first = child.pid
-        child.tell(process.signal.SIGKILL)
+        child.tell(signal.SIGKILL)
         await until(lambda: child.pid not in (None, first))
         assert child.starts == 2
 
         last = child.pid
-        await child.end(process.signal.SIGTERM, 2.0)
+        await child.end(signal.SIGTERM, 2.0)
 
     assert child.pid is None
     assert last is not None
@@ -379,7 +381,7 @@ async def test_who_does_not_listen_is_killed() -> None:
     async with Tasks("test") as tasks:
         tasks.start("deaf", child.run(lambda: None))
         await asyncio.sleep(0.3)
-        await child.end(process.signal.SIGTERM, 0.2)
+        await child.end(signal.SIGTERM, 0.2)
 
     assert child.pid is None
 
@@ -434,11 +436,11 @@ def test_a_configuration_that_haproxy_refuses(tmp_path: Path) -> None:
 
 
 def test_connections_follow_from_the_descriptors_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    for hard, most in ((1024, 329), (1 << 20, process.MAXCONN_MOST), (process.resource.RLIM_INFINITY, 16_384)):
-        monkeypatch.setattr(process.resource, "getrlimit", lambda _which, hard=hard: (hard, hard))
+    for hard, most in ((1024, 329), (1 << 20, process.MAXCONN_MOST), (resource.RLIM_INFINITY, 16_384)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _which, hard=hard: (hard, hard))
         assert process.maxconn() == most
         assert hard < 0 or 2 * (most + configuration.PIPES) + 50 < hard
-    monkeypatch.setattr(process.resource, "getrlimit", lambda _which: (64, 64))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 64))
     with pytest.raises(ConfigError, match="64 file descriptors"):
         process.maxconn()
 

@@ -2,11 +2,12 @@
 """Laws of the plan between a disk and an account: nothing is lost, it ends, and both sides are the same then."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harp.sync.cloud import doubts, nodes, plan
+from harp.sync.cloud import doubts, nodes, plan, steps
 from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote
 
 NAMES = [CloudPath(name) for name in ("a", "b", "d", "e", "d/x", "d/y", "e/x", "e/z")]
@@ -59,68 +60,68 @@ class World:
         if not known.is_directory:
             self.superseded.add(self.here[known.local.inode])
 
-    def move(self, tree: dict[CloudPath, object], source: CloudPath, target: CloudPath) -> None:
+    def move(self, tree: dict[CloudPath, Any], source: CloudPath, target: CloudPath) -> None:
         assert target not in tree
         for path in [one for one in tree if one == source or nodes.is_below(one, source)]:
             tree[nodes.moved(path, source, target)] = tree.pop(path)
 
-    def act(self, step: plan.Action) -> None:  # noqa: C901 - one case a kind of step
+    def act(self, step: steps.Action) -> None:  # noqa: C901 - one case a kind of step
         match step:
-            case plan.MoveRemote(source, target, _):
+            case steps.MoveRemote(source, target, _):
                 self.move(self.remote, source, target)
                 self.move(self.agreed, source, target)
-            case plan.MoveLocal(source, target, _):
+            case steps.MoveLocal(source, target, _):
                 self.move(self.local, source, target)
                 self.move(self.agreed, source, target)
-            case plan.MakeRemote(path):
+            case steps.MakeRemote(path):
                 self.remote.setdefault(path, Remote(True, FileId(f"f{self.number()}"), Etag("")))
-            case plan.MakeLocal(path):
+            case steps.MakeLocal(path):
                 self.local.setdefault(path, Local(True, self.number()))
-            case plan.Upload(path, local, over):
+            case steps.Upload(path, local, over):
                 assert self.local[path] == local
                 assert self.remote.get(path) == over
                 if over is not None:
                     self.supersede(path)
                 self.write_there(path, self.here[local.inode])
                 self.agree(path)
-            case plan.Download(path, remote, over_local):
+            case steps.Download(path, remote, over_local):
                 assert self.remote[path] == remote
                 assert self.local.get(path) == over_local
                 if over_local is not None:
                     self.supersede(path)
                 self.write_here(path, self.there[remote.etag])
                 self.agree(path)
-            case plan.Reconcile(path, local, remote):
+            case steps.Reconcile(path, local, remote):
                 if self.here[local.inode] != self.there[remote.etag]:
-                    self.act(plan.SetAside(path, local))
+                    self.act(steps.SetAside(path, local))
                     self.write_here(path, self.there[remote.etag])
                 self.agree(path)
-            case plan.SetAside(path, local):
+            case steps.SetAside(path, local):
                 aside = nodes.conflict_name(path, "2026-11-23 041500Z", f"{local.inode:08x}")
                 self.local[aside] = self.local.pop(path)
                 self.agreed.pop(path, None)
-            case plan.SetAsideRemote(path, remote):
+            case steps.SetAsideRemote(path, remote):
                 aside = nodes.conflict_name(path, "2026-11-23 041500Z", remote.etag.rjust(8, "0"))
                 self.remote[aside] = self.remote.pop(path)
-            case plan.RemoveRemote(path, remote):
+            case steps.RemoveRemote(path, remote):
                 assert self.remote[path] == remote
                 assert not any(nodes.is_below(one, path) for one in self.remote)
                 if not remote.is_directory:
                     self.supersede(path)
                 del self.remote[path]
                 self.agreed.pop(path, None)
-            case plan.RemoveLocal(path, local):
+            case steps.RemoveLocal(path, local):
                 assert self.local[path] == local
                 assert not any(nodes.is_below(one, path) for one in self.local)
                 if not local.is_directory:
                     self.supersede(path)
                 del self.local[path]
                 self.agreed.pop(path, None)
-            case plan.Agree(path, _, _):
+            case steps.Agree(path, _, _):
                 self.agree(path)
-            case plan.Forget(path):
+            case steps.Forget(path):
                 self.agreed.pop(path, None)
-            case plan.Refuse():
+            case steps.Refuse():
                 raise AssertionError("everything is permitted here")
 
     def settle(self, most: int = 8) -> int:
@@ -133,7 +134,7 @@ class World:
         raise AssertionError(f"it does not end: {plan.plan(self.agreed, self.local, self.remote)}")
 
 
-def remove(tree: dict, path: CloudPath) -> None:
+def remove(tree: dict[CloudPath, Any], path: CloudPath) -> None:
     for one in [one for one in tree if one == path or nodes.is_below(one, path)]:
         del tree[one]
 
@@ -141,7 +142,7 @@ def remove(tree: dict, path: CloudPath) -> None:
 def do(world: World, step: tuple[str, str, CloudPath, CloudPath], content: str) -> None:
     """One thing that a person does on one side, if it can be done there."""
     side, what, path, other = step
-    tree: dict = world.local if side == "here" else world.remote
+    tree: dict[CloudPath, Any] = world.local if side == "here" else world.remote
     is_blocked = any(above in tree and not tree[above].is_directory for above in nodes.ancestors(path))
     if what == "write" and not is_blocked and not (path in tree and tree[path].is_directory):
         world.write_here(path, content) if side == "here" else world.write_there(path, content)
@@ -153,6 +154,7 @@ def do(world: World, step: tuple[str, str, CloudPath, CloudPath], content: str) 
             world.move(tree, path, other)
 
 
+Steps = list[tuple[str, str, CloudPath, CloudPath]]
 SIDES = st.sampled_from(["here", "there"])
 STEPS = st.lists(
     st.tuples(
@@ -162,15 +164,15 @@ STEPS = st.lists(
 )
 
 
-def shape(tree: dict) -> dict[CloudPath, bool]:
+def shape(tree: dict[CloudPath, Any]) -> dict[CloudPath, bool]:
     return {path: one.is_directory for path, one in tree.items()}
 
 
 @given(STEPS, STEPS)
-def test_whatever_happens_on_both_sides_nothing_is_lost_and_both_become_the_same(first: list, then: list) -> None:
+def test_whatever_happens_on_both_sides_nothing_is_lost_and_both_become_the_same(first: Steps, then: Steps) -> None:
     world = World()
-    for steps in (first, then):
-        for number, step in enumerate(steps):
+    for done in (first, then):
+        for number, step in enumerate(done):
             do(world, step, f"content {world.number()} {number}")
         before = world.contents()
         world.superseded.clear()
@@ -183,9 +185,9 @@ def test_whatever_happens_on_both_sides_nothing_is_lost_and_both_become_the_same
 
 
 @given(STEPS)
-def test_a_settled_world_asks_for_nothing_more(steps: list) -> None:
+def test_a_settled_world_asks_for_nothing_more(done: Steps) -> None:
     world = World()
-    for number, step in enumerate(steps):
+    for number, step in enumerate(done):
         do(world, step, f"content {number}")
     world.settle()
     assert world.settle() == 0
@@ -197,7 +199,7 @@ def test_a_rename_is_a_move_and_carries_no_content() -> None:
     world.settle()
     do(world, ("here", "move", CloudPath("d"), CloudPath("e")), "")
     chosen = plan.plan(world.agreed, world.local, world.remote)
-    assert [type(step) for step in chosen.moves] == [plan.MoveRemote]
+    assert [type(step) for step in chosen.moves] == [steps.MoveRemote]
     assert not chosen.files
 
 

@@ -3,12 +3,12 @@
 
 import json
 import stat
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harp.cli import console
 from harp.cli.main import run
 from harp.console.password import FILE_NAME, Password
 from tests.fakes.browsing import CONTENT
@@ -94,7 +94,7 @@ def test_console_prints_its_link_and_opens_it(
     daemon: FakeDaemon, home: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(console.webbrowser, "open", opened.append)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
     assert harp(home, "console", "--print") == 0
     assert capsys.readouterr().out == "http://127.0.0.1:8785/in/once\n"
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

@@ -33,10 +33,16 @@ def test_a_file_from_before_1970_gets_the_first_second_that_nextcloud_takes() ->
 
 def test_only_what_was_sent_counts_as_made() -> None:
     parcel = {"top/a": small("a"), "top/b": small("b")}
-    made = [{"path": "top/a", "fileid": "12", "etag": "e1"}, {"path": "top/z", "fileid": "13", "etag": "e2"}, None, []]
+    made: list[object] = [
+        {"path": "top/a", "fileid": "12", "etag": "e1"},
+        {"path": "top/z", "fileid": "13", "etag": "e2"},
+        None,
+        [],
+    ]
     told = {"ocs": {"data": {"made": made}}}
     assert list(parcels.made_by_bridge(told, parcel)) == [(parcel["top/a"], "12", "e1")]
-    for nonsense in (None, [], {"ocs": None}, {"ocs": {"data": {"made": "all"}}}, {"ocs": {"data": [1]}}):
+    answers: list[object] = [None, [], {"ocs": None}, {"ocs": {"data": {"made": "all"}}}, {"ocs": {"data": [1]}}]
+    for nonsense in answers:
         assert list(parcels.made_by_bridge(nonsense, parcel)) == []
 
 

@@ -41,7 +41,9 @@ def marks() -> Iterator[tuple[str, int | str]]:
                         name = call.func.attr
                         if name in ("contract", "deviates"):
                             assert isinstance(call.args[0], ast.Constant)
-                            yield name, call.args[0].value
+                            said = call.args[0].value
+                            assert isinstance(said, int | str)
+                            yield name, said
 
 
 def in_suite() -> tuple[set[int], set[int]]:

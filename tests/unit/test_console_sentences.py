@@ -57,7 +57,8 @@ def variants(node: ast.expr) -> list[str]:
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             ends = variants(right) or [BLANK]
             return ["".join(pair) for pair in itertools.product(variants(left), ends)]
-    return []
+        case _:
+            return []
 
 
 def spoken(tree: ast.Module, silent: tuple[str, ...]) -> Iterator[str]:
@@ -173,6 +174,11 @@ def test_whoever_sits_before_a_browser_is_told_of_no_command_for_it() -> None:
 def test_a_name_that_is_all_colons_is_no_nest_of_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     recognised = daemonwords.recognised
-    monkeypatch.setattr(daemonwords, "recognised", lambda text: looked.append(text) or recognised(text))
+
+    def noted(text: str) -> object:
+        looked.append(text)
+        return recognised(text)
+
+    monkeypatch.setattr(daemonwords, "recognised", noted)
     words("de").said(": " * 200 + "the disk is full")
     assert 1 < len(looked) < 10

@@ -57,6 +57,7 @@ def test_every_text_has_a_translation_with_the_same_blanks(language: str) -> Non
     for text, message in known.items():
         ids = [message.id] if isinstance(message.id, str) else message.id
         strings = [message.string] if isinstance(message.string, str) else message.string
+        assert strings, text
         assert all(strings), text
         for one in strings:
             assert sorted(BLANK.findall(one)) == sorted(BLANK.findall(ids[-1])), one

@@ -78,7 +78,7 @@ def test_a_device_that_stays_linked_is_written_down_as_seen_now_and_then(
     directory.note(anna.as_peer)
     directory.keep([anna.as_peer])
     directory.keep([anna.as_peer])
-    assert registry.seen_s(ANNA) > first
+    assert (registry.seen_s(ANNA) or 0.0) > first
 
 
 def test_a_registry_that_cannot_be_written_keeps_no_link_from_ending(

@@ -114,7 +114,8 @@ async def test_who_has_a_right_token_is_let_in(world: World) -> None:
 async def test_who_has_none_is_not(world: World, caplog: pytest.LogCaptureFixture) -> None:
     for token in ("", "guess", f"{KEY} "):
         assert "the token is wrong" in await world.login(token)
-    for content in ({}, {"metas": None}, {"metas": {}}, {"client_address": "x"}):
+    wrong: list[dict[str, object]] = [{}, {"metas": None}, {"metas": {}}, {"client_address": "x"}]
+    for content in wrong:
         assert "the token is wrong" in await world.refused("Login", content)
 
     assert world.failures == ["192.0.2.7"] * 3

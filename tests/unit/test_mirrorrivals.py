@@ -46,7 +46,7 @@ def notes() -> Notes:
 async def test_two_daemons_learn_of_one_another(notes: Notes) -> None:
     laptop, tower = notes.mirror("m1", "laptop"), notes.mirror("m2", "tower", "/")
     await laptop.look()
-    assert laptop.found == ()
+    assert [*laptop.found] == []
     await tower.look()
     assert [one.device for one in tower.found] == ["laptop"]
     notes.pass_by()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harp.base.errors import StoreError
+from harp.sync.folder import read as reading
 from harp.sync.model import MAX_DEPTH, Kind, Path, Role
 from harp.sync.service import author as authors
 from harp.sync.service import observer as observers
@@ -232,14 +233,14 @@ def test_what_comes_back_and_goes_while_it_is_looked_at_is_not_said_twice_of_one
     # The large file is still being read, so what is gone is not said yet.
     assert observer.step().is_empty
     anna.put("fleeting", b"two")
-    read_whole = observers.read.read_whole
+    read_whole = reading.read_whole
 
     def read_and_lose(*args: Any, **kwargs: Any) -> Any:
         found = read_whole(*args, **kwargs)
         anna.remove("fleeting")
         return found
 
-    monkeypatch.setattr(observers.read, "read_whole", read_and_lose)
+    monkeypatch.setattr(reading, "read_whole", read_and_lose)
     observer.look([path])
     anna.turn()
     monkeypatch.undo()

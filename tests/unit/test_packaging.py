@@ -83,7 +83,7 @@ def test_systemd_takes_the_unit(unit: Path) -> None:
 
 @needs_systemd
 def test_the_unit_leaves_little_open(unit: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit]
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd judges no files (252 or newer does)")

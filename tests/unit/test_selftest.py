@@ -99,8 +99,8 @@ def cases() -> Iterator[tuple[LocalFacts, DaemonFacts, str, str, str]]:
     yield WELL, deaf, "harpbridge", "is not heard", "do this"
     revoked = DaemonFacts(mirrors=[MirrorFacts("work:/x", 1.0, "work: was revoked", "harp account add work URL")])
     yield WELL, revoked, "account work:/x", "was revoked", "harp account add work URL"
-    shut = DaemonFacts(mirrors=[MirrorFacts("work:/x", 1.0, near_trouble="/data: permission denied")])
-    yield WELL, shut, "account work:/x", "large files come through PHP", "web server's group"
+    closed = DaemonFacts(mirrors=[MirrorFacts("work:/x", 1.0, near_trouble="/data: permission denied")])
+    yield WELL, closed, "account work:/x", "large files come through PHP", "web server's group"
     away = DaemonFacts(peers=[PeerFacts("b\nob", False, error="connection refused")])
     yield WELL, away, "peer b\\nob", "connection refused", "TCP 8783"
     never = DaemonFacts(peers=[PeerFacts("bob", False)])

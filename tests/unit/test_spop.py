@@ -16,7 +16,12 @@ def test_the_borders_of_the_table_in_the_protocols_text(value: int, raw: bytes) 
 
 
 def test_a_hello_of_haproxy() -> None:
-    pairs = {"supported-versions": "2.0", "max-frame-size": 16380, "capabilities": "pipelining", "healthcheck": True}
+    pairs: dict[str, spop.Value] = {
+        "supported-versions": "2.0",
+        "max-frame-size": 16380,
+        "capabilities": "pipelining",
+        "healthcheck": True,
+    }
     raw = spop.encode_frame(spop.Kind.HAPROXY_HELLO, 0, 0, spop.encode_pairs(pairs))
     assert spop.frame_length(raw[:4]) == len(raw) - 4
 
