@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A disk that takes one spelling of a name for another: nothing is said of the others' files that is not so."""
 
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path as OsPath
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from harp.sync.folder.apply import Ready, Refused
 from harp.sync.folder.fs import Root
 from harp.sync.model import Applied, Kind, MakeDirectory, Path, RemoveDirectory, RemoveFile, Skipped
+from tests.fakes import mounting
 from tests.fakes.folder import NOW, Folder, entry, folder_at, put_new
 from tests.fakes.replicas import Device, link_all, settle
 
@@ -99,22 +99,22 @@ def test_a_name_that_the_disk_changes_is_not_held(folder: Folder) -> None:
 )
 def folding_disk(request: pytest.FixtureRequest, tmp_path: OsPath) -> Iterator[OsPath]:
     make, mount = request.param
-    image, at = tmp_path / "image", tmp_path / "mounted"
-    at.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 * 1024 * 1024)
-    commands: list[Sequence[str | OsPath]] = [[*make, image], [*mount, image, at]]
-    for command in commands:
-        try:
-            done = subprocess.run(command, capture_output=True, check=False)
-        except FileNotFoundError:
-            pytest.skip(f"{command[0]} is not installed")
-        if done.returncode:
-            pytest.skip(f"this machine cannot do it: {done.stderr.decode(errors='replace').strip()[:80]}")
-    try:
+    with mounting.disk(make, tmp_path, mount) as at:
         yield at
-    finally:
-        subprocess.run(["umount", "-l", at], check=True)
+
+
+def two_devices(tmp_path: OsPath, folding_disk: OsPath) -> tuple[Device, Device]:
+    """Anna's, and one on the disk that folds; both have ``list`` and ``Docs/a``."""
+    anna, stick = Device(tmp_path / "anna", 1).found(), Device(tmp_path / "stick", 2)
+    stick.files = folding_disk / "folder"
+    stick.files.mkdir()
+    stick.join(anna)
+    link_all([anna, stick])
+    anna.put("list", b"one")
+    anna.put("Docs/a", b"a")
+    anna.looks()
+    at_rest(anna, stick)
+    return anna, stick
 
 
 def at_rest(*devices: Device) -> None:
@@ -130,15 +130,7 @@ def at_rest(*devices: Device) -> None:
 
 @pytest.mark.root
 def test_two_files_that_differ_by_case_stay_two_for_everybody_else(tmp_path: OsPath, folding_disk: OsPath) -> None:
-    anna, stick = Device(tmp_path / "anna", 1).found(), Device(tmp_path / "stick", 2)
-    stick.files = folding_disk / "folder"
-    stick.files.mkdir()
-    stick.join(anna)
-    link_all([anna, stick])
-    anna.put("list", b"one")
-    anna.put("Docs/a", b"a")
-    anna.looks()
-    at_rest(anna, stick)
+    anna, stick = two_devices(tmp_path, folding_disk)
     anna.put("LIST", b"another")
     anna.put("docs/b", b"b")
     anna.looks()
@@ -156,15 +148,7 @@ def test_two_files_that_differ_by_case_stay_two_for_everybody_else(tmp_path: OsP
 
 @pytest.mark.root
 def test_a_rename_that_changes_the_case_alone_goes_both_ways(tmp_path: OsPath, folding_disk: OsPath) -> None:
-    anna, stick = Device(tmp_path / "anna", 1).found(), Device(tmp_path / "stick", 2)
-    stick.files = folding_disk / "folder"
-    stick.files.mkdir()
-    stick.join(anna)
-    link_all([anna, stick])
-    anna.put("list", b"one")
-    anna.put("Docs/a", b"a")
-    anna.looks()
-    at_rest(anna, stick)
+    anna, stick = two_devices(tmp_path, folding_disk)
     (anna.files / "list").rename(anna.files / "List")
     (anna.files / "Docs").rename(anna.files / "docs")
     anna.looks()

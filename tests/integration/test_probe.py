@@ -3,7 +3,6 @@
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path as OsPath
 
@@ -12,6 +11,7 @@ import pytest
 from harp.base.errors import FolderError
 from harp.sync.folder import read, rename, syscalls
 from harp.sync.folder.probe import probe
+from tests.fakes import mounting
 from tests.fakes.folder import Folder, folder_at, ordinary_users_folder
 
 
@@ -111,24 +111,8 @@ def test_a_disk_that_cannot_be_written_is_refused() -> None:
 @pytest.fixture
 def mounted(request: pytest.FixtureRequest, tmp_path: OsPath) -> Iterator[OsPath]:
     """A disk in a file, of the kind that is asked for."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount")
-    image, at = tmp_path / "image", tmp_path / "mounted"
-    at.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 * 1024 * 1024)
-    commands: list[list[str | OsPath]] = [[*request.param, image], ["mount", "-o", "loop", image, at]]
-    for command in commands:
-        try:
-            done = subprocess.run(command, capture_output=True, check=False)
-        except FileNotFoundError:
-            pytest.skip(f"{request.param[0]} is not installed")
-        if done.returncode:
-            pytest.skip(f"this machine cannot do it: {done.stderr.decode(errors='replace').strip()[:80]}")
-    try:
+    with mounting.disk(request.param, tmp_path) as at:
         yield at
-    finally:
-        subprocess.run(["umount", "-l", at], check=True)
 
 
 @pytest.mark.root
