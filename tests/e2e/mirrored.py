@@ -59,10 +59,10 @@ async def opened(url: str, person: Person, folder: Path, top: str, near: Path | 
         store.close()
 
 
-def nextcloudcmd(cloud: Cloud, person: Person, folder: Path, top: str, *, may_fail: bool = False) -> None:
+def nextcloudcmd(cloud: Cloud, person: Person, folder: Path, top: str, *, may_fail: bool = False) -> bool:
     """One run of Nextcloud's client over a folder. AssertionError with what it wrote where it failed.
 
-    ``may_fail``: it also ends with 1 where somebody changed something under its hands.
+    ``may_fail``: it also ends with 1 where somebody changed something under its hands, and then answers False.
     """
     home = folder.with_name(f"{folder.name}.client")
     home.mkdir(exist_ok=True)
@@ -80,6 +80,7 @@ def nextcloudcmd(cloud: Cloud, person: Person, folder: Path, top: str, *, may_fa
         check=False,
     )
     assert may_fail or done.returncode == 0, f"{CLIENT} ended with {done.returncode}:\n{done.stdout[-2000:]}"
+    return done.returncode == 0
 
 
 def content(folder: Path) -> dict[str, bytes]:
