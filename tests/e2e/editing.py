@@ -5,6 +5,7 @@ A content may be gone once an edit has taken the place of the very file that hel
 is looked at after it was taken away, in one step, so that whoever syncs the folder cannot change it in between.
 """
 
+import itertools
 import os
 import random
 import secrets
@@ -14,10 +15,17 @@ from harp.sync.folder import rename
 from harp.sync.folder.fs import Directory
 
 NAMES = [f"{folder}{name}" for folder in ("", "d/", "e/", "e/f/") for name in ("one.txt", "two.txt", "three.txt")]
+_LONGEST = 6400
+"""Bytes."""
 
 
 class Editor:
-    """Works on one folder; ``gone`` is shared by all who edit the same account."""
+    """Works on one folder; ``gone`` is shared by all who edit the same account, and their seeds are odd and even.
+
+    No two contents are of one length: by it a request that carries one is known. And Nextcloud keeps the etag of a file
+    that is written twice with the same time in seconds; were it as long as before, nobody could see that it
+    is another one.
+    """
 
     def __init__(self, folder: Path, seed: int, gone: set[bytes]) -> None:
         self.folder, self.gone = folder, gone
@@ -25,6 +33,8 @@ class Editor:
         """Where each content was first."""
         self.random = random.Random(seed)
         self.edits = 0
+        lengths = range(16 + seed % 2, _LONGEST, 2)
+        self._lengths = itertools.cycle(self.random.sample(lengths, len(lengths)))
         self._aside = folder.with_name(f"{folder.name}.editor")
         self._aside.mkdir(exist_ok=True)
 
@@ -40,7 +50,7 @@ class Editor:
 
     def _write(self, path: Path) -> None:
         """As editors save: another file in the place of the old one."""
-        content = secrets.token_hex(8).encode() * self.random.randint(1, 200)
+        content = (secrets.token_hex(8).encode() * _LONGEST)[: next(self._lengths)]
         path.parent.mkdir(parents=True, exist_ok=True)
         new = self._aside / secrets.token_hex(8)
         new.write_bytes(content)

@@ -462,8 +462,8 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
     conflicts = [path for path in here if "(conflict " in path]
     print(
         f"seed {seed}: {ours.edits} and {theirs.edits} edits, {len(here)} files, {len(conflicts)} conflicts; "
-        f"the client overwrote or removed {len(overwritten)} of Harp's without having seen them, and they are in the "
-        f"trash; of its own {len(never_sent)} were gone before it sent them"
+        f"the client overwrote or removed {len(overwritten)} that it had not seen where Harp put them, and they are in "
+        f"the trash; of its own {len(never_sent)} were gone before it sent them"
     )
     assert here == desk.there(), f"seed {seed}"
     assert {path: one for path, one in beside.items() if "(conflicted copy " not in path} == here, f"seed {seed}"
@@ -476,15 +476,16 @@ async def test_edits_by_a_mirror_and_by_nextclouds_own_client_at_once_lose_nothi
 
 
 def taken_by_another(desk: Desk, content: bytes) -> bool:
-    """Whether Harp had put that into the account, where Harp did not take it away; and Harp's trash has it.
+    """Whether the account had that where Harp had put it, and Harp did not take it away; and Harp's trash has it.
 
     Nextcloud's client sends small files to ``/dav/bulk``, which overwrites whatever lies there, and deletes without a
-    condition: what came between its look at the account and its write is gone from the account. Harp does as the
-    account does, and keeps what it had. What is overwritten within the second can keep its etag; then it was another
-    size that Harp fetched.
+    condition: what Harp wrote or moved there between its look at the account and its write is gone from the account.
+    Harp does as the account does, and keeps what it had. What is overwritten within the second can keep its etag; then
+    it was another length that Harp fetched.
     """
-    writes = desk.writes()
+    writes, reads = desk.writes(), accesslog.reads(desk.log)
     etags = {one.etag for one in writes if one.sha256 == hashlib.sha256(content).hexdigest()}
-    others = {etag for etag, size in accesslog.reads(desk.log) if size != len(content)}
+    etags |= {etag for etag, length in reads if length == len(content)}
+    others = {etag for etag, length in reads if length != len(content)}
     is_in_trash = any(path.startswith(str(desk.folder)) for path in desk.traces([content]))
     return is_in_trash and bool(etags - {one.match for one in writes} or etags & others)
