@@ -28,6 +28,7 @@ from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrornear import Near
 from harp.sync.store.agreements import Agreements
 from tests.e2e.cloud import Cloud, Person
+from tests.fakes.desk import FixedRules
 
 CLIENT = "nextcloudcmd"
 PATIENCE_S = 900.0
@@ -53,7 +54,7 @@ async def opened(url: str, person: Person, folder: Path, top: str, near: Path | 
     try:
         async with aiohttp.ClientSession() as session:
             dav = Dav(session, login, await user_id(session, login), top)
-            disk = MirrorDisk(folder, lambda path, is_directory: False)
+            disk = MirrorDisk(folder, FixedRules())
             yield Mirror(dav, disk, store, None if near is None else Near(dav, near))
     finally:
         store.close()

@@ -46,3 +46,28 @@ async def test_a_folder_that_this_run_made_takes_files_by_the_hundred_until_some
     await desk.mirror.settle()
     assert sum(line.startswith("BULK") for line in desk.account.log) == 2
     assert desk.here() == desk.there()
+
+
+async def test_a_change_in_one_folder_is_not_passed_by_because_something_moved_in_another_in_the_same_turn(
+    desk: Desk,
+) -> None:
+    desk.account.write("e/three.txt", b"as it was")
+    desk.account.write("d/one.txt", b"one")
+    for _ in range(2):
+        await desk.mirror.settle()
+    (desk.folder / "d" / "one.txt").rename(desk.folder / "d" / "two.txt")
+    desk.account.write("e/three.txt", b"changed by somebody")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there() == {"e/three.txt": b"changed by somebody", "d/two.txt": b"one"}
+
+
+async def test_what_the_rules_leave_out_no_more_comes_although_nobody_touched_it(desk: Desk) -> None:
+    desk.rules.names = ("draft.txt",)
+    desk.account.write("d/draft.txt", b"left out")
+    desk.account.write("d/plan.txt", b"plan")
+    await desk.mirror.settle()
+    assert await desk.mirror.settle() == 0
+    assert desk.here() == {"d/plan.txt": b"plan"}
+    desk.rules.names = ()
+    await desk.mirror.settle(only_news=True)
+    assert desk.here() == {"d/draft.txt": b"left out", "d/plan.txt": b"plan"}

@@ -14,6 +14,7 @@ from harp.base.errors import StaleError
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.folder import rename
 from harp.sync.service.mirrordisk import MirrorDisk
+from tests.fakes.desk import FixedRules
 
 NOTE = CloudPath("note")
 
@@ -21,7 +22,7 @@ NOTE = CloudPath("note")
 @pytest.fixture
 def disk(tmp_path: Path) -> MirrorDisk:
     (tmp_path / ".harp").mkdir()
-    return MirrorDisk(tmp_path, lambda path, is_directory: False)
+    return MirrorDisk(tmp_path, FixedRules())
 
 
 def fetched(disk: MirrorDisk, content: bytes) -> bytes:
@@ -98,7 +99,7 @@ def test_a_version_saved_while_the_old_one_is_removed_lies_there_again(
 
 def test_what_a_killed_process_left_half_fetched_is_gone_after_the_first_scan(disk: MirrorDisk, tmp_path: Path) -> None:
     fetched(disk, b"half")
-    again = MirrorDisk(tmp_path, lambda path, is_directory: False)
+    again = MirrorDisk(tmp_path, FixedRules())
     again.scan()
     assert in_trash(tmp_path) == []
     fetched(again, b"in use")

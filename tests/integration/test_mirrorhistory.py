@@ -19,6 +19,7 @@ from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrorhistory import FolderHistory
 from harp.sync.service.rounds import Rounds
 from harp.sync.service.settings import FolderSettings
+from tests.fakes.desk import FixedRules
 from tests.fakes.replicas import AtOnce, Device
 
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(MIN_CHUNK))
@@ -35,7 +36,7 @@ def device(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Device:
 
 @pytest.fixture
 def disk(device: Device) -> MirrorDisk:
-    return MirrorDisk(device.files, lambda path, is_directory: False, FolderHistory(device.loop))
+    return MirrorDisk(device.files, FixedRules(), FolderHistory(device.loop))
 
 
 def restorable(device: Device, path: str) -> list[bool]:

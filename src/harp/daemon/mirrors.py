@@ -211,7 +211,7 @@ class Mirrors:
             try:
                 replica = folder_loop.replica
                 place = Path(os.fsdecode(replica.root.path))
-                disk = MirrorDisk(place, replica.ignore.ignores, FolderHistory(folder_loop))
+                disk = MirrorDisk(place, replica.ignore, FolderHistory(folder_loop))
                 async with server.session(account.ca_file) as session:
                     dav = Dav(session, _login(account), account.user_id, mirrored.path)
                     near = await self._near(dav, account, mirrored.path)

@@ -361,10 +361,19 @@ def renamed_out(
     }
 
 
+def differing(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath, Remote]) -> list[CloudPath]:
+    """The paths at which the account has something else than both sides had when they last agreed."""
+    changed = (path for path, there in remote.items() if path not in agreed or not is_same(there, agreed[path]))
+    return [*changed, *(path for path in agreed if path not in remote)]
+
+
 def folder_marks(
     walked: Mapping[CloudPath, Etag], unsettled: Iterable[CloudPath], agreed: Mapping[CloudPath, Agreed]
 ) -> dict[CloudPath, Etag]:
-    """The folders whose etag may be kept, so that the next walk passes them by: all below them is agreed."""
+    """The folders whose etag may be kept, so that the next walk passes them by: all below them is agreed.
+
+    ``unsettled`` is all that differed when they were listed, planned for or not, and all that was done since.
+    """
     dirty = {CloudPath("")} if (touched := set(unsettled)) else set()
     for path in touched:
         dirty.add(path)

@@ -167,12 +167,12 @@ class Mirror:
         self._steps = 0
         if not await asyncio.to_thread(self._disk.is_there):
             raise FolderError("the folder's marker is gone from the disk", hint="is its disk mounted?")
+        await self._follow_rules()
         walked = await Walk(self._dav, self.agreed, self._marks).walk()
         if only_news and walked.folders[TOP] == self._seen:
             return 0
         self.extent = extent(walked.root_id, self._dav.instance, walked.found)
         self._seen = walked.folders[TOP]
-        self._made = self._still_ours(walked.found)
         self.problems = {}
         local = await asyncio.to_thread(self._disk.scan)
         rules = await self._dav.capabilities()
@@ -184,6 +184,8 @@ class Mirror:
         halves = await self._renames.recognise(local, remote, now=time.monotonic())
         self.again_s = HALF_S if halves else float("inf")
         agreed = self._notes.agreed
+        strange = planner.differing(agreed, remote)
+        self._made = {path for path in self._made if path in remote} - {parent(path) for path in strange}
         if out := (*self.problems, *halves):
             local, remote, agreed = _without(local, out), _without(remote, out), _without(agreed, out)
         self._notes.learn(remote)
@@ -198,17 +200,16 @@ class Mirror:
             await self._notes.keep()
             await asyncio.to_thread(self._disk.settle)
         self._may_follow = False
-        await self._keep(walked, chosen)
+        await self._keep(walked, [*strange, *_paths(chosen), *self.problems])
         return self._steps
 
-    def _still_ours(self, found: Mapping[CloudPath, Remote]) -> set[CloudPath]:
-        agreed = self._notes.agreed
-        strange = {
-            parent(path)
-            for path, one in found.items()
-            if (known := agreed.get(path)) is None or not planner.is_same(one, known)
-        }
-        return {path for path in self._made if path in found and path not in strange}
+    async def _follow_rules(self) -> None:
+        """What other rules left out is in no mark of a folder: with new ones all of it is looked at again."""
+        rules = self._disk.rules_digest.hex()
+        if rules != await asyncio.to_thread(self._store.fact, "rules"):
+            self._marks, self._seen = {}, Etag("")
+            await asyncio.to_thread(self._store.mark, {})
+            await asyncio.to_thread(self._store.set_facts, [("rules", rules)])
 
     def _without_haste(self, chosen: Plan, *, now: float) -> Plan:
         """Many deletions on this disk are done in the account a moment later: the folder's guard sees them first."""
@@ -246,8 +247,7 @@ class Mirror:
             await asyncio.to_thread(self._store.set_facts, facts)
         return ""
 
-    async def _keep(self, walked: Walked, chosen: Plan) -> None:
-        unsettled = [*(_paths(chosen)), *self.problems]
+    async def _keep(self, walked: Walked, unsettled: list[CloudPath]) -> None:
         marks = planner.folder_marks(walked.folders, unsettled, self.agreed)
         if marks != self._marks:
             self._marks = marks

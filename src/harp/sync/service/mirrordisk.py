@@ -28,7 +28,16 @@ from harp.sync.model import EntryId, FileKind, Path
 _TEMPORARY = Path(b".harp/cloud")
 _BLOCK = 1 << 20
 _CHANGED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP))
-Ignored = Callable[[Path, bool], bool]
+
+
+class Rules(Protocol):
+    """What the folder leaves out: :class:`harp.sync.service.rules.LiveRules`."""
+
+    @property
+    def digest(self) -> bytes:
+        """Tells one state of the rules from another; never empty."""
+
+    def ignores(self, path: Path, is_directory: bool) -> bool: ...
 
 
 class History(Protocol):
@@ -44,11 +53,11 @@ class History(Protocol):
 class MirrorDisk:
     """One folder. Methods block; they raise :class:`StaleError` where the disk is not as expected, or FolderError."""
 
-    def __init__(self, path: OsPath, ignored: Ignored, history: History | None = None) -> None:
+    def __init__(self, path: OsPath, rules: Rules, history: History | None = None) -> None:
         """``history`` is that of the folder's loop; None where nothing but the mirror looks after the folder."""
         self._root = Root.open(str(path))
         self._trash = Trash(self._root)
-        self._ignored = ignored
+        self._rules = rules
         self._history = history
         self._trashed: list[Path] = []
         """Where that lies of which the history was not told yet."""
@@ -63,9 +72,14 @@ class MirrorDisk:
         """Whether the folder is the one that is shared, and not an empty mount point."""
         return self._root.marker_is_there()
 
+    @property
+    def rules_digest(self) -> bytes:
+        """Tells one state of the folder's own rules from another."""
+        return self._rules.digest
+
     def ignores(self, path: CloudPath, is_directory: bool) -> bool:
         """Whether the folder's own rules leave it out, on both sides."""
-        return self._ignored(_raw(path), is_directory)
+        return self._rules.ignores(_raw(path), is_directory)
 
     def scan(self) -> dict[CloudPath, Local]:
         """Every file and directory that an account can hold."""
@@ -90,7 +104,7 @@ class MirrorDisk:
             if names.refusal(path):
                 continue
             state = self._root.lstat(path)
-            if state is None or self._ignored(path, stat.S_ISDIR(state.st_mode)):
+            if state is None or self._rules.ignores(path, stat.S_ISDIR(state.st_mode)):
                 continue
             why = _refusal(name, state)
             if why:
