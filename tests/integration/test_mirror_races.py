@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A folder and an account of which something changes between two looks, or within the same second."""
 
+import pytest
+
+from harp.sync.cloud.multistatus import Found
+from harp.sync.cloud.nodes import CloudPath
 from tests.fakes.desk import Desk
 
 
@@ -71,3 +75,47 @@ async def test_what_the_rules_leave_out_no_more_comes_although_nobody_touched_it
     desk.rules.names = ()
     await desk.mirror.settle(only_news=True)
     assert desk.here() == {"d/draft.txt": b"left out", "d/plan.txt": b"plan"}
+
+
+async def test_what_moves_behind_the_back_of_a_walk_is_not_taken_for_deleted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.account.make("b")
+    for path in ("a/x", "b/c/plan.txt", "b/c/y"):
+        desk.account.write(path, path.encode())
+    for _ in range(2):
+        await desk.mirror.settle()
+    number = (desk.folder / "b" / "c" / "plan.txt").stat().st_ino
+    listing = desk.dav.listing
+
+    async def meddled(path: CloudPath, depth: int) -> list[Found]:
+        """Somebody moves it to where the walk has been, before the walk comes to where it was."""
+        if path == "b/c" and "b/c/plan.txt" in desk.account.files:
+            desk.account.move("b/c/plan.txt", "a/plan.txt")
+        return await listing(path, depth)
+
+    monkeypatch.setattr(desk.dav, "listing", meddled)
+    desk.account.write("a/x", b"so that it is listed")
+    desk.account.write("b/c/y", b"and this too")
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert (desk.folder / "a" / "plan.txt").stat().st_ino == number, "it was moved here, too"
+
+
+async def test_what_is_deleted_while_much_happens_in_the_account_goes_here_with_the_next_walk(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("busy", "d/gone"):
+        desk.account.write(path, path.encode())
+    for _ in range(2):
+        await desk.mirror.settle()
+    desk.account.remove("d/gone")
+    listing = desk.dav.listing
+
+    async def meddled(path: CloudPath, depth: int) -> list[Found]:
+        desk.account.write("busy", f"{len(desk.account.log)}".encode())
+        return await listing(path, depth)
+
+    monkeypatch.setattr(desk.dav, "listing", meddled)
+    await desk.mirror.settle()
+    assert not (desk.folder / "d" / "gone").exists()

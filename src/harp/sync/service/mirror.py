@@ -103,6 +103,8 @@ class Mirror:
         self.again_s = float("inf")
         """After how long another round is due, whatever happens until then."""
         self._renames = Renames(disk, self._notes)
+        self._missed: set[CloudPath] = set()
+        """What the last walk did not find any more."""
         self._exodus_s: float | None = None
         """Since when (monotonic, s) many files are gone from the disk that the account still has."""
         self._is_stale = False
@@ -191,6 +193,7 @@ class Mirror:
         self._notes.learn(remote)
         self._here = Here(self._dav, self._disk, self.agreed)
         chosen = self._without_haste(planner.plan(agreed, local, remote, self._unmovable), now=time.monotonic())
+        chosen = await self._without_missed(walked, chosen)
         self.question = await self._doubt(walked, remote, chosen)
         if self.question:
             return 0
@@ -221,6 +224,16 @@ class Mirror:
             return chosen
         self.again_s = min(self.again_s, SECOND_LOOK_S)
         return replace(chosen, removals=tuple(one for one in chosen.removals if isinstance(one, RemoveLocal)))
+
+    async def _without_missed(self, walked: Walked, chosen: Plan) -> Plan:
+        """A walk misses what is moved meanwhile to where it has been: only what the next one misses too is gone."""
+        gone = {one.path for one in chosen.removals if isinstance(one, RemoveLocal)}
+        missed, self._missed = gone - self._missed, gone
+        if not missed or (await self._dav.listing(TOP, 0))[0].remote.etag == walked.folders[TOP]:
+            return chosen
+        self._is_stale = True
+        kept = (one for one in chosen.removals if not isinstance(one, RemoveLocal) or one.path not in missed)
+        return replace(chosen, removals=tuple(kept))
 
     async def _doubt(self, walked: Walked, remote: dict[CloudPath, Remote], chosen: Plan) -> str:
         """Why this is not done unasked: the server went back in time, or nearly all is gone from it."""
