@@ -11,6 +11,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ from tests.fakes.desk import FixedRules
 
 CLIENT = "nextcloudcmd"
 PATIENCE_S = 900.0
+_OF_THE_CLIENT = re.compile(r"\.sync_.*|\..+\.~[0-9a-f]+")
+"""Its database, and what it has half fetched."""
 
 
 def why_no_client() -> str:
@@ -85,12 +88,12 @@ def nextcloudcmd(cloud: Cloud, person: Person, folder: Path, top: str, *, may_fa
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The files of people in a folder on the disk, by path."""
+    """The files of people in a folder on the disk, by path; not what Nextcloud's client keeps beside them."""
     found = {}
     for above, _, names in os.walk(folder):
         inside = Path(above).relative_to(folder)
         for name in names:
-            if inside.parts[:1] != (".harp",) and not name.startswith(".sync_"):
+            if inside.parts[:1] != (".harp",) and not _OF_THE_CLIENT.fullmatch(name):
                 with contextlib.suppress(FileNotFoundError):
                     found[str(inside / name)] = Path(above, name).read_bytes()
     return found
