@@ -19,8 +19,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from harp.sync.cloud import multistatus
-from harp.sync.cloud.nodes import Remote
+from harp.sync.cloud.nodes import CloudPath, Local, Remote
 from harp.sync.service.mirror import Mirror
+from harp.sync.service.mirrordisk import MirrorDisk
 from tests.e2e import accesslog, mirrored
 from tests.e2e.accesslog import Write
 from tests.e2e.cloud import Cloud, Person
@@ -353,6 +354,41 @@ async def test_on_the_servers_own_host_a_large_file_is_read_from_its_disk(desk: 
         await mirror.settle()
         assert desk.here() == {"large": large[::-1]}
         assert not desk.asked(f"GET {desk.at}/large")
+
+
+async def test_what_comes_within_the_second_under_the_same_etag_is_not_overwritten(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nextcloud keeps an etag where a file is written in the second that it has as its time already."""
+    scan = MirrorDisk.scan
+    kept: list[bool] = []
+    for number in range(6):
+        path = f"note {number}"
+        second = int(time.time()) + 4
+        desk.put(path, b"one", X_OC_Mtime=f"{second}")
+        async with desk.opened() as mirror:
+            await mirror.settle()
+
+            def meddled(
+                disk: MirrorDisk, path: str = path, second: int = second, number: int = number
+            ) -> dict[CloudPath, Local]:
+                """The account has been looked at by now, and is written to."""
+                if len(kept) <= number:
+                    before = desk.told(path).etag
+                    time.sleep(max(second + 0.05 - time.time(), 0))
+                    desk.put(path, b"by another one")
+                    kept.append(desk.told(path).etag == before)
+                return scan(disk)
+
+            (desk.folder / path).write_bytes(b"by this device")
+            await asyncio.sleep(max(second - 1.2 - time.time(), 0))
+            monkeypatch.setattr(MirrorDisk, "scan", meddled)
+            await mirror.settle()
+            monkeypatch.setattr(MirrorDisk, "scan", scan)
+        ours = {content for name, content in desk.here().items() if name.startswith(path)}
+        assert ours == {b"by another one", b"by this device"}
+        assert desk.here() == desk.there()
+    assert any(kept), "the server was too slow to do it within the second, six times"
 
 
 async def test_a_folder_that_two_people_share_gets_each_change_once(desk: Desk, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A folder and an account of which something changes between two looks, or within the same second."""
 
+import time
+
 import pytest
 
 from harp.sync.cloud.multistatus import Found
-from harp.sync.cloud.nodes import CloudPath
+from harp.sync.cloud.nodes import CloudPath, Local
 from tests.fakes.desk import Desk
 
 
@@ -119,3 +121,26 @@ async def test_what_is_deleted_while_much_happens_in_the_account_goes_here_with_
     monkeypatch.setattr(desk.dav, "listing", meddled)
     await desk.mirror.settle()
     assert not (desk.folder / "d" / "gone").exists()
+
+
+async def test_what_somebody_wrote_within_the_second_under_the_same_etag_is_not_overwritten(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = int(time.time())
+    desk.account.write("note.txt", b"one", now_s)
+    await desk.mirror.settle()
+    (desk.folder / "note.txt").write_bytes(b"by this device")
+    scan = desk.disk.scan
+
+    def meddled() -> dict[CloudPath, Local]:
+        """The account has been looked at by now, and is written to."""
+        if desk.account.files["note.txt"][0] == b"one":
+            etag = desk.account.etags["note.txt"]
+            desk.account.write("note.txt", b"by another one", now_s)
+            desk.account.etags["note.txt"] = etag
+        return scan()
+
+    monkeypatch.setattr(desk.disk, "scan", meddled)
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert sorted(desk.here().values()) == [b"by another one", b"by this device"]

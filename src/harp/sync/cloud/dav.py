@@ -132,6 +132,19 @@ class Dav:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
+    async def outlast(self, path: CloudPath, over: Remote, seen_s: float) -> None:
+        """Waits until the etag of a young version cannot come for another any more; StaleError where it has come.
+
+        ``seen_s`` is when ``over`` was seen, by the server's clock.
+        """
+        now_s = time.time() + self.skew_s
+        if not over.is_young(seen_s, now_s):
+            return
+        await asyncio.sleep(max(over.mtime_s + 1 - now_s, 0.0))
+        found = (await self.listing(path, 0))[0].remote
+        if (found.etag, found.fileid, found.size) != (over.etag, over.fileid, over.size):
+            raise StaleError(f"{path} was written twice within a second")
+
     async def put(self, path: CloudPath, source: BinaryIO, size: int, mtime_s: int, over: Remote | None) -> Written:
         """The content of ``source`` at ``path``, over exactly that version, or where nothing lies."""
         digest = hashlib.sha256()

@@ -55,6 +55,14 @@ class Remote:
     def may(self, letter: str) -> bool:
         return letter in self.permissions
 
+    def is_young(self, seen_s: float, now_s: float) -> bool:
+        """Whether the second that it has as its time was not over when it was seen, and may have begun by now.
+
+        Nextcloud keeps the etag of a file that is written in that second, and a condition on it proves nothing. Both
+        times are the server's, and may be a second and what an answer takes on its way too early.
+        """
+        return seen_s < self.mtime_s + 1 and now_s > self.mtime_s - 2
+
 
 @dataclass(frozen=True, slots=True)
 class Agreed:

@@ -103,6 +103,8 @@ class Mirror:
         self.again_s = float("inf")
         """After how long another round is due, whatever happens until then."""
         self._renames = Renames(disk, self._notes)
+        self._walked_s = 0.0
+        """When the last walk began (s, by the server's clock)."""
         self._missed: set[CloudPath] = set()
         """What the last walk did not find any more."""
         self._exodus_s: float | None = None
@@ -170,7 +172,9 @@ class Mirror:
         if not await asyncio.to_thread(self._disk.is_there):
             raise FolderError("the folder's marker is gone from the disk", hint="is its disk mounted?")
         await self._follow_rules()
+        begun_s = time.time()
         walked = await Walk(self._dav, self.agreed, self._marks).walk()
+        self._walked_s = begun_s + self._dav.skew_s
         if only_news and walked.folders[TOP] == self._seen:
             return 0
         self.extent = extent(walked.root_id, self._dav.instance, walked.found)
@@ -358,7 +362,7 @@ class Mirror:
                 await asyncio.to_thread(self._disk.make_directory, path)
                 await self._made_on_both(path)
             case Upload(path, local, over):
-                self._is_stale |= not await self._post.upload(path, local, over)
+                self._is_stale |= not await self._post.upload(path, local, over, seen_s=self._walked_s)
             case Download(path, remote, over_local):
                 await self._download(path, remote, over_local)
             case Reconcile(path, local, remote):
@@ -438,7 +442,7 @@ class Mirror:
         aside = _aside(path, local.mtime_s, await asyncio.to_thread(self._disk.sha256, path, local))
         await asyncio.to_thread(self._disk.move, path, aside, local)
         self._notes.note(path, None)
-        self._is_stale |= not await self._post.upload(aside, local, None)
+        self._is_stale |= not await self._post.upload(aside, local, None, seen_s=self._walked_s)
 
 
 def _aside(path: CloudPath, mtime_s: int, digits: str) -> CloudPath:

@@ -48,14 +48,19 @@ class Post:
         """Whether a request for many went wrong, by whose it was (:attr:`Batch.by_bridge`)."""
         self.chunked = Chunked(dav, store)
 
-    async def upload(self, path: CloudPath, local: Local, over: Remote | None) -> bool:
-        """Whether the disk still has what went up; else the next turn sees the difference."""
+    async def upload(self, path: CloudPath, local: Local, over: Remote | None, *, seen_s: float) -> bool:
+        """Whether the disk still has what went up; else the next turn sees the difference.
+
+        ``seen_s``: since when ``over`` may have been there no more (s, by the server's clock).
+        """
         known = self._notes.agreed.get(path)
         is_same_size = over is not None and known is not None and known.sha256 and local.size == known.local.size
         # A touched or rewritten file with the same bytes would be a version for nothing.
         if is_same_size and known is not None and await self._sha256(path, local) == known.sha256:
             self._notes.note(path, replace(known, local=local))
             return True
+        if over is not None:
+            await self._dav.outlast(path, over, seen_s)
         source = await asyncio.to_thread(self._disk.open, path, local)
         with source:
             if local.size < CHUNKED_FROM:
