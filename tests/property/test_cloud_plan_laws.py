@@ -205,9 +205,11 @@ def test_a_rename_is_a_move_and_carries_no_content() -> None:
 
 def test_files_that_go_back_in_time_at_once_look_like_a_restored_server() -> None:
     agreed = {
-        CloudPath(f"{n}"): Agreed(Local(False, n, 1, 9_000_000_000), FileId(f"{n}"), Etag("new")) for n in range(5)
+        CloudPath(f"{n}"): Agreed(Local(False, n, 1, 900_000_000_000), FileId(f"{n}"), Etag("new")) for n in range(5)
     }
     older = {path: Remote(False, one.fileid, Etag("old"), 1, 5) for path, one in agreed.items()}
-    newer = {path: replace(one, mtime_s=10) for path, one in older.items()}
+    newer = {path: replace(one, mtime_s=901) for path, one in older.items()}
+    crossed = {path: replace(one, mtime_s=860) for path, one in older.items()}
     assert doubts.looks_restored(agreed, older) == "5 files went back to older versions at once"
     assert doubts.looks_restored(agreed, newer) == ""
+    assert doubts.looks_restored(agreed, crossed) == "", "two wrote them within a minute, and the older one came last"

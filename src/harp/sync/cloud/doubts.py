@@ -8,6 +8,8 @@ from harp.sync.cloud.plan import is_same
 from harp.sync.cloud.steps import Action, Download, Plan, RemoveLocal, RemoveRemote
 
 FEWEST_GONE_BACK = 3
+YOUNGEST_BACKUP_S = 60.0
+"""By less, files go back where two people write the same ones at once and the server keeps what came last."""
 MOST_REMOVED = 0.3
 FEWEST_REMOVED = 20
 
@@ -24,7 +26,8 @@ def looks_restored(agreed: Mapping[CloudPath, Agreed], remote: Mapping[CloudPath
         for path, known in agreed.items()
         if path in remote and not known.is_directory and not is_same(remote[path], known)
     ]
-    back = sum(there.mtime_s < known.local.mtime_s - slack_s for known, there in changed)
+    before_s = YOUNGEST_BACKUP_S + slack_s
+    back = sum(there.mtime_s < known.local.mtime_s - before_s for known, there in changed)
     if back >= FEWEST_GONE_BACK and back * 2 > len(changed):
         return f"{back} files went back to older versions at once"
     return ""
