@@ -14,6 +14,11 @@ from xml.sax.saxutils import escape, unescape
 from aiohttp import BodyPartReader, web
 
 PASSWORD = "app-password"
+AWAY = (
+    '<?xml version="1.0" encoding="utf-8"?>\n<d:error xmlns:d="DAV:" xmlns:s="http://sabredav.org/ns">\n'
+    "  <s:exception>Sabre\\DAV\\Exception\\ServiceUnavailable</s:exception>\n"
+    "  <s:message>File by id 39 not found</s:message>\n</d:error>\n"
+)
 FORBIDDEN_ENDS = [".filepart", ".part"]
 
 
@@ -32,6 +37,11 @@ class Account:
         self.fails: int = 0
         self.passwords = {PASSWORD}
         self.is_in_maintenance = False
+        self.mounted: set[str] = set()
+        """Where external storage is mounted; all that lies in it is said to be external as well."""
+        self.away: set[str] = set()
+        """Shares whose storage is away: each is listed under its old etag and without anything in it, and what is asked
+        of what lies in it is answered 503 (seen on 32.0.1)."""
         self.is_full = False
         self.agrees_to: str | None = None
         """The app password that a browser's login yields, once somebody has agreed."""
@@ -320,6 +330,8 @@ class Account:
             return web.Response(status=503, headers={"Retry-After": "1"})
         if not self._password(request) or self.fails:
             return web.Response(status=self.fails or 401)
+        if any(path.startswith(one + "/") for one in self.away):
+            return web.Response(status=503, text=AWAY, content_type="application/xml")
         if request.method in ("PUT", "MOVE", "DELETE"):
             self.meddles(request.method, path)
         if request.method in ("PUT", "MOVE", "DELETE") and self.locked.get(path, 0) > 0:
@@ -439,7 +451,8 @@ class Account:
         if not self.has(path):
             return web.Response(status=404)
         below = [one for one in [*self.files, *self.folders] if one and one.rpartition("/")[0] == path]
-        listed = [path, *(below if request.headers["Depth"] == "1" and path in self.folders else ())]
+        has_listing = request.headers["Depth"] == "1" and path in self.folders and path not in self.away
+        listed = [path, *(below if has_listing else ())]
         body = "".join(self._described(one) for one in listed)
         text = (
             '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns" '
@@ -457,13 +470,15 @@ class Account:
         checksum = f"<oc:checksums><oc:checksum>{told}</oc:checksum></oc:checksums>" if told else ""
         letters = self.letters.get(path, "RGDNVCK" if is_folder else "RGDNVW")
         is_mount = "true" if "m" in letters else "false"
+        is_external = any(path == one or not one or path.startswith(one + "/") for one in self.mounted)
+        mount_type = "external" if is_external else ""
         return (
             f"<d:response><d:href>{escape(quote(self._place + path))}</d:href><d:propstat><d:prop>"
             f'<d:getetag>"{self.etags[path]}"</d:getetag><d:resourcetype>{kind}</d:resourcetype>'
             f"<d:getcontentlength>{len(content)}</d:getcontentlength><d:getlastmodified>{when}</d:getlastmodified>"
             f"<oc:id>{self._whole_number(path)}</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
             f"<oc:permissions>{letters.strip('m')}</oc:permissions>{checksum}"
-            f"<nc:is-mount-root>{is_mount}</nc:is-mount-root></d:prop>"
+            f"<nc:is-mount-root>{is_mount}</nc:is-mount-root><nc:mount-type>{mount_type}</nc:mount-type></d:prop>"
             "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
         )
 

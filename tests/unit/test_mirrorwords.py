@@ -16,19 +16,22 @@ from harp.bridge.model import MirrorStatus
 from harp.bridge.spoken import translated
 from harp.console import words
 from harp.daemon import journals, mirrorportraits
-from harp.sync.cloud import doubts, multistatus
+from harp.sync.cloud import doubts, mounts, multistatus
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote
 from harp.sync.cloud.plan import plan
-from harp.sync.cloud.refusals import LoginError, said
+from harp.sync.cloud.refusals import AWAY, AwayError, LoginError, said
 from harp.sync.cloud.steps import Refuse
+from harp.sync.service import mirrorwalk
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.store.accounts import Account, Mirrored
+from tests.fakes import webdav
 
 ACCOUNT = Account("work", "https://cloud.example", "alice", "alice", "secret", "", False)
 MIRRORED = Mirrored("ab", "work", "/Documents")
 GERMAN = words.words("de").said
+MAINTENANCE = "OCA\\DAV\\Exception\\ServerMaintenanceMode"
 
 
 class Loop:
@@ -45,15 +48,15 @@ class Loop:
 
 
 class Answer:
-    """Of a server, with nothing in it."""
+    """Of a server."""
 
-    def __init__(self, status: int) -> None:
-        self.status = status
+    def __init__(self, status: int, text: str = "") -> None:
+        self.status, self.text = status, text
         self.headers: dict[str, str] = {}
         self.content = self
 
     async def read(self, most: int) -> bytes:
-        return b""
+        return self.text.encode()
 
 
 @pytest.mark.parametrize("status", [401, 423, 429, 502, 503, 507])
@@ -118,6 +121,24 @@ def test_why_a_folder_is_left_out(had: str) -> None:
     )
     [found] = multistatus.parsed(listed.encode(), "")
     assert GERMAN(found.remote.refusal) != found.remote.refusal
+
+    told = Loop(mirrorwalk.unfit(found.remote.refusal)).status().error
+    assert GERMAN(told) != told, "the mirrored folder itself"
+
+
+@pytest.mark.parametrize("why", [AWAY, mounts.GONE, mounts.EMPTIED])
+def test_why_a_share_is_left_as_it_is(why: str) -> None:
+    assert GERMAN(why) != why
+
+
+async def test_a_storage_that_is_away_is_told_from_a_server_in_maintenance() -> None:
+    away = await said(cast(Any, Answer(503, webdav.AWAY)))
+    assert isinstance(away, AwayError)
+    assert away.is_one_file
+    told = Loop(away).status().error
+    assert GERMAN(told) != told
+    for told in ("", webdav.AWAY.replace("Sabre\\DAV\\Exception\\ServiceUnavailable", MAINTENANCE)):
+        assert not isinstance(await said(cast(Any, Answer(503, told))), AwayError)
 
 
 def test_two_warnings_in_one_line_are_both_said() -> None:

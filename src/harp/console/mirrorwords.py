@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the daemon says in English of mirrors of Nextcloud accounts: of the account, and of single files. Pure."""
 
+_NOT_MIRRORED = (
+    "end-to-end encrypted: only Nextcloud's own clients can read it",
+    "external storage, whose changes Nextcloud does not see by itself",
+    "the server names no version of it",
+)
 _OF_THE_ACCOUNT = (
     "the app password of %(user)s was revoked, or is wrong",
     "a file is locked there",
@@ -13,6 +18,8 @@ _OF_THE_ACCOUNT = (
     "the server answered %(status)s: %(why)s",
     "the server sends on to %(address)s",
     "the server received other bytes than were sent",
+    "the storage that it lies on is not available just now",
+    *(f"the folder cannot be mirrored any more: {why}" for why in _NOT_MIRRORED),
     "the certificate of %(server)s is not trusted",
     "%(server)s cannot be reached: %(kind)s",
     "the folder's marker is gone from the disk",
@@ -57,8 +64,9 @@ SENTENCES = (
     "its name has “%(what)s”, which this Nextcloud forbids",
     "its name has a control character, which this Nextcloud forbids",
     "its name has more than %(count)s bytes: Nextcloud has no room for it",
-    "end-to-end encrypted: only Nextcloud's own clients can read it",
-    "external storage, whose changes Nextcloud does not see by itself",
-    "the server names no version of it",
+    *_NOT_MIRRORED,
+    "the storage that it lies on is not available just now",
+    "what was shared or mounted here is gone from the account: delete it here as well, or move it elsewhere to keep it",
+    "all that was shared or mounted here is gone at once: delete it here as well, or wait until it is back",
     "refused by the server (%(status)s)",
 )

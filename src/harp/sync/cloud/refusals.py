@@ -5,6 +5,7 @@ import aiohttp
 
 from harp.base.errors import CloudError, StaleError
 
+AWAY = "the storage that it lies on is not available just now"
 _ANSWER_BYTES = 64 * 1024
 
 
@@ -27,6 +28,15 @@ class BusyError(CloudError):
     """Whether it is about this file only: somebody has locked it, or two writes met in the server's database."""
 
 
+class AwayError(BusyError):
+    """The storage that it lies on does not answer the server: a mount that is away, or the server of a federated share.
+
+    Seen on 32.0.1 for each kind of request; a server in maintenance names another exception.
+    """
+
+    is_one_file = True
+
+
 class LoginError(CloudError):
     """Name or app password are not good, or not any more."""
 
@@ -36,7 +46,8 @@ class LoginError(CloudError):
 async def said(response: aiohttp.ClientResponse) -> Exception:
     """What an answer other than 2xx says, as the error that it is."""
     status = response.status
-    text = _message(await response.content.read(_ANSWER_BYTES))
+    raw = await response.content.read(_ANSWER_BYTES)
+    text = _message(raw)
     match status:
         case 401:
             return LoginError("the name or the app password is refused", hint="log in again: harp account add NAME URL")
@@ -44,6 +55,8 @@ async def said(response: aiohttp.ClientResponse) -> Exception:
             return StaleError(f"the account is not as it was a moment ago ({status})")
         case 507:
             return FullError("the account's quota is used up", hint="free some space in Nextcloud, its trash too")
+        case 503 if _AWAY in raw:
+            return AwayError(AWAY, hint="it is tried again")
         case 423 | 429 | 502 | 503 | 504:
             busy = BusyError(_BUSY.get(status, f"the server does not answer ({status})"), hint="it is tried again")
             after = response.headers.get("Retry-After", "")
@@ -64,6 +77,7 @@ async def said(response: aiohttp.ClientResponse) -> Exception:
             return refused
 
 
+_AWAY = rb"<s:exception>Sabre\DAV\Exception\ServiceUnavailable</s:exception>"
 _BUSY = {
     423: "a file is locked there",
     429: "the server asks for patience: too many requests",

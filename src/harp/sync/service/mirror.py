@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from harp.base.errors import FolderError, StaleError
 from harp.base.runtime import Backoff
-from harp.sync.cloud import doubts
+from harp.sync.cloud import doubts, mounts
 from harp.sync.cloud import plan as planner
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.claims import Claim
@@ -37,7 +37,7 @@ from harp.sync.cloud.nodes import (
     is_below,
     parent,
 )
-from harp.sync.cloud.refusals import BusyError, FullError, RefusedError
+from harp.sync.cloud.refusals import AwayError, BusyError, FullError, RefusedError
 from harp.sync.cloud.steps import (
     Action,
     Agree,
@@ -187,6 +187,7 @@ class Mirror:
         left_out = self._disk.left_out | {local[path].inode for path in self.problems if path in local}
         self.problems |= planner.renamed_out(self.agreed, local, left_out)
         remote = {path: one for path, one in walked.found.items() if not self._disk.ignores(path, one.is_directory)}
+        self.problems |= mounts.lost(self.agreed, local, remote, self.problems.keys())
         halves = await self._renames.recognise(local, remote, now=time.monotonic())
         self.again_s = HALF_S if halves else float("inf")
         agreed = self._notes.agreed
@@ -341,7 +342,7 @@ class Mirror:
             try:
                 return await work()
             except BusyError as error:
-                if error.after_s > LONGEST_WAIT_S:
+                if error.after_s > LONGEST_WAIT_S or isinstance(error, AwayError):
                     raise
                 await asyncio.sleep(max(error.after_s, self.backoff.delay_s(tries, jitter=random.random())))  # noqa: S311
         return await work()

@@ -2,13 +2,15 @@
 """What lies in an account: listings of those folders whose etag changed, and for the others what was agreed."""
 
 import asyncio
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from harp.base.errors import CloudError, RemoteProtocolError, StaleError
 from harp.sync.cloud.multistatus import Found
-from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, Remote, is_below
+from harp.sync.cloud.nodes import MOUNT, Agreed, CloudPath, Etag, Remote, is_below, parent
+from harp.sync.cloud.refusals import AWAY, AwayError
 from harp.sync.folder import names
 from harp.sync.model import Path
 
@@ -37,13 +39,16 @@ class Walked:
     refused: dict[CloudPath, str] = field(default_factory=dict)
 
     def folder_etags(self) -> dict[str, str]:
-        """Of each folder, by its number, but of those that have a share or a storage mounted below them.
+        """Of each folder, by its number, but of those in which a share or a storage is mounted, and of what is mounted.
 
-        Nextcloud makes the etag of these from those of its mounts (32 digits, not 13), and so it comes again when one
-        is taken away.
+        Nextcloud makes the etag of the first from those of its mounts (32 digits, not 13), and so it comes again when
+        one is taken away. A federated share has had its own and the other server's in turn (seen on 32.0.1).
         """
+        mounts = [path for path in self.folders if path in self.found and self.found[path].may(MOUNT)]
         etags = {self.root_id: self.folders[TOP]} | {
-            self.found[path].fileid: etag for path, etag in self.folders.items() if path in self.found
+            self.found[path].fileid: etag
+            for path, etag in self.folders.items()
+            if path in self.found and not any(path == mount or is_below(path, mount) for mount in mounts)
         }
         return {fileid: etag for fileid, etag in etags.items() if len(etag) != _DIGITS_OF_MOUNTS}
 
@@ -66,6 +71,10 @@ class Walk:
             raise GoneError(
                 "the folder is not in the account any more", hint="was it renamed, or no longer shared with you?"
             ) from error
+        if top.remote.refusal:
+            raise unfit(top.remote.refusal)
+        if not below and await self._is_away(TOP):
+            raise AwayError(AWAY, hint="it is tried again")
         self._walked.root_id, self._walked.fingerprint = top.whole_id, top.fingerprint
         self._walked.folders[TOP] = top.remote.etag
         if self._marks.get(TOP) == top.remote.etag:
@@ -104,7 +113,38 @@ class Walk:
         except StaleError:
             # It went while we walked; its parent's etag says so to the next walk.
             return
+        except AwayError as error:
+            self._leave_out(path, error.message)
+            return
+        if not below and await self._is_away(path):
+            self._leave_out(path, AWAY)
+            return
         await self._take(below)
+
+    async def _is_away(self, path: CloudPath) -> bool:
+        """Whether a folder that is listed without anything in it is not empty: its storage is away (seen on 32.0.1).
+
+        What was in it when both sides last agreed is then not gone (404): it cannot be looked at (503).
+        """
+        known = self._a_child.get(path)
+        if known is None:
+            return False
+        try:
+            await self._lister.listing(known, 0)
+        except StaleError:
+            return False
+        except AwayError:
+            return True
+        return True
+
+    @functools.cached_property
+    def _a_child(self) -> Mapping[CloudPath, CloudPath]:
+        """Of each folder with something agreed in it, one of these."""
+        return {parent(path): path for path in self._agreed}
+
+    def _leave_out(self, path: CloudPath, why: str) -> None:
+        del self._walked.found[path], self._walked.folders[path]
+        self._walked.refused[path] = why
 
     def _take_agreed(self, path: CloudPath) -> None:
         for inside, one in self._agreed.items():
@@ -119,6 +159,11 @@ class Walk:
                 )
                 if one.is_directory and inside in self._marks:
                     self._walked.folders[inside] = self._marks[inside]
+
+
+def unfit(why: str) -> CloudError:
+    """The folder that is mirrored has become one that cannot be."""
+    return CloudError(f"the folder cannot be mirrored any more: {why}", hint="harp leave NAME: its files stay here")
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
