@@ -6,6 +6,7 @@ Holds harp.sync.service.mirror, mirrordisk and mirrorwalk, harp.sync.cloud.dav a
 
 import copy
 import os
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from harp.base.errors import CloudError, FolderError
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.refusals import BusyError, RefusedError
-from harp.sync.service import mirrorwalk
+from harp.sync.service import mirrorpost, mirrorwalk
 from harp.sync.service.mirror import Mirror
 from harp.sync.service.mirrorrivals import Rivals
 from tests.fakes.desk import Desk
@@ -172,6 +173,29 @@ async def test_where_such_a_request_fails_all_go_one_by_one_and_none_by_the_way_
     assert sum(line.startswith("PUT old/") for line in desk.account.log) == 6
     assert not [line for line in desk.account.log if line.startswith(("NEW", "BULK"))]
     assert desk.here() == desk.there()
+
+
+async def test_a_request_for_many_that_went_wrong_is_not_tried_each_time_and_not_given_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def after_another_six() -> tuple[int, int]:
+        """How many went in one request, and how many one by one."""
+        desk.account.log.clear()
+        for number in range(6):
+            (desk.folder / "old" / f"{len(desk.here())} {number}").write_bytes(b"%d" % number)
+        await desk.mirror.settle()
+        assert desk.here() == desk.there()
+        return desk.account.log.count("NEW 6"), sum(line.startswith("PUT old/") for line in desk.account.log)
+
+    _put_six(desk)
+    desk.account.bridge_answers = 404
+    await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    desk.account.bridge_answers = 200
+    assert await after_another_six() == (0, 6)
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + mirrorpost.AGAIN.first_s)
+    assert await after_another_six() == (1, 0)
 
 
 async def test_a_write_that_leaves_the_etag_as_it_was_gets_another_so_that_other_clients_see_it(desk: Desk) -> None:

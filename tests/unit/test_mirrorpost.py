@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How small files share requests: none too long, and none that leaves a writer idle."""
+"""How small files share requests: none too long, none that leaves a writer idle, again after one went wrong."""
 
 from harp.sync.cloud.nodes import CloudPath, Local
 from harp.sync.cloud.parcels import is_fit
@@ -15,6 +15,19 @@ def sizes(files: list[Upload]) -> list[int]:
     groups = mirrorpost.grouped(files)
     assert [one for group in groups for one in group] == files
     return [len(group) for group in groups]
+
+
+def test_a_way_that_goes_wrong_again_rests_for_longer_and_one_that_went_well_begins_anew() -> None:
+    way, first_s = mirrorpost.Way(), mirrorpost.AGAIN.first_s
+    assert way.is_open(now=0)
+    way.went_wrong(now=0)
+    way.went_wrong(now=1)
+    assert [way.is_open(now=now) for now in (1, first_s - 1, first_s)] == [False, False, True]
+    way.went_wrong(now=first_s)
+    assert [way.is_open(now=first_s + after) for after in (first_s, 2 * first_s)] == [False, True]
+    way.went_well()
+    way.went_wrong(now=1000)
+    assert way.is_open(now=1000 + first_s)
 
 
 def test_a_thousand_files_take_six_requests_three_for_each_writer() -> None:

@@ -281,7 +281,7 @@ class Mirror:
         await self._notes.keep()
         if not chosen.moves:
             await self._post.chunked.sweep([one.path for one in chosen.files if isinstance(one, Upload | Reconcile)])
-        batches, rest = self._post.parted(chosen.files, self._made, rules)
+        batches, rest = self._post.parted(chosen.files, self._made, rules, now=time.monotonic())
         many = deque[_Work](partial(self._bulk, batch) for batch in batches)
         await self._all(deque[_Work](partial(self._tried, one) for one in rest), many)
         removals = deque[_Work](partial(self._tried, one) for one in chosen.removals if not _is_directory(one))
@@ -307,7 +307,7 @@ class Mirror:
             raise errors.exceptions[0] from errors
 
     async def _bulk(self, batch: Batch) -> None:
-        left = await self._patiently(partial(self._post.bulk, batch))
+        left = await self._patiently(partial(self._post.bulk, batch, now=time.monotonic()))
         self._steps += len(batch.uploads) - len(left)
         for one in left:
             await self._tried(one)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harp.base.errors import CloudError, StaleError
+from harp.base.runtime import Backoff
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.dav import Dav, Written
 from harp.sync.cloud.nodes import ALL_LETTERS, Agreed, CloudPath, Local, Remote, parent
@@ -27,6 +28,8 @@ BULK_BYTES = 7 * 1024 * 1024
 SMALL_BYTES = 256 * 1024
 BULK_WRITERS = 2
 """Bulk requests at once; more of them only wait for one another in the server's database."""
+AGAIN = Backoff(first_s=60.0, most_s=3600.0)
+"""Between requests for many that went wrong; meanwhile all go one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,29 @@ class Batch:
     by_bridge: bool
 
 
+class Way:
+    """How many files go in one request, and whether that is tried: not for a while after it went wrong.
+
+    Why it did, no answer says for sure: the connection broke, a proxy takes no such bodies, a file spoils each request.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._again_s = float("-inf")
+
+    def is_open(self, *, now: float) -> bool:
+        return now >= self._again_s
+
+    def went_wrong(self, *, now: float) -> None:
+        """Several that were under way together count as one."""
+        if self.is_open(now=now):
+            self._failures += 1
+            self._again_s = now + AGAIN.delay_s(self._failures, jitter=1.0)
+
+    def went_well(self) -> None:
+        self._failures = 0
+
+
 class Post:
     """Belongs to one event loop. Its methods raise as :class:`Dav` and :class:`MirrorDisk` do."""
 
@@ -44,8 +70,8 @@ class Post:
         self._dav = dav
         self._disk = disk
         self._notes = notes
-        self._is_refused = {False: False, True: False}
-        """Whether a request for many went wrong, by whose it was (:attr:`Batch.by_bridge`)."""
+        self._ways = {False: Way(), True: Way()}
+        """By whose the request is (:attr:`Batch.by_bridge`)."""
         self.chunked = Chunked(dav, store)
 
     async def upload(self, path: CloudPath, local: Local, over: Remote | None, *, seen_s: float) -> bool:
@@ -76,11 +102,11 @@ class Post:
         return await asyncio.to_thread(self._disk.sha256, path, local)
 
     def parted(
-        self, steps: Iterable[Action], made: Collection[CloudPath], rules: Capabilities
+        self, steps: Iterable[Action], made: Collection[CloudPath], rules: Capabilities, *, now: float
     ) -> tuple[list[Batch], list[Action]]:
-        """What may share requests, and the rest; ``made`` are the folders that this turn has made."""
-        by_bridge = rules.has_new_files and not self._is_refused[True]
-        by_bulk = rules.has_bulk and not self._is_refused[False]
+        """What may share requests, and the rest; ``made`` are folders that this turn has made. ``now`` is monotonic."""
+        by_bridge = rules.has_new_files and self._ways[True].is_open(now=now)
+        by_bulk = rules.has_bulk and self._ways[False].is_open(now=now)
         small: list[Upload] = []
         rest: list[Action] = []
         for one in steps:
@@ -96,7 +122,7 @@ class Post:
             return [], [*small, *rest]
         return [Batch(group, by_bridge) for group in grouped(small)], rest
 
-    async def bulk(self, batch: Batch) -> list[Upload]:
+    async def bulk(self, batch: Batch, *, now: float) -> list[Upload]:
         """Sends them in one request; answers those that are to go one by one, as the server has not taken them."""
         send = self._dav.make_files if batch.by_bridge else self._dav.bulk
         read = await asyncio.to_thread(self._contents, batch.uploads)
@@ -110,7 +136,10 @@ class Post:
             taken = {}
         except CloudError:
             # One file that is not to the server's liking spoils the whole request: what it took is found there.
-            self._is_refused[batch.by_bridge], taken = True, {}
+            self._ways[batch.by_bridge].went_wrong(now=now)
+            taken = {}
+        else:
+            self._ways[batch.by_bridge].went_well()
         for one in batch.uploads:
             if one.path in taken:
                 self._notes.note(one.path, _agreed(one.local, taken[one.path], read[one].sha256))
