@@ -14,8 +14,9 @@ import pytest
 
 from harp.sync.cloud import mounts
 from harp.sync.cloud.refusals import AWAY
+from harp.sync.service import mirror as mirrors
 from harp.sync.service.mirror import Mirror
-from tests.e2e import mirrored
+from tests.e2e import cloud, mirrored
 from tests.e2e.cloud import WEB_USER, Cloud, Person
 
 SHARES = "/ocs/v2.php/apps/files_sharing/api/v1/shares"
@@ -285,3 +286,46 @@ async def test_what_changed_on_the_servers_disk_comes_once_it_is_scanned(desk: D
         "share/sub/3.txt": b"three",
         "share/sub/new.txt": b"new",
     }
+
+
+@pytest.fixture(scope="module")
+def other(nextcloud: Cloud) -> Iterator[Cloud]:
+    """A second server; each is told of the other's people by its address."""
+    with cloud.opened(Path(os.environ["NEXTCLOUD"]), apps=()) as opened:
+        yield opened
+
+
+async def test_a_federated_share_comes_and_goes_on_and_its_server_may_be_away(
+    desk: Desk, other: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "KNOCK_S", 0.0)
+    carl = other.person("carl")
+    other.dav(carl, "MKCOL", "files/carl/Fed")
+    other.dav(carl, "MKCOL", "files/carl/Fed/sub")
+    other.dav(carl, "PUT", "files/carl/Fed/sub/1.txt", b"one")
+    form = f"path=/Fed&shareType=6&shareWith=alice@{desk.cloud.url}&permissions=31".encode()
+    other.request(carl, "POST", SHARES, form, Content_Type=FORM)
+    pending = "/ocs/v2.php/apps/files_sharing/api/v1/remote_shares/pending"
+    [offered] = json.loads(desk.cloud.request(desk.alice, "GET", f"{pending}?format=json"))["ocs"]["data"]
+    desk.cloud.request(desk.alice, "POST", f"{pending}/{offered['id']}")
+    desk.does(desk.alice, "PROPFIND", "Fed")
+    desk.does(desk.alice, "MOVE", "Fed", to=f"{desk.top}/Fed")
+    async with desk.opened() as mirror:
+        await mirror.settle()
+        assert desk.here() == {"own.txt": b"own", "Fed/sub/1.txt": b"one"}
+        other.dav(carl, "PUT", "files/carl/Fed/sub/1.txt", b"changed over there")
+        assert await mirror.settle() == 1
+        desk.does(desk.alice, "PUT", f"{desk.top}/Fed/by-alice.txt", b"in the browser")
+        assert await mirror.settle() == 1
+        (desk.folder / "Fed" / "sub" / "here.txt").write_bytes(b"on the device")
+        assert await mirror.settle() == 1
+        assert other.dav(carl, "GET", "files/carl/Fed/sub/here.txt") == b"on the device"
+        desk.does(desk.alice, "PUT", f"{desk.top}/Fed/late.txt", b"late")
+        desk.does(desk.alice, "PROPFIND", f"{desk.top}/Fed")
+        whole = desk.here()
+        assert whole["Fed/by-alice.txt"] == b"in the browser"
+        other.stop()
+        (desk.folder / "goes-on.txt").write_bytes(b"goes on")
+        assert await mirror.settle() == 1
+        assert mirror.problems == {"Fed/late.txt": AWAY}
+    assert desk.here() == whole | {"goes-on.txt": b"goes on"}

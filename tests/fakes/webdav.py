@@ -37,6 +37,9 @@ class Account:
         self.fails: int = 0
         self.passwords = {PASSWORD}
         self.is_in_maintenance = False
+        self.owners: dict[str, str] = {}
+        self.unseen: dict[str, Callable[[], object]] = {}
+        """What happened to a federated share on its own server: here nobody sees it before the share is asked for."""
         self.mounted: set[str] = set()
         """Where external storage is mounted; all that lies in it is said to be external as well."""
         self.away: set[str] = set()
@@ -450,6 +453,7 @@ class Account:
             return self._multistatus(f"{claims}</d:prop><d:status>HTTP/1.1 {status}</d:status>")
         if not self.has(path):
             return web.Response(status=404)
+        self.unseen.pop(path, lambda: None)()
         below = [one for one in [*self.files, *self.folders] if one and one.rpartition("/")[0] == path]
         has_listing = request.headers["Depth"] == "1" and path in self.folders and path not in self.away
         listed = [path, *(below if has_listing else ())]
@@ -478,6 +482,7 @@ class Account:
             f"<d:getcontentlength>{len(content)}</d:getcontentlength><d:getlastmodified>{when}</d:getlastmodified>"
             f"<oc:id>{self._whole_number(path)}</oc:id><oc:fileid>{self.numbers[path]}</oc:fileid>"
             f"<oc:permissions>{letters.strip('m')}</oc:permissions>{checksum}"
+            f"<oc:owner-id>{self.owners.get(path, self.name)}</oc:owner-id>"
             f"<nc:is-mount-root>{is_mount}</nc:is-mount-root><nc:mount-type>{mount_type}</nc:mount-type></d:prop>"
             "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
         )

@@ -8,25 +8,29 @@ seen on a real Nextcloud (tests/e2e/test_external_storage.py).
 import copy
 import os
 import shutil
+import time
+from collections.abc import Mapping
 
 import pytest
 
 from harp.base.errors import CloudError
 from harp.sync.cloud import mounts
 from harp.sync.cloud.refusals import AWAY, AwayError
+from harp.sync.service import mirror
 from tests.fakes.desk import Desk
 
 SHARED = {"share/1": b"one", "share/2": b"two", "share/in/3": b"three"}
 
 
-async def with_share(desk: Desk) -> None:
+async def with_share(desk: Desk, beside: Mapping[str, bytes] | None = None) -> None:
     """What somebody else shares with the account lies on both sides, beside something of one's own."""
     desk.account.write("own", b"own")
     for path, content in SHARED.items():
         desk.account.write(path, content)
     desk.account.letters["share"] = "SRGDNVCKm"
     await desk.mirror.settle()
-    assert desk.here() == {"own": b"own", **SHARED}
+    assert await desk.mirror.settle() == 0
+    assert desk.here() == {"own": b"own", **SHARED, **(beside or {})}
 
 
 async def test_a_share_whose_storage_is_away_is_not_empty_and_goes_on_when_it_is_back(desk: Desk) -> None:
@@ -194,3 +198,33 @@ async def test_a_federated_share_whose_etag_comes_again_is_no_server_that_went_b
     await desk.mirror.settle()
     assert not desk.mirror.question
     assert desk.here() == desk.there()
+
+
+async def test_what_happens_to_a_federated_share_on_its_own_server_is_asked_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.account.write("local/1", b"one")
+    desk.account.letters["local"] = "SRGDNVCKm"
+    desk.account.owners = {"share": "ben@cloud.example", "local": "ben"}
+    await with_share(desk, {"local/1": b"one"})
+    desk.account.unseen["share"] = lambda: desk.account.write("share/new", b"new")
+    desk.account.log.clear()
+    assert await desk.mirror.settle() == 0
+    assert desk.account.log == ["PROPFIND "], "not each time"
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + mirror.KNOCK_S)
+    desk.account.log.clear()
+    assert await desk.mirror.settle() == 1
+    assert desk.here()["share/new"] == b"new"
+    assert "PROPFIND local" not in desk.account.log, "what lies here says by itself that it is another"
+
+
+async def test_a_federated_share_that_cannot_be_asked_for_holds_nothing_up(desk: Desk) -> None:
+    await with_share(desk)
+    desk.account.owners = {"share": "ben@cloud.example"}
+    desk.account.touch("share")
+    await desk.mirror.settle()
+    desk.account.remove("share")
+    desk.again()
+    assert await desk.mirror.settle() == 0
+    assert desk.mirror.problems == {"share": mounts.GONE}

@@ -49,6 +49,15 @@ def test_what_cannot_be_mirrored_says_why() -> None:
     assert "external storage" in mounted.remote.refusal
 
 
+@pytest.mark.parametrize(("owner", "letters"), [("ben", "RGDNVWm"), ("ben@cloud.example", "RGDNVWmf"), ("", "RGDNVWm")])
+def test_a_mount_that_may_lie_on_another_server_is_told_by_its_owner(owner: str, letters: str) -> None:
+    mount = f"<nc:is-mount-root>true</nc:is-mount-root><oc:owner-id>{owner}</oc:owner-id>"
+    (found,) = multistatus.parsed(answer(f"{ROOT}/x", FILE + mount), ROOT)
+    assert found.remote.permissions == letters
+    (inside,) = multistatus.parsed(answer(f"{ROOT}/x/y", FILE + mount.replace("true", "false")), ROOT)
+    assert inside.remote.permissions == "RGDNVW"
+
+
 @pytest.mark.parametrize(
     "raw",
     [

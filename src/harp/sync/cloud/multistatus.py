@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from xml.parsers import expat
 
 from harp.base.errors import CloudError
-from harp.sync.cloud.nodes import MOUNT, CloudPath, Etag, FileId, Remote
+from harp.sync.cloud.nodes import FEDERATED, MOUNT, CloudPath, Etag, FileId, Remote
 
 MAX_BYTES = 256 * 1024 * 1024
 _DAV, _OC, _NC, _HARP = "DAV:", "http://owncloud.org/ns", "http://nextcloud.org/ns", "urn:harp"
@@ -19,7 +19,7 @@ REQUEST = (
     b'<?xml version="1.0"?><d:propfind xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns" '
     b'xmlns:nc="http://nextcloud.org/ns"><d:prop><d:getetag/><d:resourcetype/><d:getcontentlength/>'
     b"<d:getlastmodified/><oc:id/><oc:fileid/><oc:permissions/><nc:is-encrypted/><nc:mount-type/><oc:data-fingerprint/>"
-    b"<nc:is-mount-root/><oc:checksums/>"
+    b"<nc:is-mount-root/><oc:owner-id/><oc:checksums/>"
     b"</d:prop></d:propfind>"
 )
 """The properties that a walk asks for."""
@@ -142,11 +142,17 @@ def _found(response: _Response, root: str) -> Found:
         Etag(had.get("getetag", "").strip('"')),
         0 if is_directory else _number(had.get("getcontentlength", "")),
         seconds(had.get("getlastmodified", "")),
-        had.get("permissions", "") + (MOUNT if had.get("is-mount-root") == "true" else ""),
+        had.get("permissions", "") + _mounted(had),
         had.get("checksum", ""),
         _refusal(had),
     )
     return Found(CloudPath(path), remote, had.get("data-fingerprint", ""), had.get("id", ""))
+
+
+def _mounted(had: dict[str, str]) -> str:
+    if had.get("is-mount-root") != "true":
+        return ""
+    return MOUNT + (FEDERATED if "@" in had.get("owner-id", "") else "")
 
 
 def _refusal(had: dict[str, str]) -> str:

@@ -21,6 +21,10 @@ ALL_LETTERS = "RGDNVWCK"
 MOUNT = "m"
 """A letter of ours: here a share or a storage of somebody else begins, and who deletes it only takes leave of it."""
 
+FEDERATED = "f"
+"""A letter of ours: what is mounted here may lie on another server. Its owner's id has an ``@`` then, as some always
+have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -39,7 +43,7 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file or folder in the account; ``permissions`` are Nextcloud's letters, e.g. ``RGDNVW``, and :data:`MOUNT`."""
+    """A file or folder in the account; ``permissions`` are Nextcloud's letters, e.g. ``RGDNVW``, and those of ours."""
 
     is_directory: bool
     fileid: FileId

@@ -63,7 +63,7 @@ from harp.sync.service.mirrornotes import Notes
 from harp.sync.service.mirrorpost import BULK_WRITERS, Batch, Post
 from harp.sync.service.mirrorrenames import HALF_S, Renames
 from harp.sync.service.mirrorrivals import Rivals
-from harp.sync.service.mirrorwalk import TOP, Walk, Walked
+from harp.sync.service.mirrorwalk import TOP, Walk, Walked, knock
 from harp.sync.store.agreements import Agreements
 
 _T = TypeVar("_T")
@@ -73,6 +73,8 @@ WRITERS = 4
 MOST_TURNS = 6
 SECOND_LOOK_S = 3.0
 """The folder's guard weighs a burst of deletions for two seconds at most; while it holds one, no round is begun."""
+KNOCK_S = 300.0
+"""How often what lies on other servers is asked for: Nextcloud asks there each time."""
 TRIES = 4
 """Of one step, where the server asks for patience; then the round ends, or goes on without that file."""
 LONGEST_WAIT_S = 30.0
@@ -109,6 +111,7 @@ class Mirror:
         """What the last walk did not find any more."""
         self._exodus_s: float | None = None
         """Since when (monotonic, s) many files are gone from the disk that the account still has."""
+        self._knocked_s = float("-inf")
         self._is_stale = False
         self._seen = Etag("")
         """The etag that the account's folder had at the last walk."""
@@ -144,6 +147,9 @@ class Mirror:
         """
         if self._rivals is not None:
             await self._rivals.look()
+        if time.monotonic() - self._knocked_s >= KNOCK_S:
+            self._knocked_s = time.monotonic()
+            await knock(self._dav, self.agreed)
         steps = 0
         self._unmovable = set()
         for _ in range(MOST_TURNS):
