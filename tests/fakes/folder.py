@@ -12,6 +12,7 @@ from pathlib import Path as OsPath
 
 from harp.identity.device import DeviceId
 from harp.sync.folder import syscalls
+from harp.sync.folder.age import Awake
 from harp.sync.folder.apply import Disk, Ready
 from harp.sync.folder.fs import Marker, Root
 from harp.sync.folder.staging import Staging
@@ -50,6 +51,7 @@ class Folder:
     staging: Staging
     trash: Trash
     disk: Disk
+    running: "Running"
 
     def put(self, name: str | bytes, content: bytes = b"", *, mode: int = 0o644) -> OnDisk:
         """A user's file, as the ledger would know it."""
@@ -82,11 +84,28 @@ class Folder:
         return {item.path: (self.at / os.fsdecode(item.place)).read_bytes() for item in self.trash.list()}
 
 
+class Running:
+    """For how long the computer has been awake, as the test sets it."""
+
+    def __init__(self) -> None:
+        self._starts, self._awake_s = 1, 100.0
+
+    def __call__(self) -> Awake:
+        return Awake(f"boot-{self._starts}", self._awake_s)
+
+    def goes_on(self, seconds: float) -> None:
+        self._awake_s += seconds
+
+    def starts_again(self) -> None:
+        self._starts, self._awake_s = self._starts + 1, 20.0
+
+
 def folder_at(path: OsPath) -> Folder:
     root = Root.open(str(path))
     root.write_marker(MARKER)
-    staging, trash = Staging(root), Trash(root)
-    return Folder(path, root, staging, trash, Disk(root, staging, trash))
+    running = Running()
+    staging, trash = Staging(root), Trash(root, running)
+    return Folder(path, root, staging, trash, Disk(root, staging, trash), running)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from harp.base.errors import FolderError
 from harp.sync.folder import rename
-from harp.sync.folder.trash import Trash, TrashItem
+from harp.sync.folder.trash import Trash, TrashItem, awake_now
 from harp.sync.model import EntryId, FileKind, Path
 from tests.fakes.folder import NOW, Folder, folder_at
 
@@ -30,6 +30,11 @@ def throw(
     above, _, last = name.rpartition(b"/")
     holder = folder.root.directory(Path(above))
     return folder.trash.take(holder, last, Path(name), entries, now=now).path
+
+
+def expired(folder: Folder, *, now: float) -> list[bytes]:
+    """What the trash lets go of by age alone."""
+    return [item.path for item in folder.trash.expire(now=now, disk_bytes=10**12)]
 
 
 def only(folder: Folder) -> TrashItem:
@@ -89,7 +94,7 @@ def test_the_oldest_come_first_and_equal_names_do_not_meet(folder: Folder) -> No
 
 def test_two_runs_in_the_same_millisecond_do_not_meet(folder: Folder) -> None:
     throw(folder, b"a", b"1")
-    folder.trash = Trash(folder.root)
+    folder.trash = Trash(folder.root, folder.running)
     throw(folder, b"a", b"2")
     assert sorted(folder.read(item.place) for item in folder.trash.list()) == [b"1", b"2"]
 
@@ -145,13 +150,80 @@ def test_a_disk_with_short_names_gets_short_names(folder: Folder, monkeypatch: p
 
 
 def test_what_is_too_old_goes_and_the_rest_stays(folder: Folder) -> None:
-    throw(folder, b"old", now=NOW)
+    throw(folder, b"old")
+    folder.running.goes_on(5 * DAY_S)
     throw(folder, b"young", now=NOW + 5 * DAY_S)
-    assert folder.trash.expire(now=NOW + 29 * DAY_S, disk_bytes=10**12) == []
-    removed = folder.trash.expire(now=NOW + 31 * DAY_S, disk_bytes=10**12)
-    assert [item.path for item in removed] == [b"old"]
+    folder.running.goes_on(24 * DAY_S)
+    assert expired(folder, now=NOW + 29 * DAY_S) == []
+    folder.running.goes_on(2 * DAY_S)
+    assert expired(folder, now=NOW + 31 * DAY_S) == [b"old"]
     assert only(folder).path == b"young"
-    assert len(folder.root.names(Path(b".harp/trash")) or ()) == 1
+    assert len(list((folder.at / ".harp/trash").glob("*-*-*"))) == 1, "and its day with it"
+
+
+@pytest.mark.parametrize("when", [0.0, NOW - 60 * DAY_S, NOW, NOW + 400 * DAY_S])
+def test_a_clock_that_jumps_takes_nothing_away(folder: Folder, when: float) -> None:
+    throw(folder, b"removed before the clock was right", now=when)
+    assert expired(folder, now=when) == []
+    folder.running.goes_on(300)
+    for jump in (NOW, NOW + 60 * DAY_S, NOW - 60 * DAY_S, 4e9, 0.0, NOW):
+        assert expired(folder, now=jump) == []
+    folder.running.goes_on(30 * DAY_S)
+    assert expired(folder, now=0.0) == [b"removed before the clock was right"]
+
+
+def test_time_for_which_the_computer_was_off_does_not_count(folder: Folder) -> None:
+    throw(folder, b"before the journey")
+    folder.running.goes_on(29 * DAY_S)
+    folder.trash.keep_age()
+    folder.running.starts_again()
+    folder.trash = Trash(folder.root, folder.running)
+    assert expired(folder, now=NOW + 100 * DAY_S) == []
+    folder.running.goes_on(2 * DAY_S)
+    assert expired(folder, now=NOW + 102 * DAY_S) == [b"before the journey"]
+
+
+def test_another_process_goes_on_counting_where_the_first_was_killed(folder: Folder) -> None:
+    assert expired(folder, now=NOW) == []
+    throw(folder, b"a")
+    folder.running.goes_on(20 * DAY_S)
+    folder.trash = Trash(folder.root, folder.running)
+    throw(folder, b"b")
+    folder.running.goes_on(11 * DAY_S)
+    assert expired(folder, now=NOW) == [b"a"]
+
+
+@pytest.mark.parametrize("left", [None, b"", b"5\n", b"\xff\x00", b"x y z\n"])
+def test_a_count_that_is_lost_begins_at_the_latest_item(folder: Folder, left: bytes | None) -> None:
+    throw(folder, b"old")
+    folder.running.goes_on(20 * DAY_S)
+    throw(folder, b"young")
+    age = folder.at / ".harp/trash/age"
+    if left is not None:
+        age.write_bytes(left)
+    folder.running.starts_again()
+    folder.trash = Trash(folder.root, folder.running)
+    assert expired(folder, now=NOW) == []
+    folder.running.goes_on(11 * DAY_S)
+    assert expired(folder, now=NOW) == [b"old"]
+
+
+def test_an_item_without_a_stamp_is_as_old_as_the_count(folder: Folder) -> None:
+    throw(folder, b"a")
+    place = folder.at / os.fsdecode(only(folder).place)
+    when, _, rest = place.name.partition("-")
+    place.rename(place.with_name(when + "." + rest.partition(".")[2]))
+    assert (only(folder).path, only(folder).stamp, only(folder).when_ms) == (b"a", 0, int(NOW * 1000))
+    folder.running.goes_on(29 * DAY_S)
+    assert expired(folder, now=NOW) == []
+    folder.running.goes_on(2 * DAY_S)
+    assert expired(folder, now=NOW) == [b"a"]
+
+
+def test_the_computer_says_how_long_it_has_been_awake() -> None:
+    first, second = awake_now(), awake_now()
+    assert first.boot == second.boot != ""
+    assert first.seconds <= second.seconds
 
 
 def test_the_oldest_go_until_the_rest_fits_its_share(folder: Folder) -> None:
@@ -213,7 +285,8 @@ def test_what_is_no_item_is_neither_listed_nor_removed(folder: Folder) -> None:
     (day / "notes.txt").write_bytes(b"the user's")
     (day.parent / "file").write_bytes(b"the user's")
     assert only(folder).path == b"a"
-    folder.trash.expire(now=NOW + 40 * DAY_S, disk_bytes=10**12)
+    folder.running.goes_on(40 * DAY_S)
+    assert expired(folder, now=NOW + 40 * DAY_S) == [b"a"]
     assert (day / "notes.txt").read_bytes() == b"the user's"
     assert (day.parent / "file").read_bytes() == b"the user's"
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from harp.base.errors import FolderError
+from harp.sync.folder import age
 from harp.sync.folder.apply import Ready
 from harp.sync.model import Applied, Path, RemoveFile
 from harp.sync.service.observer import Observer
@@ -17,6 +18,7 @@ from harp.sync.service.rounds import MARKER_EVERY_S, RACY_AFTER_S, TRASH_EVERY_S
 from harp.sync.service.settings import FolderSettings
 from harp.sync.service.traces import Traces
 from harp.sync.store.places import with_disk
+from tests.fakes.folder import Running
 from tests.fakes.replicas import Device
 
 SETTINGS = FolderSettings(scan_interval_s=12.0, trash_days=30.0)
@@ -61,15 +63,13 @@ def anna(tmp_path: FilePath) -> Device:
     return Device(tmp_path / "anna", 1).found().rests()
 
 
-def in_trash(device: Device, name: str, days: float) -> Path:
-    """A file that was removed so many days ago; where it lies."""
+def in_trash(device: Device, name: str) -> Path:
+    """A file that is removed now; where it lies."""
     device.put(name, name.encode())
     device.looks()
     place, replica = device.place(name), device.replica
     assert place.on_disk is not None
-    [outcome] = replica.disk.commit(
-        [Ready(RemoveFile(place.path, place.on_disk), None)], now=time.time() - days * DAY_S
-    )
+    [outcome] = replica.disk.commit([Ready(RemoveFile(place.path, place.on_disk), None)], now=time.time())
     assert isinstance(outcome, Applied)
     assert outcome.trashed is not None
     with replica.ledger.db.transaction():
@@ -120,18 +120,25 @@ def test_a_file_that_was_hashed_too_soon_is_looked_at_again_and_sooner_than_if_t
     assert its.observer.looked[1:] == [[], []]
 
 
-def test_what_lay_in_the_trash_for_too_long_is_forgotten_and_the_rest_is_kept(anna: Device) -> None:
-    old, young = in_trash(anna, "old", days=31), in_trash(anna, "young", days=29)
+def test_what_lay_in_the_trash_for_too_long_is_forgotten_and_the_rest_is_kept(
+    anna: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Running()
+    monkeypatch.setattr(anna.replica.trash, "_awake", running)
+    old = in_trash(anna, "old")
+    running.goes_on(2 * DAY_S)
+    young = in_trash(anna, "young")
+    running.goes_on(29 * DAY_S)
     its = Round(anna)
     its.go(0.0)
     assert [item.place for item in anna.replica.trash.list()] == [young]
     assert [path for _, path in anna.replica.places.trashed()] == [young]
     assert anna.replica.places.get(old) is None
-    older = in_trash(anna, "older", days=40)
+    running.goes_on(2 * DAY_S)
     its.go(TRASH_EVERY_S - 0.1)
-    assert (anna.files / older.decode()).exists(), "it is looked at once an hour"
+    assert (anna.files / young.decode()).exists(), "it is looked at once an hour"
     its.go(TRASH_EVERY_S)
-    assert not (anna.files / older.decode()).exists()
+    assert not (anna.files / young.decode()).exists()
 
 
 def test_a_trash_that_cannot_be_read_is_said_and_the_rounds_go_on(
@@ -152,3 +159,18 @@ def test_a_trash_that_cannot_be_read_is_said_and_the_rounds_go_on(
     assert (len(tries), its.observer.scans, its.marker_looks) == (1, 1, 2)
     its.go(TRASH_EVERY_S)
     assert len(tries) == 2
+
+
+def test_a_folder_that_is_stopped_notes_for_how_long_the_computer_ran(anna: Device) -> None:
+    anna.loop.start()
+    anna.loop.call(lambda: None).result(10)
+    running = Running()
+    running.starts_again()
+    anna.loop.call(lambda: setattr(anna.replica.trash, "_awake", running)).result(10)
+    anna.loop.call(anna.replica.trash.keep_age).result(10)
+    running.goes_on(500.0)
+    anna.loop.stop()
+    kept = age.read((anna.files / ".harp/trash/age").read_bytes())
+    assert kept is not None
+    assert kept.until == running()
+    assert kept.total_s == pytest.approx(500.0, abs=60.0)

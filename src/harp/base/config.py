@@ -296,7 +296,9 @@ SETTINGS: Mapping[str, Setting] = {
         _unless_none(_absolute),
         _always("none"),
     ),
-    "trash_days": Setting("days for which what was replaced or deleted is kept", _number(0, 3650), _always("30")),
+    "trash_days": Setting(
+        "days of running for which what was replaced or deleted is kept", _number(0, 3650), _always("30")
+    ),
     "trash_share": Setting("the most that the trash takes of the disk, as a share", _number(0, 0.9), _always("0.10")),
     "guard_files": Setting("deletions within ten minutes that need approval", _whole(1, 1_000_000_000), _always("100")),
     "guard_share": Setting("the same, as a share of the folder's files", _number(0, 1), _always("0.25")),

@@ -4,30 +4,38 @@
 Each item is the file itself, moved, under a name that says all about it, so that one rename both takes a file away and
 records it, and no crash can part the two::
 
-    .harp/trash/<day>/<when>.<number>.<entries>.<path>
+    .harp/trash/<day>/<when>-<stamp>.<number>.<entries>.<path>
 
-``day`` is the UTC date, ``when`` milliseconds since 1970 in hexadecimal, ``number`` makes the name unique, ``entries``
-the applied entry ids in URL-safe base64 one after the other, ``path`` is escaped (``%2F`` for ``/``). Where that is too
-long for a name, ``@`` stands for the last two, and they stand in a file ``about.<name>``, durable before the rename.
+``day`` is the UTC date, ``when`` milliseconds since 1970, for people; ``stamp`` is what its age is counted from
+(:mod:`harp.sync.folder.age`), both in hexadecimal. ``number`` makes the name unique, ``entries`` are the applied entry
+ids in URL-safe base64 one after the other, ``path`` is escaped (``%2F`` for ``/``). Where that is too long for a name,
+``@`` stands for the last two, and they stand in a file ``about.<name>``, durable before the rename. How much time was
+counted is in ``.harp/trash/age``; without that file, the latest stamp tells.
 """
 
 import base64
 import binascii
 import errno
 import os
+import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from harp.base.errors import FolderError
-from harp.sync.folder import rename
+from harp.sync.folder import age, rename
+from harp.sync.folder.age import Awake, Counted
 from harp.sync.folder.fs import READ_FLAGS, TRASH, Directory, Root, refused, sentence, shown, stat_of
 from harp.sync.model import ID_BYTES, MAX_NAME_BYTES, EntryId, FileKind, Path, Stat
 
-_DAY_MS = 24 * 3600 * 1000
+_DAY_S = 24 * 3600
+_AGE = b"age"
+_MAX_AGE_BYTES = 256
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _ABOUT = b"about."
 _ELSEWHERE = b"@.@"
 _UNKNOWN = Path(b"unknown")
@@ -44,6 +52,7 @@ class TrashItem:
     entries: tuple[EntryId, ...]
     stat: Stat
     when_ms: int
+    stamp: int
     disk_bytes: int
     place: Path
     """Relative to the folder, below ``.harp/trash``."""
@@ -58,23 +67,38 @@ class Place(NamedTuple):
     """Relative to the folder."""
 
 
+def awake_now() -> Awake:
+    """How long this computer has been awake."""
+    return Awake(_boot(), time.monotonic())
+
+
+@cache
+def _boot() -> str:
+    with suppress(OSError), open(_BOOT_ID, encoding="ascii") as told:
+        return told.read().strip()
+    # Where the system does not tell one start from another, each process is one.
+    return secrets.token_hex(16)
+
+
 class Trash:
     """One folder's trash. Methods raise :class:`FolderError` where the disk refuses."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, awake: Callable[[], Awake] = awake_now) -> None:
         self._root = root
+        self._awake = awake
+        self._counted: Counted | None = None
         self._lock = threading.Lock()
         self._number = 0
         self._day: tuple[bytes, Directory] | None = None
 
     def take(self, source: Directory, name: bytes, path: Path, entries: Sequence[EntryId], *, now: float) -> Place:
         """Move ``name`` out of ``source`` into the trash, as what lay at ``path``. Raises OSError."""
-        when_ms = int(now * 1000)
+        when_ms, stamp = int(now * 1000), self._count().stamp
         about = b"%s.%s" % (base64.urlsafe_b64encode(b"".join(entries)).rstrip(b"="), _escaped(path))
         fits = True
         while True:
             day, holder = self._day_of(when_ms)
-            head = b"%011x.%x" % (when_ms, self._next_number())
+            head = b"%011x-%x.%x" % (when_ms, stamp, self._next_number())
             item = b"%s.%s" % (head, about)
             if not fits or len(item) > MAX_NAME_BYTES:
                 item = b"%s.%s" % (head, _ELSEWHERE)
@@ -99,7 +123,7 @@ class Trash:
 
     def list(self) -> Sequence[TrashItem]:
         """All that is in the trash, the oldest first."""
-        return sorted(self._items(), key=lambda item: (item.when_ms, item.place))
+        return sorted(self._items(), key=lambda item: (item.stamp, item.when_ms, item.place))
 
     def item(self, place: Path) -> TrashItem | None:
         """What lies at one place of the trash, without a look at the rest; None where nothing does."""
@@ -145,15 +169,17 @@ class Trash:
     ) -> Sequence[TrashItem]:
         """Remove for good what is older than ``max_age_days``, then the oldest until the rest fits ``max_share``.
 
-        ``max_share`` is of ``disk_bytes``, by default the size of the disk. Answers what was removed.
+        A day is one for which the computer ran, whatever ``now`` says. ``max_share`` is of ``disk_bytes``, by default
+        the size of the disk. Answers what was removed.
         """
+        counted = self._count()
+        self._keep(counted)
         items = self.list()
         allowed = (self._root.total_bytes() if disk_bytes is None else disk_bytes) * max_share
         total = sum(item.disk_bytes for item in items)
-        oldest_ms = now * 1000 - max_age_days * _DAY_MS
         removed = []
         for item in items:
-            if item.when_ms >= oldest_ms and total <= allowed:
+            if not counted.is_over(item.stamp, max_age_days * _DAY_S) and total <= allowed:
                 break
             self._remove(item)
             total -= item.disk_bytes
@@ -191,6 +217,34 @@ class Trash:
                 item = None if name.startswith(_ABOUT) else _parsed(directory, place, name)
                 if item is not None:
                     yield item
+
+    # --- age ----------------------------------------------------------------------------------------------------------
+
+    def keep_age(self) -> None:
+        """Notes what was counted since the last time, before the computer or the daemon is stopped."""
+        if self._counted is not None:
+            self._keep(self._count())
+
+    def _count(self) -> Counted:
+        now = self._awake()
+        if self._counted is None:
+            self._counted = self._kept() or Counted(max((item.stamp for item in self._items()), default=0), now)
+        self._counted = self._counted.at(now)
+        return self._counted
+
+    def _kept(self) -> Counted | None:
+        try:
+            holder = self._root.directory(TRASH)
+            return age.read(_read(holder, _AGE, _MAX_AGE_BYTES))
+        except OSError:
+            return None
+
+    def _keep(self, counted: Counted) -> None:
+        # A disk that takes no write keeps its trash longer. After a power cut this says nothing, or the hour before.
+        with suppress(OSError):
+            holder = self._root.make_private(TRASH)
+            _write(holder, _AGE + b".new", counted.written())
+            os.rename(_AGE + b".new", _AGE, src_dir_fd=holder.fd, dst_dir_fd=holder.fd)
 
     # --- days ---------------------------------------------------------------------------------------------------------
 
@@ -242,10 +296,11 @@ class Trash:
 
 def _parsed(directory: Directory, day: Path, name: bytes) -> TrashItem | None:
     """The item of that name; None for what is no item. Raises OSError only through the disk."""
-    when, _, rest = name.partition(b".")
+    head, _, rest = name.partition(b".")
     about = rest.partition(b".")[2]
+    when, _, stamp_text = head.partition(b"-")
     try:
-        when_ms = int(when, 16)
+        when_ms, stamp = int(when, 16), int(stamp_text or b"0", 16)
         found = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
     except (ValueError, FileNotFoundError):
         return None
@@ -254,7 +309,7 @@ def _parsed(directory: Directory, day: Path, name: bytes) -> TrashItem | None:
     ids, _, path = about.partition(b".")
     stat = stat_of(found)
     size = found.st_blocks * _BLOCK_BYTES
-    return TrashItem(_unescaped(path) or _UNKNOWN, _entries(ids), stat, when_ms, size, Path(day + b"/" + name))
+    return TrashItem(_unescaped(path) or _UNKNOWN, _entries(ids), stat, when_ms, stamp, size, Path(day + b"/" + name))
 
 
 def _entries(ids: bytes) -> tuple[EntryId, ...]:
@@ -274,22 +329,31 @@ def _unescaped(written: bytes) -> Path:
 
 
 def _write_about(holder: Directory, item: bytes, about: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(_ABOUT + item, flags, 0o600, dir_fd=holder.fd)
-    try:
-        os.write(fd, about)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    _write(holder, _ABOUT + item, about, durably=True)
 
 
 def _read_about(holder: Directory, item: bytes) -> bytes:
     try:
-        fd = os.open(_ABOUT + item, READ_FLAGS, dir_fd=holder.fd)
+        return _read(holder, _ABOUT + item, _MAX_ABOUT_BYTES)
     except OSError:
         return b""
+
+
+def _write(holder: Directory, name: bytes, text: bytes, *, durably: bool = False) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=holder.fd)
     try:
-        return os.read(fd, _MAX_ABOUT_BYTES)
+        os.write(fd, text)
+        if durably:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _read(holder: Directory, name: bytes, most: int) -> bytes:
+    fd = os.open(name, READ_FLAGS, dir_fd=holder.fd)
+    try:
+        return os.read(fd, most)
     finally:
         os.close(fd)
 

@@ -180,6 +180,7 @@ class FolderLoop:
                     self._handle_or_put_off(event)
                 timeout = self._turn()
             self._watcher.stop()
+            self.replica.trash.keep_age()
             self.replica.ledger.set_clean()
         except HarpError as error:
             _log.error("folder %s stands still: %s", self.replica.name, error)
