@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import resource
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -106,6 +107,24 @@ def folder_at(path: OsPath) -> Folder:
     running = Running()
     staging, trash = Staging(root), Trash(root, running)
     return Folder(path, root, staging, trash, Disk(root, staging, trash), running)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open nothing more, as the system has it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(2))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for fd in taken:
+            os.close(fd)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from harp.base.errors import FolderError, UsageError
 from harp.sync.folder import fs
 from harp.sync.folder.fs import Directory, Marker, Root
 from harp.sync.model import FileKind, FolderId, Path
-from tests.fakes.folder import MARKER, open_below, swapping
+from tests.fakes.folder import MARKER, no_more_files, open_below, ordinary_users_folder, swapping
 
 
 @pytest.fixture(params=["openat2", "component by component"])
@@ -201,6 +201,53 @@ def test_a_folder_that_was_moved_removed_or_replaced_is_not_there(root: Root) ->
     assert root.marker_is_there(MARKER)
     at(root, ".harp/folder").unlink()
     assert not root.marker_is_there()
+
+
+def test_a_marker_that_nothing_can_be_opened_for_is_not_gone(root: Root) -> None:
+    root.write_marker(MARKER)
+    with no_more_files():
+        with pytest.raises(FolderError, match="Harp may open no more files"):
+            root.marker_is_there(MARKER)
+        with pytest.raises(FolderError, match="Harp may open no more files"):
+            root.read_marker()
+        said = root.trouble(MARKER)
+    assert said == ".harp/folder: Harp may open no more files (LimitNOFILE=, or ulimit -n)"
+    assert root.trouble(MARKER) == ""
+    at(root, ".harp/folder").unlink()
+    assert root.trouble(MARKER) == fs.GONE
+
+
+def test_a_folder_that_may_not_be_looked_at_is_not_gone() -> None:
+    with ordinary_users_folder() as folder:
+        (folder.at / ".harp").chmod(0)
+        assert folder.root.trouble(MARKER) == ".harp/folder: permission denied"
+        (folder.at / ".harp").chmod(0o700)
+        assert folder.root.trouble(MARKER) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.EIO, "the disk reports a read or write error"),
+        (errno.ENFILE, "this computer may open no more files (sysctl fs.file-max)"),
+        (errno.ENOMEM, "no memory is left"),
+        (errno.ESTALE, "the network disk lost it"),
+    ],
+)
+@pytest.mark.parametrize("call", ["stat", "open", "read"])
+def test_what_the_disk_says_of_its_marker_is_said(
+    root: Root, monkeypatch: pytest.MonkeyPatch, call: str, number: int, why: str
+) -> None:
+    root.write_marker(MARKER)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fails)
+        said = root.trouble(MARKER)
+    assert said.partition(": ")[2] == why
+    assert root.trouble(MARKER) == ""
 
 
 def test_a_private_directory_that_is_a_symlink_is_refused(root: Root, tmp_path: OsPath) -> None:

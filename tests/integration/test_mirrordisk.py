@@ -4,17 +4,20 @@
 Holds harp.sync.service.mirrordisk.
 """
 
+import errno
+import io
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harp.base.errors import StaleError
+from harp.base.errors import FolderError, StaleError
 from harp.sync.cloud.nodes import CloudPath
 from harp.sync.folder import rename
-from harp.sync.service.mirrordisk import MirrorDisk
+from harp.sync.service.mirrordisk import DeniedError, MirrorDisk
 from tests.fakes.desk import FixedRules
+from tests.fakes.folder import no_more_files
 
 NOTE = CloudPath("note")
 
@@ -56,6 +59,39 @@ def test_what_is_placed_is_known_as_what_it_was_then(
     placed = disk.place(name, NOTE, 1_700_000_000, None)
     assert placed.size == len(b"from the account")
     assert placed != disk.look(NOTE)
+
+
+def test_a_disk_that_cannot_be_looked_at_is_not_gone(disk: MirrorDisk, tmp_path: Path) -> None:
+    (tmp_path / "note").write_bytes(b"here")
+    name, found = fetched(disk, b"x"), disk.look(NOTE)
+    assert found is not None
+    with no_more_files():
+        for attempt in (disk.is_there, disk.scan, lambda: disk.drop(name), lambda: disk.read(NOTE, found)):
+            with pytest.raises(FolderError, match="Harp may open no more files"):
+                attempt()
+    assert disk.scan()[NOTE] == found
+    disk.drop(name)
+    assert not disk.is_there(), "it has no marker"
+
+
+def test_a_file_that_the_disk_does_not_read_is_a_trouble_of_its_own(
+    disk: MirrorDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "note").write_bytes(b"here")
+    found = disk.look(NOTE)
+    assert found is not None
+
+    class Broken(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise OSError(errno.EIO, "no")
+
+        def fileno(self) -> int:
+            return 0
+
+    monkeypatch.setattr(disk, "open", lambda path, expected: Broken())
+    for attempt in (disk.read, disk.sha256):
+        with pytest.raises(DeniedError, match="note: the disk reports a read or write error"):
+            attempt(NOTE, found)
 
 
 def test_a_version_saved_while_another_takes_its_place_lies_there_again(

@@ -7,11 +7,13 @@ from pathlib import Path as FilePath
 import pytest
 
 from harp.base.errors import UsageError
+from harp.daemon import portraits
 from harp.sync.engine.guard import Limits
 from harp.sync.model import Path, Role
 from harp.sync.service.sentry import LOCAL, REMOTE
 from harp.sync.service.settings import FolderSettings
 from harp.sync.store.holdings import Holding
+from tests.fakes.folder import no_more_files
 from tests.fakes.replicas import Device, connect, disconnect, office, settle
 
 MANY = 40
@@ -186,6 +188,28 @@ def test_a_missing_marker_is_never_a_deletion(tmp_path: FilePath) -> None:
     settle(anna, ben)
     assert not anna.loop.trouble
     assert len(ben.tree()) == MANY - 5
+
+
+def test_without_descriptors_a_folder_says_so_and_goes_on_when_there_are_some_again(tmp_path: FilePath) -> None:
+    anna, ben = two(tmp_path)
+    remove(anna, 0, 5)
+    (anna.files / "new").write_bytes(b"new")
+    before = anna.replica.ledger.vector()
+    with no_more_files():
+        anna.loop._marker_is_there()
+        said, [held] = anna.loop.trouble, portraits.held(anna.loop)
+        anna.loop.observer.scan()
+        for _ in range(5):
+            anna.turn()
+    assert said == ".harp/folder: Harp may open no more files (LimitNOFILE=, or ulimit -n)"
+    assert (held.what, held.can_be_approved) == (said, False)
+    assert "mount" not in held.remedy
+    assert anna.replica.ledger.vector() == before
+    anna.loop._marker_is_there()
+    assert not anna.loop.trouble
+    settle(anna, ben)
+    assert anna.tree() == ben.tree()
+    assert len(ben.tree()) == MANY - 5 + 1
 
 
 def test_nothing_can_be_decided_while_the_folder_is_not_there(tmp_path: FilePath) -> None:

@@ -11,6 +11,7 @@ from harp.bridge.wakeup import Wakeup
 from harp.daemon import journals, mirrorportraits
 from harp.identity import device as device_id
 from harp.sync.engine.merge import HLC_COUNTER_BITS
+from harp.sync.folder.fs import GONE
 from harp.sync.model import Entry, Path, Role
 from harp.sync.service.decisions import MARKER
 from harp.sync.service.explanation import Explanation, Piece
@@ -331,7 +332,11 @@ def held(loop: FolderLoop) -> list[model.HeldSet]:
                 kind="marker",
                 what=loop.trouble,
                 can_be_approved=False,
-                remedy="mount the disk, or `harp share` the folder's new place",
+                remedy=(
+                    "mount the disk, or `harp share` the folder's new place"
+                    if loop.trouble == GONE
+                    else "it goes on by itself once that is put right"
+                ),
             )
         )
     return found

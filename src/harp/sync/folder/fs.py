@@ -21,6 +21,7 @@ TMP = Path(PRIVATE + b"/tmp")
 TRASH = Path(PRIVATE + b"/trash")
 LOCAL_IGNORE = Path(PRIVATE + b"/ignore")
 MARKER_ID_BYTES = 16
+GONE = "its marker is gone: the disk is not mounted, or the folder was moved"
 
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """O_NONBLOCK, so that opening a FIFO that was swapped in never waits for its writer."""
@@ -58,8 +59,9 @@ _SENTENCES = {
     errno.ENOTEMPTY: "the directory still holds something",
     errno.EIO: "the disk reports a read or write error",
     errno.EFBIG: "the file is too large for this disk",
-    errno.EMFILE: "too many files are open",
-    errno.ENFILE: "too many files are open",
+    errno.EMFILE: "Harp may open no more files (LimitNOFILE=, or ulimit -n)",
+    errno.ENFILE: "this computer may open no more files (sysctl fs.file-max)",
+    errno.ENOMEM: "no memory is left",
     errno.ETXTBSY: "the program is running",
     errno.EBUSY: "it is in use",
     errno.ESTALE: "the network disk lost it",
@@ -155,7 +157,8 @@ class Root:
         except NotADirectoryError as error:
             raise UsageError(f"{shown} is not a folder", hint="name a directory") from error
         except OSError as error:
-            raise FolderError(f"{shown}: {sentence(error)}", hint="see who owns it and who may read it") from error
+            hint = "see who owns it and who may read it" if isinstance(error, PermissionError) else ""
+            raise FolderError(f"{shown}: {sentence(error)}", hint=hint) from error
         return cls(real, Directory(fd), uses_openat2=_has_openat2(fd))
 
     @property
@@ -267,8 +270,10 @@ class Root:
         try:
             directory = self.directory(above)
             os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return False
+            raise refused(above, error) from error
         return True
 
     def stat(self, path: Path) -> Stat | None:
@@ -338,8 +343,13 @@ class Root:
     # --- the marker ---------------------------------------------------------------------------------------------------
 
     def read_marker(self) -> Marker | None:
-        """The marker, or None where there is none that reads well."""
-        return _marker_in(self.fd)
+        """The marker, or None where there is none that reads well. Raises :class:`FolderError`."""
+        try:
+            return _marker_in(self.fd)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise refused(MARKER, error) from error
 
     def write_marker(self, marker: Marker) -> None:
         """Make ``.harp`` with its places, and the marker in it, durably. Raises :class:`FolderError`."""
@@ -384,16 +394,26 @@ class Root:
     def marker_is_there(self, marker: Marker | None = None) -> bool:
         """Whether the path still leads to this very directory and its marker (``marker``, if given) is in it.
 
-        False after an unmount, a mount over it, a move, a removal, or where the disk does not answer.
+        False after an unmount, a mount over it, a move, a removal. Raises :class:`FolderError` where that cannot be
+        told just now: the disk does not answer, or nothing can be opened.
         """
         try:
             found = os.stat(self.path)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return False
+            raise refused(Path(b""), error) from error
         if (found.st_dev, found.st_ino) != (self.device, self.inode):
             return False
         present = self.read_marker()
         return present is not None and (marker is None or present == marker)
+
+    def trouble(self, marker: Marker) -> str:
+        """Why nothing in the folder can be trusted just now, in a sentence; empty where its marker is in its place."""
+        try:
+            return "" if self.marker_is_there(marker) else GONE
+        except FolderError as error:
+            return error.message
 
 
 def shown(path: Path) -> str:
@@ -408,15 +428,10 @@ def refused(path: Path, error: OSError) -> FolderError:
 
 
 def _marker_in(fd: int) -> Marker | None:
-    try:
-        private = Directory(os.open(PRIVATE, os.O_PATH | _DIRECTORY_FLAGS, dir_fd=fd))
-        file = os.open(b"folder", READ_FLAGS, dir_fd=private.fd)
-    except OSError:
-        return None
+    private = Directory(os.open(PRIVATE, os.O_PATH | _DIRECTORY_FLAGS, dir_fd=fd))
+    file = os.open(b"folder", READ_FLAGS, dir_fd=private.fd)
     try:
         text = os.read(file, 4096)
-    except OSError:
-        return None
     finally:
         os.close(file)
     fields = dict(line.split(b" ", 1) for line in text.splitlines() if b" " in line)

@@ -76,7 +76,7 @@ class FolderLoop:
         self.settings = settings
         self.is_paused = False
         self.trouble = ""
-        """Why the folder stands still: its disk or marker is gone. Empty while all is well."""
+        """Why the folder stands still: its disk or marker is gone, or not to be read. Empty while all is well."""
         self._surroundings = surroundings
         self._inbox = Inbox()
         self.floods = Floods(replica, settings.author_entries)
@@ -478,17 +478,15 @@ class FolderLoop:
 
     def _marker_is_there(self) -> bool:
         """Looks for the folder's marker; without it nothing is authored or written until it is back."""
-        is_there = self.replica.root.marker_is_there(self.replica.marker)
-        if not is_there and not self.trouble:
-            self.trouble = "its marker is gone: the disk is not mounted, or the folder was moved"
+        before, self.trouble = self.trouble, self.replica.root.trouble(self.replica.marker)
+        if self.trouble and self.trouble != before:
             _log.error("folder %s: %s", self.replica.name, self.trouble)
-        elif is_there and self.trouble:
-            self.trouble = ""
+        elif before and not self.trouble:
             self.observer.scan()
             self.applier.resume()
         # Whoever is no member any more keeps its disk as it is: what was taken back is not taken from it.
-        self.applier.is_stopped = not is_there or self.replica.role is None
-        return is_there
+        self.applier.is_stopped = bool(self.trouble) or self.replica.role is None
+        return not self.trouble
 
     def _begin_again(self) -> None:
         """The ledger or the disk refused in the middle of a turn: all that was taken up is taken up once more."""

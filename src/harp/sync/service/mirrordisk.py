@@ -28,6 +28,7 @@ from harp.sync.model import EntryId, FileKind, Path
 _TEMPORARY = Path(b".harp/cloud")
 _BLOCK = 1 << 20
 _CHANGED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP))
+_OF_ONE_FILE = frozenset((errno.EACCES, errno.EPERM, errno.EIO))
 
 
 class Rules(Protocol):
@@ -69,7 +70,7 @@ class MirrorDisk:
         """The inodes of that."""
 
     def is_there(self) -> bool:
-        """Whether the folder is the one that is shared, and not an empty mount point."""
+        """Whether the folder is the one that is shared, and not an empty mount point. Raises :class:`FolderError`."""
         return self._root.marker_is_there()
 
     @property
@@ -137,7 +138,7 @@ class MirrorDisk:
     def read_through(self, path: CloudPath, expected: Local, note: Callable[[bytes], object]) -> str:
         """Hands all of it to ``note``, block by block; its SHA-256 in hexadecimal."""
         digest = hashlib.sha256()
-        with self.open(path, expected) as source:
+        with self.open(path, expected) as source, _as_expected(path):
             while block := source.read(_BLOCK):
                 digest.update(block)
                 note(block)
@@ -147,7 +148,7 @@ class MirrorDisk:
 
     def read(self, path: CloudPath, expected: Local) -> tuple[bytes, str]:
         """The whole of a small file, and its SHA-256 in hexadecimal."""
-        with self.open(path, expected) as source:
+        with self.open(path, expected) as source, _as_expected(path):
             content = source.read(expected.size + 1)
             if len(content) != expected.size or local_of(os.fstat(source.fileno())) != expected:
                 raise StaleError(f"{path} changed while it was read")
@@ -162,11 +163,9 @@ class MirrorDisk:
             return name, os.fdopen(fd, "wb")
 
     def drop(self, name: bytes) -> None:
-        holder = self._root.make_private(_TEMPORARY)
-        try:
+        with _as_expected(CloudPath(_TEMPORARY.decode())), suppress(FileNotFoundError):
+            holder = self._root.make_private(_TEMPORARY)
             os.unlink(name, dir_fd=holder.fd)
-        except FileNotFoundError:
-            return
 
     def place(self, temporary: bytes, path: CloudPath, mtime_s: int, over: Local | None) -> Local:
         """Puts a finished temporary file at ``path``, over exactly ``over``; what it is there.
@@ -260,7 +259,7 @@ class MirrorDisk:
 
 
 class DeniedError(FolderError):
-    """The disk lets Harp not at this one file."""
+    """The disk lets Harp not at this one file: the others go on."""
 
 
 @contextmanager
@@ -268,9 +267,9 @@ def _as_expected(path: CloudPath) -> Iterator[None]:
     """The disk's refusals in Harp's words: what is not as it was seen is stale, and planned anew."""
     try:
         yield
-    except PermissionError as error:
-        raise DeniedError(f"{path}: {sentence(error)}", hint="see who owns it") from error
     except OSError as error:
+        if error.errno in _OF_ONE_FILE:
+            raise DeniedError(f"{path}: {sentence(error)}") from error
         if error.errno in _CHANGED:
             raise StaleError(f"{path} is not on the disk as it was") from error
         raise refused(_raw(path), error) from error
