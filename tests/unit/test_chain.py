@@ -271,3 +271,11 @@ def test_the_drafts_of_one_change_stay_together() -> None:
 
     assert [len(part) for part in chain.split([*singles, change])] == [999, 2]
     assert [len(part) for part in chain.split([[file_draft(b"x")] * 1001])] == [1000, 1]
+
+
+def test_what_would_be_too_long_for_an_entry_is_not_even_sealed() -> None:
+    many = tuple(EntryId(number.to_bytes(32, "big")) for number in range(257))
+    long = Draft(kind=Kind.SYMLINK, path=Path(b"p" * 4096), target=b"t" * 4096, replaces=many[:256])
+    for draft in (long, Draft(kind=Kind.TOMBSTONE, path=Path(b"p"), replaces=many)):
+        with pytest.raises(LocalProtocolError, match="too long"):
+            chain.split([[draft]])

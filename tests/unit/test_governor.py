@@ -7,7 +7,9 @@ import pytest
 
 from harp.base.errors import RemoteProtocolError, TrustError
 from harp.identity.device import DeviceKey
-from harp.sync.model import Role
+from harp.sync.engine import details
+from harp.sync.engine.chain import Draft
+from harp.sync.model import Kind, Role
 from harp.sync.service.doors import ByDevice, ByFolder, ByTicket, Doors
 from harp.sync.service.governor import opened_by, sealed_for
 from harp.sync.store.registry import OpenTicket, Registry
@@ -65,6 +67,20 @@ def test_a_cut_device_is_no_member_and_does_not_learn_the_new_secret(three: list
     assert ben.replica.ledger.keys().epochs == epochs, "also after a restart"
     assert epochs[-1] not in cleo.replica.secrets.epochs
     assert epochs[-1].hex() not in repr(ben.replica.secrets)
+
+
+def test_in_a_folder_of_many_members_a_cut_is_accepted_and_each_learns_the_new_secret(tmp_path: FilePath) -> None:
+    anna, ben = office(tmp_path, Role.READ_WRITE)
+    strangers = [device_key(number).device_id for number in range(20, 170)]
+    grants = [Draft(kind=Kind.GRANT, detail=details.grant_detail(one, Role.READ_ONLY, "")) for one in strangers]
+    written, _ = anna.loop.author.write([grants], {})
+    anna.replica.learn_members()
+    anna.loop.published([*written, *anna.loop.governor.cut(strangers[0])])
+    settle(anna, ben)
+    assert ben.replica.ledger.vector() == anna.replica.ledger.vector()
+    assert ben.replica.secrets.epochs == anna.replica.secrets.epochs
+    assert len(ben.replica.secrets.epochs) == 2
+    assert set(ben.replica.membership.members) == {*strangers[1:], anna.key.device_id, ben.key.device_id}
 
 
 def test_a_secret_is_opened_by_whom_it_is_sealed_for_alone() -> None:

@@ -9,7 +9,8 @@ import pytest
 from harp.base.errors import FolderError, UsageError
 from harp.bridge import model
 from harp.daemon import portraits
-from harp.sync.model import Kind, Path, Role
+from harp.sync.engine.chain import Draft
+from harp.sync.model import Hlc, Kind, Path, Role
 from harp.sync.service.inquiry import Checked, Finding, Inquiry
 from harp.sync.service.traffic import Traffic
 from tests.fakes.replicas import Device, connect, disconnect, office, settle
@@ -47,6 +48,23 @@ def conflicting(anna: Device, ben: Device) -> None:
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_with_hundreds_of_versions_at_once_is_decided_and_everybody_takes_it(tmp_path: FilePath) -> None:
+    anna, ben = office(tmp_path, Role.READ_WRITE)
+    path = Path(b"d/" + b"x" * 250)
+    links = [Draft(kind=Kind.SYMLINK, path=path, target=b"%d" % number, hlc=Hlc(number)) for number in range(300)]
+    written, places = ben.loop.author.write([links], {})
+    ben.loop.exchange.publish(written, {})
+    ben.loop.applier.queue(places)
+    settle(anna, ben)
+    assert len(anna.place(path.decode()).heads) == 300
+    chosen = written[0].batch.entries[7].id
+    assert anna.decisions.resolve(path, chosen.hex()) == "resolved"
+    settle(anna, ben)
+    assert ben.replica.ledger.vector() == anna.replica.ledger.vector(), "none of it is refused"
+    assert not anna.replica.view(anna.place(path.decode()), anna.replica.heads(anna.place(path.decode()))).copies
+    assert ben.tree() == anna.tree()
 
 
 def test_history_tells_the_newest_first_and_what_can_be_had_back(two: tuple[Device, Device]) -> None:

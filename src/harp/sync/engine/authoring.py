@@ -7,12 +7,13 @@ replaces them, so that a name that comes and goes has one head and not one for e
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harp.sync.engine.chain import Draft
+from harp.sync.engine.form import replaces_room
 from harp.sync.engine.manifest import EMPTY_ROOT
 from harp.sync.engine.merge import content, next_hlc
-from harp.sync.model import MAX_REPLACES, Entry, EntryId, FileKind, Hlc, Kind, OnDisk, Path, RootId, Stat
+from harp.sync.model import Entry, EntryId, FileKind, Hlc, Kind, OnDisk, Path, RootId, Stat
 
 _KINDS = {FileKind.FILE: Kind.FILE, FileKind.DIRECTORY: Kind.DIRECTORY, FileKind.SYMLINK: Kind.SYMLINK}
 
@@ -97,14 +98,10 @@ class _Author:
     def says(
         self, path: Path, before: OnDisk | None, after: Observed | None, replaced: Iterable[EntryId]
     ) -> list[Draft]:
-        """One draft of what lies at ``path``, and tombstones for what it cannot replace within ``MAX_REPLACES``."""
+        """What lies at ``path`` now, in place of what is replaced."""
         ids = () if self.hlc_zero else tuple(dict.fromkeys(replaced))
         hlc = self._clock(path)
-        rest = [ids[i : i + MAX_REPLACES] for i in range(0, len(ids), MAX_REPLACES)]
-        drafts = []
-        if after is not None:
-            drafts.append(_draft(path, before, after, hlc, rest.pop(0) if rest else ()))
-        return drafts + [Draft(kind=Kind.TOMBSTONE, path=path, hlc=hlc, replaces=part) for part in rest]
+        return _tombs(path, hlc, ids) if after is None else in_place_of(ids, _draft(path, before, after, hlc))
 
     def settles(self, copies: Sequence[tuple[Path, OnDisk, Entry]]) -> list[Draft]:
         """For each copy shown an entry at its own path, with the content of the loser that it was."""
@@ -128,13 +125,25 @@ class _Author:
         return next_hlc((head for head in self.heads if head.meta.path == path), now_ms=self.now_ms)
 
 
-def _draft(path: Path, before: OnDisk | None, after: Observed, hlc: Hlc, replaces: tuple[EntryId, ...]) -> Draft:
+def in_place_of(replaced: Sequence[EntryId], draft: Draft) -> list[Draft]:
+    """``draft``, replacing as many of these as an entry has room for, and tombstones for the rest."""
+    room = replaces_room(draft.path, draft.target)
+    return [replace(draft, replaces=tuple(replaced[:room])), *_tombs(draft.path, draft.hlc, replaced[room:])]
+
+
+def _tombs(path: Path, hlc: Hlc, replaced: Sequence[EntryId]) -> list[Draft]:
+    room = replaces_room(path, b"")
+    parts = [tuple(replaced[i : i + room]) for i in range(0, len(replaced), room)]
+    return [Draft(kind=Kind.TOMBSTONE, path=path, hlc=hlc, replaces=part) for part in parts]
+
+
+def _draft(path: Path, before: OnDisk | None, after: Observed, hlc: Hlc) -> Draft:
     kind = _KINDS[after.stat.kind]
     if kind is Kind.DIRECTORY:
-        return Draft(kind=kind, path=path, hlc=hlc, replaces=replaces)
+        return Draft(kind=kind, path=path, hlc=hlc)
     if kind is Kind.SYMLINK:
         mtime_ns = after.stat.mtime_ns
-        return Draft(kind=kind, path=path, target=after.target, mtime_ns=mtime_ns, hlc=hlc, replaces=replaces)
+        return Draft(kind=kind, path=path, target=after.target, mtime_ns=mtime_ns, hlc=hlc)
     mtime_ns, executable = _attributes(before, after.stat)
     return Draft(
         kind=kind,
@@ -144,7 +153,6 @@ def _draft(path: Path, before: OnDisk | None, after: Observed, hlc: Hlc, replace
         executable=executable,
         root=after.root,
         hlc=hlc,
-        replaces=replaces,
     )
 
 

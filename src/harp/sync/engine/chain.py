@@ -20,6 +20,8 @@ from harp.sync.model import (
     ID_BYTES,
     INCARNATION_BYTES,
     MAX_BATCH_ENTRIES,
+    MAX_ENTRY_BYTES,
+    MAX_REPLACES,
     NO_ENTRY,
     NO_FOLDER,
     Batch,
@@ -174,7 +176,8 @@ def split(changes: Iterable[Sequence[Draft]]) -> list[list[Draft]]:
 
     A part has at most :data:`MAX_BATCH_ENTRIES` entries and about :data:`TARGET_BATCH_BYTES`. The drafts of one change
     stay together, since what replaces a loser and what gives it a name of its own must arrive as one; only a change
-    that is too long for any batch is divided.
+    that is too long for any batch is divided. Raises :class:`LocalProtocolError` for a draft that is too long for an
+    entry: peers would take nothing of this chain any more.
     """
     parts: list[list[Draft]] = []
     part: list[Draft] = []
@@ -215,7 +218,10 @@ def _pieces(change: Sequence[Draft]) -> Iterable[Sequence[Draft]]:
 
 
 def _draft_bytes(draft: Draft) -> int:
-    return size_bound(draft.path, draft.target, draft.detail, len(draft.replaces))
+    bound = size_bound(draft.path, draft.target, draft.detail, len(draft.replaces))
+    if bound > MAX_ENTRY_BYTES or len(draft.replaces) > MAX_REPLACES:
+        raise LocalProtocolError(f"an entry of {bound} bytes that replaces {len(draft.replaces)} is too long")
+    return bound
 
 
 def _check_identities(batch: Batch) -> None:

@@ -12,7 +12,7 @@ Rows are in ascending order and name nothing twice. Every parser raises RemotePr
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,16 @@ import cbor2
 
 from harp.base.errors import LocalProtocolError, RemoteProtocolError
 from harp.identity.device import DEVICE_ID_BYTES, DeviceId
-from harp.sync.model import ID_BYTES, INCARNATION_BYTES, ChainId, EntryId, Incarnation, Kind, Role
+from harp.sync.model import ID_BYTES, INCARNATION_BYTES, MAX_ENTRY_BYTES, ChainId, EntryId, Incarnation, Kind, Role
 
 NONCE_BYTES = 32
 MAX_NAME_TEXT_BYTES = 255
 MAX_SEALED_BYTES = 512
 MAX_NUMBER = 2**63 - 1
+MAX_DETAIL_BYTES = MAX_ENTRY_BYTES - 256
+"""What the other fields of an entry about members leave."""
+NOBODY = DeviceId(bytes(DEVICE_ID_BYTES))
+"""Whom a cut is about that only brings a new secret: no key, so it ends no membership, also not a new one."""
 
 _HELD, _FORK = 0, 1
 _MAX_DEPTH = 4
@@ -94,6 +98,40 @@ def cut_detail(device: DeviceId, last: Mapping[Incarnation, int], sealed_secrets
     Raises :class:`LocalProtocolError` for what no peer would accept.
     """
     return _written((device, tuple(sorted(last.items())), tuple(sorted(sealed_secrets.items()))), Kind.CUT)
+
+
+def cut_details(
+    device: DeviceId, last: Mapping[Incarnation, int], sealed_secrets: Mapping[DeviceId, bytes]
+) -> list[bytes]:
+    """The details of as many CUTs as it takes to say this in entries that peers accept.
+
+    The first cuts ``device``, the others nobody: they hand the secrets to those members for whom it had no room. Where
+    not even ``last`` fits, those chains keep their entries that have most of them.
+    """
+    longest = sorted(last.items(), key=lambda row: (-row[1], row[0]))
+    room = MAX_DETAIL_BYTES - _CUT_BYTES
+    kept = longest[: _fitting(longest, room)]
+    secrets = sorted(sealed_secrets.items())
+    first = _fitting(secrets, room - sum(map(_row_bytes, kept)))
+    found = [cut_detail(device, dict(kept), dict(secrets[:first]))]
+    rest = secrets[first:]
+    while rest:
+        part, rest = rest[: _fitting(rest, room)], rest[_fitting(rest, room) :]
+        found.append(cut_detail(NOBODY, {}, dict(part)))
+    return found
+
+
+_CUT_BYTES = 64
+"""More than a cut's detail has besides its rows."""
+
+
+def _fitting(rows: Sequence[tuple[bytes, int | bytes]], room: int) -> int:
+    """How many of the rows, from the first, have room."""
+    return sum(total <= room for total in itertools.accumulate(map(_row_bytes, rows)))
+
+
+def _row_bytes(row: tuple[bytes, int | bytes]) -> int:
+    return len(cbor2.dumps(row))
 
 
 def approve_detail(approval: Approval) -> bytes:

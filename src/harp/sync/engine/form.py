@@ -10,7 +10,7 @@ from harp.sync.model import ID_BYTES, MAX_ENTRY_BYTES, MAX_PATH_BYTES, MAX_REPLA
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 
-_FIXED_BYTES = 256
+_FIXED_BYTES = MAX_ENTRY_BYTES - details.MAX_DETAIL_BYTES
 """More than the CBOR of all fields of fixed length, and of the heads of the others."""
 _REPLACES_BYTES = ID_BYTES + 2
 
@@ -18,6 +18,11 @@ _REPLACES_BYTES = ID_BYTES + 2
 def size_bound(path: bytes, target: bytes, detail: bytes, replaces: int) -> int:
     """At least the length in bytes of the serialized entry that has these; at most 256 more."""
     return _FIXED_BYTES + len(path) + len(target) + len(detail) + replaces * _REPLACES_BYTES
+
+
+def replaces_room(path: bytes, target: bytes) -> int:
+    """How many entries one about a path can replace within the limits: at least 200."""
+    return min(MAX_REPLACES, (MAX_ENTRY_BYTES - size_bound(path, target, b"", 0)) // _REPLACES_BYTES)
 
 
 def check_form(meta: Metadata) -> None:

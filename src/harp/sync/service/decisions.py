@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harp.base.errors import FolderError, TrustError, UsageError
-from harp.sync.engine import dag, details, merge
+from harp.sync.engine import authoring, dag, details, merge
 from harp.sync.engine.chain import Draft
 from harp.sync.model import Entry, Kind, Path, Role, RootId, Vector
 from harp.sync.service.author import Seen
@@ -81,7 +81,7 @@ class Decisions:
                 "the content of this version is no longer here", hint="another member's trash may still hold it"
             )
         place = self._replica.places.get_or_new(path)
-        self._write([self._revived(version.entry, place)])
+        self._write(self._revived(version.entry, place))
         return "restored"
 
     def resolve(self, path: Path, keep: str) -> str:
@@ -94,15 +94,16 @@ class Decisions:
         view = self._replica.view(place, heads)
         if keep == "both":
             winner = view.at_path or heads[0]
-            drafts = [self._revived(winner, place)]
-            drafts += [self._named(copy, entry) for copy, entry in view.copies]
+            drafts = self._revived(winner, place)
+            for copy, entry in view.copies:
+                drafts += self._revived(entry, self._replica.places.get_or_new(copy))
         else:
             chosen = Inquiry(self._replica).entry(path, keep)
             if chosen.id not in place.heads:
                 raise UsageError(
                     "this version is not in conflict any more", hint="`harp restore NAME PATH@ENTRY` brings it back"
                 )
-            drafts = [self._revived(chosen, place)]
+            drafts = self._revived(chosen, place)
         self._write(drafts)
         return "resolved"
 
@@ -182,14 +183,14 @@ class Decisions:
             place = self._replica.places.get(path)
             applied = [] if place is None else self._replica.applied(place)
             if place is not None and applied:
-                drafts.append(self._revived(applied[0], place))
+                drafts += self._revived(applied[0], place)
         self._write(drafts)
 
-    def _revived(self, entry: Entry, place: Place) -> Draft:
+    def _revived(self, entry: Entry, place: Place) -> list[Draft]:
         """An entry's content said anew, in place of all heads."""
         meta = entry.meta
         heads = self._replica.heads(place)
-        return Draft(
+        revived = Draft(
             kind=meta.kind,
             path=place.path,
             target=meta.target,
@@ -198,12 +199,8 @@ class Decisions:
             executable=meta.executable,
             root=meta.root,
             hlc=merge.next_hlc(heads, now_ms=time.time_ns() // 1_000_000),
-            replaces=tuple(place.heads),
         )
-
-    def _named(self, path: Path, entry: Entry) -> Draft:
-        """A conflict copy's content as a file of its own."""
-        return self._revived(entry, self._replica.places.get_or_new(path))
+        return authoring.in_place_of(place.heads, revived)
 
     def _write(self, drafts: Sequence[Draft]) -> None:
         seen: dict[Path, Seen] = {}

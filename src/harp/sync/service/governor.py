@@ -21,8 +21,6 @@ from harp.sync.service.author import Author, Written
 from harp.sync.service.replica import Replica
 
 MAX_EPOCHS = 32
-NOBODY = DeviceId(bytes(32))
-"""Whom a cut is about that only brings a new secret: no key, so it ends no membership, also not a new one."""
 
 
 class Governor:
@@ -54,15 +52,16 @@ class Governor:
     def renewed(self) -> list[Written]:
         """A new secret for those that remain. Several owners may each make one: the newest counts everywhere."""
         self._demand_owner()
-        return self._cut(NOBODY, {})
+        return self._cut(details.NOBODY, {})
 
     def _cut(self, device: DeviceId, last: Mapping[Incarnation, int]) -> list[Written]:
         replica = self._replica
         epoch = secrets.token_bytes(SECRET_BYTES)
         remaining = [member for member in replica.membership.members if member != device]
         sealed = {member: sealed_for(member, epoch) for member in remaining}
-        detail = details.cut_detail(device, last, sealed)
-        written = self._say(Draft(kind=Kind.CUT, hlc=self._hlc(), detail=detail))
+        hlc = self._hlc()
+        said = details.cut_details(device, last, sealed)
+        written = self._say(*(Draft(kind=Kind.CUT, hlc=hlc, detail=detail) for detail in said))
         self.learn_epochs()
         return written
 
@@ -167,8 +166,8 @@ class Governor:
         )
         return membership.role(device) is not None
 
-    def _say(self, draft: Draft) -> list[Written]:
-        written, _ = self._author.write([[draft]], {})
+    def _say(self, *drafts: Draft) -> list[Written]:
+        written, _ = self._author.write([drafts], {})
         self._replica.learn_members()
         return written
 

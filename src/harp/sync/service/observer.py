@@ -289,7 +289,7 @@ class Observer:
                 self._found(place, Observed(path, stat), group)
             case FileKind.SYMLINK:
                 target = self._replica.root.readlink(path)
-                if target is not None:
+                if target:
                     self._found(place, Observed(path, stat, target=target), group)
             case FileKind.FILE:
                 self._hash(place, stat, group)
