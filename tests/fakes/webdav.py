@@ -73,6 +73,7 @@ class Account:
         """Paths that a bulk request answers with an error; None: an administrator has switched it off, and says so only
         in the capabilities."""
         self.has_bridge = False
+        self.capabilities_asked = 0
         """Whether Harp Bridge is there, which makes many files at once where nothing lies."""
         self.bridge_answers = 200
         self.journal: list[int] | None = None
@@ -204,6 +205,7 @@ class Account:
         return web.json_response({"ocs": {"data": {"id": self.name}}})
 
     async def _capabilities(self, request: web.Request) -> web.Response:
+        self.capabilities_asked += 1
         dav = {"chunking": "1.0"} if self.bulk_refuses is None else {"chunking": "1.0", "bulkupload": "1.0"}
         files = {
             "forbidden_filenames": [".htaccess"],

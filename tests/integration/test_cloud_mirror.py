@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from harp.base.errors import CloudError, FolderError
+from harp.sync.cloud import dav
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.refusals import BusyError, RefusedError
 from harp.sync.service import mirrorpost, mirrorwalk
@@ -135,12 +136,12 @@ async def test_where_bulk_requests_are_switched_off_all_go_one_by_one(desk: Desk
     assert desk.here() == desk.there()
 
 
-def _put_six(desk: Desk) -> None:
-    desk.account.has_bridge = True
-    desk.account.make("old")
-    (desk.folder / "old").mkdir()
+def _put_six(desk: Desk, *, name: str = "old", has_bridge: bool = True) -> None:
+    desk.account.has_bridge = has_bridge
+    desk.account.make(name)
+    (desk.folder / name).mkdir()
     for number in range(6):
-        (desk.folder / "old" / f"{number}").write_bytes(b"%d" % number)
+        (desk.folder / name / f"{number}").write_bytes(b"%d" % number)
 
 
 async def test_with_harp_bridge_new_files_share_a_request_wherever_they_lie(desk: Desk) -> None:
@@ -172,6 +173,56 @@ async def test_where_such_a_request_fails_all_go_one_by_one_and_none_by_the_way_
     await desk.mirror.settle()
     assert sum(line.startswith("PUT old/") for line in desk.account.log) == 6
     assert not [line for line in desk.account.log if line.startswith(("NEW", "BULK"))]
+    assert desk.here() == desk.there()
+    for name in ("more", "yet more"):
+        _put_six(desk, name=name)
+        await desk.mirror.settle()
+    assert desk.here() == desk.there()
+    assert desk.account.capabilities_asked == 2, "it says the same again, and is left in peace"
+
+
+async def test_a_server_that_gets_harp_bridge_is_asked_anew_when_that_speaks(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_six(desk, has_bridge=False)
+    await desk.mirror.settle()
+    _put_six(desk, name="soon after")
+    desk.mirror.heard_bridge()
+    await desk.mirror.settle()
+    assert desk.account.capabilities_asked == 1, "what is heard may be about another server: it is asked now and then"
+    assert not [line for line in desk.account.log if line.startswith("NEW")]
+    monkeypatch.setattr(dav, "HINTED_S", 0.0)
+    _put_six(desk, name="later")
+    await desk.mirror.settle()
+    assert (desk.account.capabilities_asked, desk.account.log.count("NEW 6")) == (2, 1)
+    for name in ("more", "yet more"):
+        _put_six(desk, name=name)
+        desk.mirror.heard_bridge()
+        await desk.mirror.settle()
+    assert desk.account.capabilities_asked == 2, "it is known now"
+    assert desk.here() == desk.there()
+
+
+@pytest.mark.parametrize("status", [404, 501])
+async def test_a_server_that_loses_harp_bridge_is_asked_at_once_and_has_it_again_when_it_speaks(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    _put_six(desk)
+    await desk.mirror.settle()
+    desk.account.bridge_answers = status
+    _put_six(desk, name="without", has_bridge=False)
+    await desk.mirror.settle()
+    assert sum(line.startswith("PUT without/") for line in desk.account.log) == 6
+    _put_six(desk, name="still without", has_bridge=False)
+    await desk.mirror.settle()
+    assert sum(line.startswith("PUT still without/") for line in desk.account.log) == 6
+    assert desk.account.capabilities_asked == 2
+    desk.account.bridge_answers = 200
+    _put_six(desk, name="again")
+    monkeypatch.setattr(dav, "HINTED_S", 0.0)
+    desk.mirror.heard_bridge()
+    await desk.mirror.settle()
+    assert (desk.account.capabilities_asked, desk.account.log.count("NEW 6")) == (3, 2)
     assert desk.here() == desk.there()
 
 

@@ -31,7 +31,7 @@ class Told:
         self.skew_s = 0.0
         self.news = False
         self.fails: HarpError | Exception | None = None
-        self.looks = self.rounds = 0
+        self.looks = self.rounds = self.heard = 0
         self.answers: list[str] = []
         self.changed = asyncio.Event()
         self.goes_on = asyncio.Event()
@@ -54,6 +54,9 @@ class Told:
 
     async def make_top(self) -> None:
         self.answers.append("make")
+
+    def heard_bridge(self) -> None:
+        self.heard += 1
 
     async def answer(self, how: str, *, now: datetime) -> None:
         self.answers.append(how)
@@ -96,7 +99,7 @@ async def test_a_change_on_the_disk_is_a_round_and_a_call_only_where_there_is_ne
     looked = desk.mirror.changed
     desk.loop.called()
     await asyncio.wait_for(looked.wait(), 20)
-    assert (desk.mirror.looks, desk.mirror.rounds) == (1, 2)
+    assert (desk.mirror.looks, desk.mirror.rounds, desk.mirror.heard) == (1, 2, 1)
     desk.mirror.news = True
     desk.loop.called()
     await desk.until(3)

@@ -26,6 +26,8 @@ from harp.sync.cloud.refusals import LoginError, RefusedError
 
 CHUNK_BYTES = 16 * 1024 * 1024
 CAPABILITIES_S = 3600.0
+HINTED_S = 60.0
+"""Who hears of files that changed may hear of another server's: after so long the one without Harp Bridge is asked."""
 BLOCK_BYTES = 256 * 1024
 BYTES = "application/octet-stream"
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=300)
@@ -64,19 +66,30 @@ class Dav:
         self.instance = ""
         """The id of the server, as far as a listing has shown it."""
         self._capabilities: tuple[float, Capabilities] | None = None
+        self._is_hinted = False
         self._can_hash = False
         """Whether the server said, with its last listing, that it hashes what it has where it is asked to."""
         self.skew_s = 0.0
         """How far the server's clock is ahead of this device's, by its last listing."""
 
     async def capabilities(self) -> Capabilities:
-        """What the server can, asked once an hour."""
+        """What the server can, asked once an hour, and sooner after :meth:`heard_bridge` and :meth:`missed_bridge`."""
         now = asyncio.get_running_loop().time()
-        if self._capabilities is None or now - self._capabilities[0] > CAPABILITIES_S:
+        good_for_s = HINTED_S if self._is_hinted else CAPABILITIES_S
+        if self._capabilities is None or now - self._capabilities[0] > good_for_s:
             url = f"{self._base}/ocs/v2.php/cloud/capabilities?format=json"
             async with self._asked("GET", url) as response:
                 self._capabilities = now, capabilities.read(await read_json(response))
+            self._is_hinted = False
         return self._capabilities[1]
+
+    def heard_bridge(self) -> None:
+        """Harp Bridge has spoken: a server that did not have it by its last word may have it now."""
+        self._is_hinted = self._capabilities is not None and not self._capabilities[1].has_new_files
+
+    def missed_bridge(self) -> None:
+        """Harp Bridge did not do what the server had said that it can."""
+        self._capabilities = None
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

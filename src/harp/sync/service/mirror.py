@@ -159,6 +159,10 @@ class Mirror:
                 break
         return steps
 
+    def heard_bridge(self) -> None:
+        """Nextcloud's app has said that something changed."""
+        self._dav.heard_bridge()
+
     async def make_top(self) -> None:
         """Makes the account's folder where it is gone. Raises :class:`CloudError`."""
         await self._dav.make_folder(TOP)

@@ -63,6 +63,8 @@ class Mirroring(Protocol):
 
     async def make_top(self) -> None: ...
 
+    def heard_bridge(self) -> None: ...
+
 
 class MirrorLoop:
     """On one event loop. ``opened`` yields the mirror, ``stands`` says why the folder is left alone just now, or "".
@@ -130,7 +132,9 @@ class MirrorLoop:
         self._woken.set()
 
     def called(self) -> None:
-        """Something in Nextcloud may be other than it was."""
+        """Nextcloud's app says that something there may be other than it was."""
+        if self._mirror is not None:
+            self._mirror.heard_bridge()
         self._is_called = True
         self._woken.set()
 

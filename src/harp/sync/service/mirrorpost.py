@@ -70,8 +70,9 @@ class Post:
         self._dav = dav
         self._disk = disk
         self._notes = notes
+        self._rules = Capabilities()
         self._ways = {False: Way(), True: Way()}
-        """By whose the request is (:attr:`Batch.by_bridge`)."""
+        """By whose the request is (:attr:`Batch.by_bridge`), as long as the server says :attr:`_rules`."""
         self.chunked = Chunked(dav, store)
 
     async def upload(self, path: CloudPath, local: Local, over: Remote | None, *, seen_s: float) -> bool:
@@ -105,6 +106,8 @@ class Post:
         self, steps: Iterable[Action], made: Collection[CloudPath], rules: Capabilities, *, now: float
     ) -> tuple[list[Batch], list[Action]]:
         """What may share requests, and the rest; ``made`` are folders that this turn has made. ``now`` is monotonic."""
+        if rules != self._rules:
+            self._rules, self._ways = rules, {False: Way(), True: Way()}
         by_bridge = rules.has_new_files and self._ways[True].is_open(now=now)
         by_bulk = rules.has_bulk and self._ways[False].is_open(now=now)
         small: list[Upload] = []
@@ -138,6 +141,8 @@ class Post:
             # One file that is not to the server's liking spoils the whole request: what it took is found there.
             self._ways[batch.by_bridge].went_wrong(now=now)
             taken = {}
+            if batch.by_bridge:
+                self._dav.missed_bridge()
         else:
             self._ways[batch.by_bridge].went_well()
         for one in batch.uploads:
