@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape, unescape
 
 from aiohttp import BodyPartReader, web
 
+from tests.fakes.clientpush import ClientPush
+
 PASSWORD = "app-password"
 AWAY = (
     '<?xml version="1.0" encoding="utf-8"?>\n<d:error xmlns:d="DAV:" xmlns:s="http://sabredav.org/ns">\n'
@@ -78,6 +80,8 @@ class Account:
         self.bridge_answers = 200
         self.journal: list[int] | None = None
         """The ids of harpbridge's rows that are committed; None: the app is not there."""
+        self.push: ClientPush | None = None
+        """The app notify_push; None: it is not there."""
         self.refused = 0
         """How often the journal was asked for with a password that is not good."""
         self.meddles: Callable[[str, str], object] = lambda method, path: None
@@ -161,6 +165,8 @@ class Account:
         app.router.add_get("/ocs/v2.php/cloud/user", self._user)
         app.router.add_delete("/ocs/v2.php/core/apppassword", self._take_back)
         app.router.add_get("/ocs/v2.php/cloud/capabilities", self._capabilities)
+        app.router.add_post("/index.php/apps/notify_push/pre_auth", self._pre_auth)
+        app.router.add_get("/push/ws", self._pushed)
         app.router.add_route("*", f"/remote.php/dav/files/{self.name}{{path:.*}}", self._files)
         app.router.add_get("/ocs/v2.php/apps/harpbridge/api/v1/journal/mark", self._mark)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
@@ -206,6 +212,8 @@ class Account:
 
     async def _capabilities(self, request: web.Request) -> web.Response:
         self.capabilities_asked += 1
+        if "Authorization" in request.headers and not self._password(request):
+            return web.Response(status=401)
         dav = {"chunking": "1.0"} if self.bulk_refuses is None else {"chunking": "1.0", "bulkupload": "1.0"}
         files = {
             "forbidden_filenames": [".htaccess"],
@@ -216,7 +224,17 @@ class Account:
         told: dict[str, object] = {"dav": dav, "files": files}
         if self.has_bridge:
             told["harpbridge"] = {"version": "0.1.0", "journal": 1, "newFiles": 1, "hub": None}
+        if self.push is not None:
+            told["notify_push"] = self.push.told(request)
         return web.json_response({"ocs": {"data": {"capabilities": told}}})
+
+    async def _pre_auth(self, request: web.Request) -> web.Response:
+        if self.push is None:
+            return web.Response(status=404)
+        return web.Response(text=self.push.token()) if self._password(request) else web.Response(status=401)
+
+    async def _pushed(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404) if self.push is None else await self.push.listened(request)
 
     async def _new_files(self, request: web.Request) -> web.Response:
         """As ``harpbridge/lib/NewFiles`` has it."""

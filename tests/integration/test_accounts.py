@@ -47,8 +47,9 @@ def refused(desk: Desk, url: str, *options: str, password: str = PASSWORD) -> st
 def test_an_account_is_added_with_an_app_password_listed_and_removed(ada: Desk, url: str, account: Account) -> None:
     assert "no account yet" in ada.do("account", "list")
     assert added(ada, url) == f"work: alice at {url}\n"
+    listed = {"name": "work", "url": url, "user": "alice", "folders": [], "error": ""}
     assert ada.ask("account", "list") == {
-        "accounts": [{"name": "work", "url": url, "user": "alice", "folders": [], "error": ""}],
+        "accounts": [listed | {"is_pushed": False, "push_error": ""}],
         "logins": [],
     }
     ada.stop()

@@ -71,6 +71,8 @@ def test_accounts_are_listed_and_a_folder_of_one_is_shared(daemon: FakeDaemon, h
     assert capsys.readouterr().out.splitlines()[1:] == [
         "work  https://cloud.example  alice  Photos   ok",
         "old   https://old.example    alice  –        revoked",
+        "told  https://c.example      alice  –        ok, changes are pushed",
+        "mute  https://d.example      alice  –        ok, changes are not pushed: it hangs up",
     ]
     assert harp(home, "share", "work:/Documents", "--at", "/srv/papers", "--merge") == 0
     assert harp(home, "share", "work:/") == 0

@@ -16,11 +16,12 @@ from harp.bridge.model import MirrorStatus
 from harp.bridge.spoken import translated
 from harp.console import words
 from harp.daemon import journals, mirrorportraits
-from harp.sync.cloud import doubts, mounts, multistatus
+from harp.sync.cloud import doubts, mounts, multistatus, push
 from harp.sync.cloud.capabilities import Capabilities
 from harp.sync.cloud.claims import Claim
 from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote
 from harp.sync.cloud.plan import plan
+from harp.sync.cloud.push import ElsewhereError
 from harp.sync.cloud.refusals import AWAY, AwayError, LoginError, said
 from harp.sync.cloud.steps import Refuse
 from harp.sync.service import mirrorwalk
@@ -174,3 +175,21 @@ def test_an_answer_is_said_in_the_readers_language_and_names_stay() -> None:
     assert german["folders"][0]["name"] == quota
     assert german["problems"] == ["work: Das Kennzeichen des Ordners ist von der Platte verschwunden"]
     assert translated(asked, "fr", words.said) == translated(asked, "", words.said) == answer
+
+
+def not_pushed() -> Iterator[HarpError]:
+    for told in ("wss://push.example/ws", "ws://cloud.example/push/ws"):
+        with pytest.raises(ElsewhereError) as refused:
+            push.address(told, ACCOUNT.url)
+        yield refused.value
+    yield CloudError("wss://cloud.example/push/ws is no WebSocket: 502")
+    yield CloudError("wss://cloud.example/push/ws sends on to https://cloud.example/login")
+    yield CloudError("wss://cloud.example/push/ws lets nobody listen: err: Invalid credentials")
+    yield CloudError("https://cloud.example does not answer as notify_push does")
+    yield CloudError("the line broke: Message size 70000 exceeds limit 65536")
+    yield CloudError("the server hangs up")
+
+
+@pytest.mark.parametrize("error", [*not_pushed()], ids=str)
+def test_why_changes_are_not_pushed(error: HarpError) -> None:
+    assert GERMAN(error.message) != error.message

@@ -19,6 +19,10 @@ class AccountStatus(Noun, frozen=True, kw_only=True):
     """Names of the folders that mirror something of it."""
     error: str = ""
     """Why one of them stands still, in one line."""
+    is_pushed: bool = False
+    """Whether its server says at once that a file has changed, by its app notify_push."""
+    push_error: str = ""
+    """Why not, in one line, where the server offers that; changes are seen a little later then."""
 
 
 class AccountLogin(Noun, frozen=True, kw_only=True):

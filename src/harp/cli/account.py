@@ -56,7 +56,7 @@ def list_command(client: Client, as_json: bool) -> None:
     if as_json:
         show.json(answer)
     elif answer.accounts:
-        rows = [(a.name, a.url, a.user, ", ".join(a.folders) or "–", a.error or "ok") for a in answer.accounts]
+        rows = [(a.name, a.url, a.user, ", ".join(a.folders) or "–", _state(a)) for a in answer.accounts]
         show.table(("NAME", "NEXTCLOUD", "USER", "FOLDERS", "STATE"), rows)
     else:
         show.line("no account yet: harp account add NAME URL")
@@ -68,6 +68,14 @@ def list_command(client: Client, as_json: bool) -> None:
 def remove_command(client: Client, name: str) -> None:
     """Forget the account NAME, of which no folder mirrors anything any more."""
     show.line(client.delete(at("accounts", name), model.Done).message)
+
+
+def _state(account: accountview.AccountStatus) -> str:
+    if account.error:
+        return account.error
+    if account.is_pushed:
+        return "ok, changes are pushed"
+    return f"ok, changes are not pushed: {account.push_error}" if account.push_error else "ok"
 
 
 def _from_standard_input() -> str:

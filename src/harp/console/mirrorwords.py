@@ -47,6 +47,19 @@ SENTENCES = (
     "what is shared in it is mirrored here for %(who)s too: each change is written into Nextcloud once, and lies on"
     " this disk for each of you",
     "here or there: sudo timedatectl set-ntp true",
+    # why changes are not pushed
+    "%(url)s tells of changed files at %(address)s, which is not safe or another host",
+    "%(address)s sends on to %(where)s",
+    "%(address)s is no WebSocket: %(status)s",
+    "%(address)s lets nobody listen: %(why)s",
+    "%(url)s does not answer as notify_push does",
+    "the line broke: %(why)s",
+    "the server hangs up",
+    "update that app there",
+    "its web server has to lead to notify_push itself",
+    "its web server has to lead to notify_push there",
+    "occ notify_push:self-test says more",
+    "that has to be on its own host, such as %(address)s: occ notify_push:setup %(url)s/push",
     # why a single file waits
     "the account's quota is used up",
     "a file is locked there",

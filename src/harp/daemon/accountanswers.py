@@ -99,12 +99,15 @@ class AccountAnswers:
         names = {folder.id.hex(): folder.name for folder in daemon.registry.folders()}
         mirrored = [one for one in daemon.accounts.mirrored() if one.account == account.name and one.folder in names]
         errors = [error for one in mirrored if (error := daemon.mirrors.status(one).error)]
+        push = daemon.mirrors.push(account.name)
         return accountview.AccountStatus(
             name=account.name,
             url=account.url,
             user=account.user,
             folders=sorted(names[one.folder] for one in mirrored),
             error=errors[0] if errors else "",
+            is_pushed=push is not None and push.is_heard,
+            push_error="" if push is None or push.trouble is None else push.trouble.message,
         )
 
     # --- what a mirror asks -------------------------------------------------------------------------------------------

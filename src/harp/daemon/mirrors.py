@@ -19,6 +19,7 @@ from harp.bridge import naming
 from harp.bridge.model import MirrorStatus
 from harp.daemon import mirrorportraits
 from harp.daemon.journals import Journals
+from harp.daemon.pushes import Pushes
 from harp.sync.cloud import server
 from harp.sync.cloud.claims import Claim, Register
 from harp.sync.cloud.dav import Dav, Login
@@ -31,6 +32,7 @@ from harp.sync.service.mirrorhistory import FolderHistory
 from harp.sync.service.mirrorloop import MirrorLoop
 from harp.sync.service.mirrornear import Near
 from harp.sync.service.mirrorrivals import Rivals
+from harp.sync.service.pushloop import PushLoop
 from harp.sync.store.accounts import Account, Accounts, Mirrored
 from harp.sync.store.agreements import Agreements
 
@@ -82,6 +84,7 @@ class Mirrors:
         self._run = os.urandom(8).hex()
         self._running: dict[str, _Running] = {}
         self._journals = Journals(tasks, self._grew_at, every_s=journal_poll_s)
+        self._pushes = Pushes(tasks, self._changed_in, clock=clock)
 
     def look(self) -> None:
         """Starts a loop for each open folder that mirrors something, and ends those whose folder is closed or gone."""
@@ -92,8 +95,10 @@ class Mirrors:
         for folder, (mirrored, folder_loop) in wanted.items():
             if folder_loop is not None and folder not in self._running:
                 self._start(mirrored, folder_loop)
-        read = {running.mirrored.account for running in self._running.values()}
-        self._journals.look(one for one in self._accounts.all() if one.name in read)
+        names = {running.mirrored.account for running in self._running.values()}
+        read = [one for one in self._accounts.all() if one.name in names]
+        self._journals.look(read)
+        self._pushes.look(read)
 
     def _mirrored(self) -> list[Mirrored]:
         return list(self._accounts.mirrored())
@@ -153,16 +158,24 @@ class Mirrors:
 
     def _grew_at(self, url: str) -> None:
         """The same of one server, which its journal has said."""
-        there = {one.name for one in self._accounts.all() if one.url == url}
+        self._changed_in(*(one.name for one in self._accounts.all() if one.url == url))
+
+    def _changed_in(self, *accounts: str) -> None:
+        """The same of these accounts only."""
         for running in self._running.values():
-            if running.mirrored.account in there:
+            if running.mirrored.account in accounts:
                 running.loop.called()
+
+    def push(self, account: str) -> PushLoop | None:
+        """What listens for the account's server, where anything of it is mirrored."""
+        return self._pushes.of(account)
 
     def renewed(self, account: str) -> None:
         """The account has another password: what stood still because of the old one begins anew."""
         for folder, running in list(self._running.items()):
             if running.mirrored.account == account:
                 self._end(folder)
+        self._pushes.renewed(account)
         self.look()
 
     async def forget(self, folder: FolderId) -> None:

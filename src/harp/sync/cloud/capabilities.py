@@ -27,6 +27,8 @@ class Capabilities:
     """What may not stand before the first dot, e.g. ``con`` on Windows."""
     forbidden_ends: tuple[str, ...] = ()
     forbidden_characters: str = "\\/"
+    push: str = ""
+    """Where its app notify_push tells of changed files, as the server says it; empty where it does not have that."""
 
     def refusal(self, name: str) -> str:
         """Why the server has no file or folder of that name; empty if it can."""
@@ -59,7 +61,13 @@ def read(told: Any) -> Capabilities:
         forbidden_stems=frozenset(one.lower() for one in _words(files, "forbidden_filename_basenames")),
         forbidden_ends=tuple(one.lower() for one in _words(files, "forbidden_filename_extensions")),
         forbidden_characters="\\/" + "".join(_words(files, "forbidden_filename_characters")),
+        push=_push(_part(data, "notify_push")),
     )
+
+
+def _push(told: Mapping[str, Any]) -> str:
+    address = _part(told, "endpoints").get("websocket")
+    return address if isinstance(address, str) and "files" in _words(told, "type") else ""
 
 
 def _part(told: Any, name: str) -> Mapping[str, Any]:

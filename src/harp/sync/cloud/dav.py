@@ -8,8 +8,8 @@ import json
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -77,9 +77,7 @@ class Dav:
         now = asyncio.get_running_loop().time()
         good_for_s = HINTED_S if self._is_hinted else CAPABILITIES_S
         if self._capabilities is None or now - self._capabilities[0] > good_for_s:
-            url = f"{self._base}/ocs/v2.php/cloud/capabilities?format=json"
-            async with self._asked("GET", url) as response:
-                self._capabilities = now, capabilities.read(await read_json(response))
+            self._capabilities = now, await told_capabilities(self._session, self._login)
             self._is_hinted = False
         return self._capabilities[1]
 
@@ -388,11 +386,18 @@ async def opened(
     session: aiohttp.ClientSession, server: str, method: str, url: str, **named: Any
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """A good response (2xx); everything else is raised, as a :class:`CloudError` or :class:`StaleError`."""
-    try:
+    with reaching(server):
         async with session.request(method, url, allow_redirects=False, timeout=_TIMEOUT, **named) as response:
             if not 200 <= response.status < 300:
                 raise await refusals.said(response)
             yield response
+
+
+@contextmanager
+def reaching(server: str) -> Iterator[None]:
+    """A server that is not reached, or not trusted, is a :class:`CloudError`."""
+    try:
+        yield
     except aiohttp.ClientConnectorCertificateError as error:
         raise CloudError(
             f"the certificate of {server} is not trusted",
@@ -400,6 +405,13 @@ async def opened(
         ) from error
     except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
         raise CloudError(f"{server} cannot be reached: {type(error).__name__}", hint="is it up?") from error
+
+
+async def told_capabilities(session: aiohttp.ClientSession, login: Login) -> Capabilities:
+    """What the server can, asked now. Raises :class:`CloudError`."""
+    url = f"{login.url.rstrip('/')}/ocs/v2.php/cloud/capabilities?format=json"
+    async with asked(session, login, "GET", url) as response:
+        return capabilities.read(await read_json(response))
 
 
 async def user_id(session: aiohttp.ClientSession, login: Login) -> str:

@@ -42,8 +42,10 @@ def address(text: str) -> str:
     return min((found.partition(end)[0] for end in _ENDS), key=len).rstrip("/")
 
 
-def session(ca_file: str) -> aiohttp.ClientSession:
+def session(ca_file: str, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
     """To be closed by the caller. ``ca_file``: certificates that are trusted beside the system's.
+
+    ``traces`` are called on what happens in it.
 
     Raises :class:`UsageError` where that is no file of certificates.
     """
@@ -57,7 +59,10 @@ def session(ca_file: str) -> aiohttp.ClientSession:
             ) from error
     # Who asks is said with each request; a session's cookie would go on after the app password was revoked.
     return aiohttp.ClientSession(
-        cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(ssl=context), trust_env=True
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(ssl=context),
+        trust_env=True,
+        trace_configs=list(traces),
     )
 
 
