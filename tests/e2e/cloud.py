@@ -82,6 +82,11 @@ def _php_modules() -> frozenset[str]:
     return frozenset(line.strip().lower() for line in done.stdout.splitlines())
 
 
+def has_php(module: str) -> bool:
+    """Whether PHP has this module."""
+    return module.lower() in _php_modules()
+
+
 def _as_other() -> bool:
     return os.geteuid() == 0
 
