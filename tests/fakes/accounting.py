@@ -17,7 +17,9 @@ class FakeAccounting(Noting):
                 accountview.AccountStatus(name="work", url="https://cloud.example", user="alice", folders=["Photos"]),
                 accountview.AccountStatus(name="old", url="https://old.example", user="alice", error="revoked"),
                 accountview.AccountStatus(name="told", url="https://c.example", user="alice", is_pushed=True),
-                accountview.AccountStatus(name="mute", url="https://d.example", user="alice", push_error="it hangs up"),
+                accountview.AccountStatus(
+                    name="mute", url="https://d.example", user="alice", push_error="the server hangs up"
+                ),
             ]
         )
 

@@ -72,7 +72,7 @@ def test_accounts_are_listed_and_a_folder_of_one_is_shared(daemon: FakeDaemon, h
         "work  https://cloud.example  alice  Photos   ok",
         "old   https://old.example    alice  –        revoked",
         "told  https://c.example      alice  –        ok, changes are pushed",
-        "mute  https://d.example      alice  –        ok, changes are not pushed: it hangs up",
+        "mute  https://d.example      alice  –        ok, changes are not pushed: the server hangs up",
     ]
     assert harp(home, "share", "work:/Documents", "--at", "/srv/papers", "--merge") == 0
     assert harp(home, "share", "work:/") == 0

@@ -390,6 +390,13 @@ async def test_a_copy_is_saved_and_never_shown(browser: Browser) -> None:
     assert response.headers["Content-Disposition"] == "attachment; filename*=UTF-8''a%22%0D%0Ab.html"
 
 
+async def test_whether_changes_of_an_account_are_pushed_is_said(browser: Browser) -> None:
+    await browser.enters()
+    page = (await browser.get("/accounts", headers={"Accept-Language": "de"}))[1]
+    assert page.count("Die Nextcloud sagt sofort, dass sich eine Datei geändert hat.") == 1
+    assert page.count("Änderungen werden etwas später gesehen: der Server legt auf") == 1
+
+
 async def test_the_language_is_what_the_browser_wants_or_the_person_chose(browser: Browser) -> None:
     await browser.enters()
     assert "Settings" in (await browser.get("/settings"))[1]

@@ -20,7 +20,7 @@ class Server:
 
     def __init__(self) -> None:
         self.clock = SetClock()
-        self.fails: CloudError | None = None
+        self.fails: Exception | None = None
         self.news = 0
         self.stands_s = 0.0
         self.told = 0
@@ -94,6 +94,25 @@ async def test_a_trouble_is_said_once_and_a_server_that_cannot_do_this_is_none(
     await server.loop.listen()
     assert server.loop.trouble is None
     assert len(caplog.messages) == 1
+
+
+async def test_who_lets_in_and_hangs_up_again_and_again_is_said_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.news = 1
+    for _ in range(3):
+        await server.loop.listen()
+    assert caplog.messages == ["changes are not heard of: the server hangs up (it is tried again)"]
+
+
+async def test_a_defect_costs_the_line_and_not_the_next_one(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.news, server.fails = 1, ValueError("nobody thought of this")
+    assert await server.loop.listen() == REFUSALS.delay_s(1, jitter=0.5)
+    assert "nobody thought of this" in caplog.text
+    assert str(server.loop.trouble) == "a defect of Harp (its log says more)"
+    server.fails, server.stands_s = None, STEADY_S
+    await server.loop.listen()
+    assert (server.told, server.loop.trouble) == (2, None)
 
 
 async def test_it_goes_on_until_it_is_cancelled() -> None:

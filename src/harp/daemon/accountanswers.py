@@ -107,7 +107,7 @@ class AccountAnswers:
             folders=sorted(names[one.folder] for one in mirrored),
             error=errors[0] if errors else "",
             is_pushed=push is not None and push.is_heard,
-            push_error="" if push is None or push.trouble is None else push.trouble.message,
+            push_error="" if push is None or push.is_heard or push.trouble is None else push.trouble.message,
         )
 
     # --- what a mirror asks -------------------------------------------------------------------------------------------

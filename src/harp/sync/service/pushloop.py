@@ -43,7 +43,7 @@ class PushLoop:
         self.is_heard = False
         """Whether the server would be heard now."""
         self.trouble: CloudError | None = None
-        """Why it is not, although it says that it can tell."""
+        """Why it was not lately, although it says that it can tell; of the last line that stood long, nothing."""
         self._line = line
         self._changed = changed
         self._clock = clock
@@ -62,11 +62,14 @@ class PushLoop:
         try:
             async with aclosing(self._line()) as line:
                 async for _ in line:
-                    self.is_heard, self.trouble = True, None
+                    self.is_heard = True
                     self._changed()
             error = CloudError("the server hangs up", hint="it is tried again")
         except CloudError as caught:
             error = caught
+        except Exception:  # noqa: BLE001 - whatever a server can bring about costs this line, and is logged whole
+            _log.exception("a line is given up")
+            error = CloudError("a defect of Harp", hint="its log says more")
         finally:
             self.is_heard = False
         was_steady = self._clock.monotonic() - began_s >= STEADY_S
