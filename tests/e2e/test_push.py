@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -27,6 +27,7 @@ from tests.integration.office import opened as office_opened
 pytestmark = pytest.mark.skipif(bool(pushing.why_not()), reason=pushing.why_not())
 
 ROUNDS = 10
+LOOKS = 5
 REST_S = 4.0
 """After which a mirror looks again only when it is told to: what it wrote itself has been looked at."""
 POLL_S = 15.0
@@ -46,13 +47,19 @@ def petra(nextcloud: Cloud) -> Person:
     return found
 
 
+@contextmanager
+def _hub(cloud: Cloud, person: Person, poll_s: float) -> Iterator[Desk]:
+    with tempfile.TemporaryDirectory(prefix="harp-push-") as place, office_opened(Path(place)) as office:
+        desk = office.desk("hub", account_poll_s=f"{poll_s:g}").start()
+        desk.do("account", "add", "work", cloud.url, "--user", person.name, typed=f"{person.app_password}\n")
+        desk.do("share", "work:/Documents")
+        yield desk
+
+
 @pytest.fixture
 def hub(nextcloud: Cloud, push: Pushing, petra: Person) -> Iterator[Desk]:
     """Without the push it would notice anything ten minutes later."""
-    with office_opened(Path(tempfile.mkdtemp(prefix="harp-push-"))) as office:
-        desk = office.desk("hub", account_poll_s="600").start()
-        desk.do("account", "add", "work", nextcloud.url, "--user", petra.name, typed=f"{petra.app_password}\n")
-        desk.do("share", "work:/Documents")
+    with _hub(nextcloud, petra, 600) as desk:
         until(lambda: _account(desk).is_pushed, "the hub listens")
         yield desk
 
@@ -101,6 +108,17 @@ def test_what_is_saved_in_nextcloud_is_here_by_its_push(nextcloud: Cloud, petra:
         assert petra.app_password not in text
 
 
+def test_without_its_push_the_same_comes_with_the_next_look(nextcloud: Cloud, petra: Person, push: Pushing) -> None:
+    took = []
+    with push.down(), _hub(nextcloud, petra, POLL_S) as hub:
+        until((_place(hub) / "pushed-0").exists, "the hub has what was there", 60)
+        for number in range(LOOKS):
+            time.sleep(REST_S + number * POLL_S / LOOKS)
+            took.append(_saved(nextcloud, petra, hub, f"polled-{number}"))
+    _shown(f"looked for every {POLL_S:g} s", took)
+    assert max(took) < POLL_S + 5.0
+
+
 def test_what_is_saved_while_its_server_is_down_is_here_once_it_is_back(
     nextcloud: Cloud, petra: Person, hub: Desk, push: Pushing
 ) -> None:
@@ -115,7 +133,7 @@ def test_what_is_saved_while_its_server_is_down_is_here_once_it_is_back(
     assert _saved(nextcloud, petra, hub, "afterwards") < POLL_S / 2
 
 
-def test_a_deleted_file_a_new_name_and_a_share_are_pushed_too(nextcloud: Cloud, petra: Person, hub: Desk) -> None:
+def test_a_deleted_file_and_a_new_name_are_pushed_too(nextcloud: Cloud, petra: Person, hub: Desk) -> None:
     for name in ("gone", "old"):
         _saved(nextcloud, petra, hub, name)
     time.sleep(REST_S)
