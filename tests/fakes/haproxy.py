@@ -75,7 +75,8 @@ class RealHaproxy:
             [HAPROXY, "-db", *configurations], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         deadline = time.monotonic() + 20
-        while not (self.run / "haproxy.sock").exists():
+        # They come one by one.
+        while not all((self.run / f"{name}.sock").exists() for name in ("haproxy", "inside", "seeding")):
             assert self._process.poll() is None, self._said()
             assert time.monotonic() < deadline, "it does not come up"
             time.sleep(0.02)
