@@ -4,6 +4,7 @@
 import base64
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -246,3 +247,26 @@ def test_a_condition_that_recurs_in_a_slot_is_read_once() -> None:
         for condition in re.findall(r"\{ var\([^{}]* \}", rules):
             assert rules.count(condition) == 1, condition
         assert '"/run/{ x }/harp/slot0.map"' in rules, "a path is no condition"
+
+
+def conditions_looked_at(text: str) -> int:
+    """Over how many conditions HAProxy walks on its way to the maps that this names: to each, from the first one."""
+    conditions = 0
+    before: dict[str, int] = {}
+    looks = 0
+    for found in re.finditer(r'map_\w+\("([^"]+)"\)|-f "([^"]+)"|\{ |^    acl ', text, re.MULTILINE):
+        file = found[1] or found[2]
+        if file is None:
+            conditions += 1
+        else:
+            looks += before.setdefault(file, conditions)
+    return looks
+
+
+@pytest.mark.parametrize("more", [{}, {"trusted": ("10.0.0.0/8",)}, {"pools": (("a", ("10.0.0.1:1", "b:1")),)}])
+def test_more_slots_do_not_put_more_conditions_before_any_map(more: dict[str, Any]) -> None:
+    few, many = (configuration.haproxy_cfg(replace(SHAPE, slots=slots, **more)) for slots in (16, 512))
+
+    assert many.count("map_reg(") > 500 < many.count("map_beg(")
+    assert many.count("{ ") > 10_000
+    assert conditions_looked_at(few) == conditions_looked_at(many)

@@ -32,11 +32,23 @@ _CONDITION = re.compile(r'"(?:[^"\\]|\\.)*"|(\{ (?:"(?:[^"\\]|\\.)*"|[^{}"])* \}
 _HEALTH = "inter 1s fastinter 250ms downinter 500ms fall 2 rise 1"
 
 
+def maps(shape: Shape) -> list[str]:
+    """All maps that every slot names or has for itself. No request comes here.
+
+    To find a map that a rule names, HAProxy walks over all maps and conditions that it has read so far, the oldest
+    first. So the maps stand before the first condition: 1,024 slots are read in 1 s, and in 20 s if each map stands
+    behind the conditions of all the slots before it.
+    """
+    found = [_users(shape)]
+    for number in range(shape.slots):
+        found += [_begun(shape, number), _matched(shape, number)]
+    return ["backend maps", *(f"    http-request set-var(txn.route) {look_up}" for look_up in found), ""]
+
+
 def slot(shape: Shape, number: int, upstream: Upstream | None = None) -> list[str]:
     """For what HAProxy decides alone. A filter for questions costs each request, even one that asks nothing."""
     somebody = "{ var(txn.uid) -m found }"
-    # With the query, as nobody then looks for the path's end: END is what a query begins with.
-    begun = f"pathq,concat({END}),map_beg({quoted(map_file(shape, f'begin{number}'))})"
+    begun = _begun(shape, number)
     return _named(
         [
             f"backend slot{number}",
@@ -84,11 +96,7 @@ def asked(shape: Shape, number: int) -> list[str]:
 
 
 def _named(section: list[str]) -> list[str]:
-    """The section, in which a condition that recurs has a name.
-
-    For each map that a rule names, HAProxy walks over all the conditions that it has read so far, and there are
-    hundreds of slots.
-    """
+    """The section, in which a condition that recurs has a name: that spares HAProxy a third of the memory for it."""
     counts = Counter(found for line in section for found in _CONDITION.findall(line) if found)
     names = {found: f"often{number}" for number, found in enumerate(found for found in counts if counts[found] > 1)}
 
@@ -103,6 +111,15 @@ def _named(section: list[str]) -> list[str]:
 def _place(upstream: Upstream) -> str:
     is_v6 = ":" in upstream.address
     return f"[{upstream.address}]:{upstream.port}" if is_v6 else f"{upstream.address}:{upstream.port}"
+
+
+def _users(shape: Shape) -> str:
+    return f"var(txn.harp.uid),map_str({quoted(map_file(shape, 'users'))})"
+
+
+def _begun(shape: Shape, number: int) -> str:
+    # With the query, as nobody then looks for the path's end: END is what a query begins with.
+    return f"pathq,concat({END}),map_beg({quoted(map_file(shape, f'begin{number}'))})"
 
 
 def _matched(shape: Shape, number: int) -> str:
@@ -198,7 +215,7 @@ def _answered(shape: Shape) -> list[str]:
     )
     return [
         f"    http-request set-map({users}) %[var(txn.harp.uid)] %[var(txn.harp.user)] if {lasts}"
-        f" !{{ var(txn.harp.uid),map_str({users}) -m found }}",
+        f" !{{ {_users(shape)} -m found }}",
         f"    http-request track-sc1 var(txn.who) table sessions if {lasts}",
         f"    http-request sc-set-gpt(0,1) var(txn.harp.uid) if {lasts}",
         f"    http-request sc-set-gpt(1,1) var(txn.harp.until) if {lasts}",

@@ -41,7 +41,7 @@ take half of that."""
 def haproxy_cfg(shape: Shape, listening: tuple[tuple[int, Upstream], ...] = ()) -> str:
     """The whole of ``haproxy.cfg``; ``listening`` says where the requests of a slot go, until it is told otherwise."""
     places = dict(listening)
-    sections = [_global(shape), _ring(), _defaults(shape), _tables(shape), frontend(shape)]
+    sections = [_global(shape), _ring(), _defaults(shape), backends.maps(shape), _tables(shape), frontend(shape)]
     sections += [_slot(shape, number, places.get(number)) for number in range(shape.slots)]
     sections += [
         backends.unknown(shape),
