@@ -198,11 +198,13 @@ def test_a_mass_deletion_of_a_peer_waits_here_too(office: Office) -> None:
     assert held["files"] >= 40
     ben.do("reject", NAME, held["id"])
     until(lambda: ada.at("files/39").exists(), "the author has them back")
+    until(lambda: ada.wait().phase is model.Phase.DONE, "the author hears that nothing waits there")
     assert office.agreed(ada, ben) == before
 
     _emptied(ada)
     (again,) = until(ben.held, "it is held again")
     ben.do("approve", NAME, again.id)
+    until(lambda: ada.wait().phase is model.Phase.DONE, "the author hears that nothing waits there")
     assert office.agreed(ada, ben).keys() == {b"kept"}
 
 
