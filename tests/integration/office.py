@@ -24,6 +24,7 @@ from harp.base.errors import HarpError, UsageError
 from harp.bridge import model
 from harp.cli.client import Client, at
 from tests.fakes.ports import free_port
+from tests.integration.nursery import Born, born
 
 T = TypeVar("T")
 SOON_S = 30.0
@@ -101,9 +102,9 @@ class Desk:
         self.folder = place / name / NAME
         self.log = place / f"{name}.log"
         self.client = Client(self.home)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.program: Sequence[str] = _HARP
-        """What is run as its daemon."""
+        self.process: subprocess.Popen[bytes] | Born | None = None
+        self.program: Sequence[str] = ()
+        """What is run as its daemon in place of ``harp``."""
         # The same at each start, as it is for people: peers come back to where they found it.
         self.listen = f"127.0.0.1:{free_port()}"
         # Most desks have no console: one that has finds it again after a restart, too.
@@ -125,15 +126,18 @@ class Desk:
     def launch(self, folder: Path | None = None) -> None:
         """Runs the daemon without waiting for anything."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        command = [*self.program, "up", *([] if folder is None else [str(folder)])]
-        command += ["--home", str(self.home)]
+        words = ["up", *([] if folder is None else [str(folder)]), "--home", str(self.home)]
         if self.host is None:
-            command += ["--listen", self.listen, "--no-discovery"]
-        else:
-            command = tied(command)
-        network = contextlib.nullcontext() if self.host is None else self.host.namespace.entered()
-        with self.log.open("ab") as log, network:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
+            words += ["--listen", self.listen, "--no-discovery"]
+        network = None if self.host is None else self.host.namespace
+        with self.log.open("ab") as log:
+            if self.program:
+                with contextlib.nullcontext() if network is None else network.entered():
+                    command = tied([*self.program, *words])
+                    self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environ())
+            else:
+                where = "" if network is None else network.path
+                self.process = born(words, environ=self._environ(), log=log.fileno(), network=where)
 
     def freeze(self) -> None:
         """It lives, and does nothing: its links stay open and silent."""
@@ -180,7 +184,7 @@ class Desk:
     def run(self, *words: str | Path, timeout_s: float = 2 * SOON_S, typed: str = "") -> Said:
         """``harp WORDS --home …``, as a process of its own, with ``typed`` on standard input."""
         done = subprocess.run(
-            [*_HARP, *map(str, words), "--home", str(self.home)],
+            [*INSTALLED, *map(str, words), "--home", str(self.home)],
             input=typed.encode(),
             capture_output=True,
             timeout=timeout_s,
@@ -297,7 +301,8 @@ def console_address() -> str:
     return f"127.0.0.1:{free_port()}"
 
 
-_HARP = (sys.executable, "-m", "harp.cli")
+INSTALLED = (sys.executable, "-m", "harp.cli")
+"""The command as it is installed."""
 
 
 class Office:
