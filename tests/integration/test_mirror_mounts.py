@@ -13,10 +13,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from harp.base.errors import CloudError
+from harp.base.errors import CloudError, StaleError
 from harp.sync.cloud import mounts
-from harp.sync.cloud.refusals import AWAY, AwayError
+from harp.sync.cloud.multistatus import Found
+from harp.sync.cloud.nodes import Agreed, CloudPath, Etag, FileId, Local, Remote
+from harp.sync.cloud.refusals import AWAY, AwayError, RefusedError
 from harp.sync.service import mirror
+from harp.sync.service.mirrorwalk import TOP, Walk
 from tests.fakes.desk import Desk
 
 SHARED = {"share/1": b"one", "share/2": b"two", "share/in/3": b"three"}
@@ -228,3 +231,29 @@ async def test_a_federated_share_that_cannot_be_asked_for_holds_nothing_up(desk:
     desk.again()
     assert await desk.mirror.settle() == 0
     assert desk.mirror.problems == {"share": mounts.GONE}
+
+
+class Emptied:
+    """An account whose folder ``share`` lists as empty; what was in it is answered as it is said here."""
+
+    def __init__(self, answer: CloudError | None) -> None:
+        self.answer = answer
+
+    async def listing(self, path: CloudPath, depth: int) -> list[Found]:
+        if path == "share/1" and self.answer is not None:
+            raise self.answer
+        listed = [path, *([CloudPath("share")] if path == TOP else ())]
+        return [Found(one, Remote(True, FileId(f"n{one}"), Etag("new")), "", "1") for one in listed]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_left_out"),
+    [(AwayError("away"), True), (RefusedError("not for you"), True), (None, True), (StaleError("gone"), False)],
+)
+async def test_nothing_but_not_found_proves_that_a_folder_is_empty(
+    answer: CloudError | None, is_left_out: bool
+) -> None:
+    agreed = {CloudPath("share/1"): Agreed(Local(False, 1), FileId("2"), Etag("old"))}
+    walked = await Walk(Emptied(answer), agreed, {}).walk()
+    assert walked.refused == ({"share": AWAY} if is_left_out else {})
+    assert ("share" in walked.found) is not is_left_out

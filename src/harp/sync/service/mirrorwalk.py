@@ -11,7 +11,7 @@ from typing import Protocol
 from harp.base.errors import CloudError, RemoteProtocolError, StaleError
 from harp.sync.cloud.multistatus import Found
 from harp.sync.cloud.nodes import FEDERATED, MOUNT, Agreed, CloudPath, Etag, Remote, is_below, parent
-from harp.sync.cloud.refusals import AWAY, AwayError
+from harp.sync.cloud.refusals import AWAY, AwayError, RefusedError
 from harp.sync.folder import names
 from harp.sync.model import Path
 
@@ -143,17 +143,17 @@ class Walk:
     async def _is_away(self, path: CloudPath) -> bool:
         """Whether a folder that is listed without anything in it is not empty: its storage is away (seen on 32.0.1).
 
-        What was in it when both sides last agreed is then not gone (404): it cannot be looked at (503).
+        What was in it when both sides last agreed is then not gone (404): it cannot be looked at (503). Nothing but the
+        first is proof of a deletion.
         """
         known = self._a_child.get(path)
         if known is None:
             return False
         try:
-            await self._lister.listing(known, 0)
+            with contextlib.suppress(AwayError, RefusedError):
+                await self._lister.listing(known, 0)
         except StaleError:
             return False
-        except AwayError:
-            return True
         return True
 
     @functools.cached_property
