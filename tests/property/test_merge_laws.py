@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Laws of merging one path: the view is a function of the set of heads, and hides nobody's edit."""
 
-from hypothesis import given
+import itertools
+
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harp.sync.engine.merge import conflict_path, content, merged_heads, next_hlc, shown, surviving, view
+from harp.sync.folder import names
 from harp.sync.model import MAX_NAME_BYTES, Entry, Kind, Path
 from tests.fakes.tree import directory, head, symlink, tombstone
 
@@ -123,6 +126,27 @@ def test_a_copys_name_fits_and_keeps_being_text_and_keeps_its_extension(name: by
     except UnicodeDecodeError:
         return
     made.decode()
+
+
+@given(
+    st.integers(3950, 4096),
+    st.lists(st.integers(40, 255), min_size=1),
+    st.integers(1, 120),
+    st.sampled_from([8, 16, 32, 64]),
+    st.sampled_from([b"", b".text"]),
+)
+def test_a_copy_of_a_path_of_whatever_length_has_one_that_peers_accept(
+    length: int, parts: list[int], last: int, digits: int, ending: bytes
+) -> None:
+    name = b"n" * last + ending
+    above = b"/".join(b"d" * part for part in itertools.islice(itertools.cycle(parts), 120))
+    path = Path(above[: length - len(name) - 1].rstrip(b"/") + b"/" + name)
+    assume(not names.refusal(path))
+    copy = conflict_path(path, head(path, bytes_=b"x"), digits=digits)
+    assert not names.refusal(copy)
+    assert copy != path
+    here, there = copy.rpartition(b"/")[0], path.rpartition(b"/")[0]
+    assert here == there or (len(there) > 3900 and there.startswith(here + b"/"))
 
 
 @given(st.text(alphabet="aä漢🎻.", min_size=1, max_size=80).filter(lambda text: len(text.encode()) <= 255))

@@ -126,7 +126,8 @@ def conflict_path(path: Path, entry: Entry, *, digits: int = CONFLICT_ID_DIGITS)
 
     The extension begins at the name's last dot, unless that is its first byte or the extension has more than
     ``MAX_EXTENSION_BYTES``. The stem is cut so that the name has at most 255 bytes and the path 4,096, in UTF-8 between
-    characters. A copy of the folder's own ``.harpignore`` loses the leading dot, since ``.harp*`` is reserved.
+    characters; where the directory leaves no room for the rest, the copy appears in the nearest one above that does. A
+    copy of the folder's own ``.harpignore`` loses the leading dot, since ``.harp*`` is reserved.
     """
     directory, slash, name = path.rpartition(b"/")
     if not slash and name.lower().startswith(_RESERVED_PREFIX):
@@ -135,8 +136,10 @@ def conflict_path(path: Path, entry: Entry, *, digits: int = CONFLICT_ID_DIGITS)
     has_extension = dot > 0 and len(name) - dot <= MAX_EXTENSION_BYTES
     stem, extension = (name[:dot], name[dot:]) if has_extension else (name, b"")
     tag = f" (conflict {_stamp(entry.meta.hlc)} {entry.id.hex()[:digits]})".encode() + extension
+    while len(directory) + len(slash) + len(tag) > MAX_PATH_BYTES:
+        directory, slash, _ = directory.rpartition(b"/")
     room = min(MAX_NAME_BYTES, MAX_PATH_BYTES - len(directory) - len(slash)) - len(tag)
-    return Path(directory + slash + _shortened(stem, max(room, 0)) + tag)
+    return Path(directory + slash + _shortened(stem, room) + tag)
 
 
 def _stamp(hlc: Hlc) -> str:
