@@ -2,6 +2,7 @@
 """HAProxy driven for real: its socket, its maps, its bans, reloads; the publisher that makes it follow."""
 
 import asyncio
+import csv
 import http.client
 import os
 import resource
@@ -458,3 +459,24 @@ def test_the_run_folder_is_its_owners_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be used"):
         files.make_run_folder(tmp_path / "file")
+
+
+async def test_no_thread_takes_an_idle_connection_from_another(tmp_path: Path, upstream: ExApp) -> None:
+    apps = {AppId(name): app(upstream.port, OPEN, name=name) for name in ("first", "second")}
+    haproxy = RealHaproxy(policy.placed(None, shape(tmp_path, free_port(), threads=2), apps))
+    clients = [haproxy.connect() for _ in range(20)]
+    try:
+        for client in clients:
+            # What a client asks first always has a new connection (http-reuse safe).
+            assert haproxy.ask(client, "/exapps/first/x", {})[0] == 200
+        # One after the other, for whom a single connection would do, if it went from thread to thread.
+        for client in clients * 2:
+            assert haproxy.ask(client, "/exapps/second/x", {})[0] == 200
+        lines = (await haproxy.socket.ask("show stat")).removeprefix("# ").splitlines()
+        [server] = [row for row in csv.DictReader(lines) if (row["pxname"], row["svname"]) == ("slot1", "app")]
+        assert int(server["connect"]) >= 2, "each thread has its own"
+        assert int(server["connect"]) + int(server["reuse"]) == 40
+    finally:
+        for client in clients:
+            client.close()
+        haproxy.close()
