@@ -202,6 +202,20 @@ def test_a_simple_command_imports_nothing_heavy() -> None:
     assert done.returncode == 4, done.stderr
 
 
+def test_who_watches_the_proxy_and_asks_it_imports_nothing_of_its_agents() -> None:
+    code = (
+        "import sys\nfrom harp.cli.main import run\n"
+        "code = run(['proxy', '--home', '/nowhere', 'bans'])\n"
+        "heavy = {'aiohttp', 'aiodocker', 'nacl', 'cryptography', 'OpenSSL', 'sqlite3'} & set(sys.modules)\n"
+        "sys.exit(code if not heavy else 'imports ' + ', '.join(sorted(heavy)))\n"
+    )
+    environ = os.environ | {"HP_SHARED_KEY": "a key", "NC_INSTANCE_URL": "http://127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, env=environ
+    )
+    assert done.returncode == 4, done.stderr
+
+
 def test_the_shell_completes_verbs_and_options() -> None:
     environ = os.environ | {"_HARP_COMPLETE": "bash_complete", "COMP_WORDS": "harp res", "COMP_CWORD": "1"}
     done = subprocess.run(

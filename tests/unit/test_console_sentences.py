@@ -32,6 +32,7 @@ SILENT = {
     "daemon/appplane.py": "speaks on a terminal before there is a console",
     "daemon/appagent.py": "speaks to HAProxy",
     "daemon/appfrp.py": "speaks on a terminal before there is a console",
+    "daemon/frpview.py": "speaks in no sentences",
     "daemon/proxydoctor.py": "its sentences have a test of their own, test_console_proxywords.py",
     "sync/transport/listener.py": "speaks on a terminal before there is a console",
 }

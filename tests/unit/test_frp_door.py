@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from harp.base.runtime import Counters
-from harp.proxy.edge.frp.door import Door, Tunnel, remembered
+from harp.proxy.edge.frp.door import Door
+from harp.proxy.edge.frp.opened import Tunnel, remembered
 from harp.proxy.model import AppId, ExApp, NextcloudUnsure, Upstream
 from harp.proxy.policy.tunnels import token_of
 

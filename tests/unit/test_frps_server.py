@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """frps prepared and supervised: harp.proxy.edge.frp.server, with programs that say what frps would say.
 
-What the agent is told of it is harp.daemon.appfrp's part; both run with the real frps in tests/contract/test_frp.py.
+What the agent is told of it is harp.daemon.appfrp's part, what others see of it harp.daemon.frpview's; all of it runs
+with the real frps in tests/contract/test_frp.py.
 """
 
 import asyncio
@@ -17,10 +18,10 @@ import pytest
 
 from harp.base.errors import ConfigError
 from harp.base.runtime import Counters, SystemClock, Tasks
-from harp.daemon import appfrp
+from harp.daemon import appfrp, frpview
 from harp.proxy import settings as variables
 from harp.proxy.deploy.port import NoTunnels
-from harp.proxy.edge.frp.door import Tunnel, open_now
+from harp.proxy.edge.frp.opened import Tunnel, open_now
 from harp.proxy.edge.frp.server import DOOR, FrpServer, find_frps, folder_of
 from harp.proxy.edge.listening import listening, listens
 from harp.proxy.model import AppId
@@ -257,7 +258,7 @@ async def test_an_agent_that_was_told_of_no_frps_has_no_tunnels(settings: Settin
         wired = appfrp.wired(asked, registry(tasks), SystemClock(), Counters())
 
     assert isinstance(wired.tunnels, NoTunnels)
-    assert (wired.door, wired.remark(), appfrp.seen(asked)) == (None, "", None)
+    assert (wired.door, wired.remark(), frpview.seen(asked)) == (None, "", None)
     await wired.start()
     await wired.close()
 
@@ -270,7 +271,7 @@ async def test_an_agent_that_was_told_of_one_opens_its_door(door: ProxySettings)
         await wired.start()
         wired.rekey("another-key")
         assert wired.remark() == f"frps does not listen on {door.frp}\n"
-        found = appfrp.seen(door)
+        found = frpview.seen(door)
         assert found is not None
         assert (found.listen, found.is_up, found.tunnels) == (door.frp, False, [])
 

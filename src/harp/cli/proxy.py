@@ -13,7 +13,7 @@ from harp.base.errors import HarpError, NotRunningError
 from harp.bridge.model import Noun, Report
 from harp.bridge.proxyview import BanView, PullView, StepView
 from harp.cli import loading, options, show
-from harp.daemon import appfrp, appplane, proxyanswers
+from harp.daemon import appplane, frpview, proxyanswers
 from harp.proxy.edge import bans
 from harp.proxy.edge.runtime import RuntimeSocket, RuntimeSocketError
 from harp.proxy.settings import ProxySettings, instance_url
@@ -154,7 +154,7 @@ def log_command(home: Path, container: str, lines: int) -> None:
     """Show what the CONTAINER of a deployed app has said last, without what looks like a secret."""
     from harp.daemon import deployments  # aiodocker is for who has containers
 
-    engines = appfrp.engines(appplane.load_settings(home))
+    engines = frpview.engines(appplane.load_settings(home))
     for line in asyncio.run(deployments.log(engines, container, lines)):
         show.line(line)
 

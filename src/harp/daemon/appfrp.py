@@ -7,15 +7,14 @@ import socket
 from dataclasses import dataclass
 
 from harp.base.runtime import Clock, Counters
-from harp.bridge import naming, proxyview
 from harp.proxy.deploy.port import NoTunnels, Tunnels
 from harp.proxy.edge import bans
 from harp.proxy.edge.frp.apps import AppTunnels
 from harp.proxy.edge.frp.authority import Authority
-from harp.proxy.edge.frp.door import Door, open_now
-from harp.proxy.edge.frp.server import CONFIGURATION, DOOR, folder_of
+from harp.proxy.edge.frp.door import Door
+from harp.proxy.edge.frp.opened import open_now
+from harp.proxy.edge.frp.server import DOOR, folder_of
 from harp.proxy.edge.listening import listens
-from harp.proxy.model import ENGINE_PORTS, EngineAddress, through_frp
 from harp.proxy.registry import Registry
 from harp.proxy.settings import ProxySettings
 
@@ -75,19 +74,3 @@ def wired(settings: ProxySettings, registry: Registry, clock: Clock, counters: C
         "harp_proxy_frp_tunnels", "Ports that frps has open for apps and engines.", lambda: len(open_now(settings.run))
     )
     return Frp(AppTunnels(authority, secret, has_tls=settings.frp_has_tls, now=clock.now), door, settings.frp)
-
-
-def engines(settings: ProxySettings) -> tuple[EngineAddress, ...]:
-    """Those that are set, and those that came through FRP."""
-    came = (through_frp(each.port) for each in open_now(settings.run) if each.port in ENGINE_PORTS)
-    return (*settings.engines, *came)
-
-
-def seen(settings: ProxySettings) -> proxyview.FrpView | None:
-    """frps at one moment; ``None`` where the plane runs without."""
-    if not (settings.run / CONFIGURATION).exists():
-        return None
-    tunnels = [
-        proxyview.TunnelView(name=naming.printable(each.name), port=each.port) for each in open_now(settings.run)
-    ]
-    return proxyview.FrpView(listen=settings.frp, is_up=listens(settings.frp), tunnels=tunnels)

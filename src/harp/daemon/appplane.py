@@ -9,25 +9,22 @@ import signal
 import sys
 from pathlib import Path
 
-import aiohttp
-
 from harp.base.errors import ConfigError, HarpError
 from harp.base.runtime import SystemClock, Tasks
 from harp.base.sockets import short_name
 from harp.proxy import settings as variables
 from harp.proxy.edge import files
-from harp.proxy.edge.frp import door
+from harp.proxy.edge.frp import opened
 from harp.proxy.edge.frp import server as frp
 from harp.proxy.edge.process import Child, checked, demand_free, find_haproxy, version_of
-from harp.proxy.nextcloud import trusting
-from harp.proxy.settings import ProxySettings
+from harp.proxy.settings import ProxySettings, trusting
 
 _log = logging.getLogger(__name__)
 
 START_S = 30.0
 _OF_ONE_RUN = (
     *("ready", "haproxy.sock", "master.sock", "control.sock", "agent.sock", "inside.sock"),
-    *(frp.CONFIGURATION, door.FILE),
+    *(frp.CONFIGURATION, opened.FILE),
 )
 PROBE_S = 2.0
 
@@ -202,12 +199,12 @@ class AppPlane:
 
 async def agent_answers(settings: ProxySettings) -> bool:
     """Whether the agent answers its heartbeat."""
-    with short_name(settings.run / "control.sock") as name, contextlib.suppress(aiohttp.ClientError, OSError):
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(name), timeout=aiohttp.ClientTimeout(total=PROBE_S)
-            ) as session,
-            session.get("http://control/alive") as response,
-        ):
-            return response.status == 200
+    with short_name(settings.run / "control.sock") as name, contextlib.suppress(OSError):
+        async with asyncio.timeout(PROBE_S):
+            reader, writer = await asyncio.open_unix_connection(name)
+            try:
+                writer.write(b"GET /alive HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
+                return (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            finally:
+                writer.close()
     return False

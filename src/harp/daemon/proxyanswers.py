@@ -57,9 +57,9 @@ class ProxyAnswers:
             )
 
     async def container_log(self, container: str, lines: int) -> proxyview.ContainerLog:
-        from harp.daemon import appfrp, deployments  # aiodocker is for who has containers
+        from harp.daemon import deployments, frpview  # aiodocker is for who has containers
 
-        engines = appfrp.engines(self._running().settings)
+        engines = frpview.engines(self._running().settings)
         return proxyview.ContainerLog(lines=await deployments.log(engines, container, lines))
 
     async def proxy_configuration(self) -> proxyview.ProxyConfiguration:
@@ -107,9 +107,9 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
     """The whole of it at one moment. Raises :class:`RuntimeSocketError`."""
     from harp.daemon import (
         appagent,
-        appfrp,
         appplane,
         deployments,
+        frpview,
     )  # the app plane's code: a daemon without one does not need it
 
     socket = _socket(settings)
@@ -130,9 +130,9 @@ async def seen(settings: ProxySettings, *, now: float) -> proxyview.ProxyView:
         agent_answers=await appplane.agent_answers(settings),
         people=len(people),
         apps=await knocked_at(records, known, figures),
-        containers=await deployments.seen(appfrp.engines(settings)),
+        containers=await deployments.seen(frpview.engines(settings)),
         steps=await asyncio.to_thread(deployments.steps, settings.run),
-        frp=appfrp.seen(settings),
+        frp=frpview.seen(settings),
         bans=await failed_lately(settings, now=now),
     )
 

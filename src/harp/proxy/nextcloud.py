@@ -2,7 +2,6 @@
 """Nextcloud's AppAPI over HTTP: ``exapp-meta`` and ``user-info`` (contract, 2.5 and 2.7)."""
 
 import asyncio
-import ssl
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -13,10 +12,10 @@ import msgspec
 from yarl import URL
 
 from harp import __version__
-from harp.base.errors import ConfigError
 from harp.base.runtime import Counters
 from harp.proxy.model import AppId, Credentials, ExApp, Identity, Level, NextcloudUnsure
 from harp.proxy.policy import record
+from harp.proxy.settings import trusting
 
 TOTAL_S = 25.0
 CONNECT_S = 5.0
@@ -28,23 +27,6 @@ _REDIRECTED = (301, 302, 303, 307, 308)
 class _UserForm(msgspec.Struct):
     user_id: str
     access_level: int
-
-
-def trusting(ca_file: str) -> ssl.SSLContext:
-    """Whom ``NC_INSTANCE_URL`` may have its certificate from: the system's authorities, and those of a PEM file.
-
-    Raises :class:`ConfigError` where there is no such file, or no certificate in it.
-    """
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:
-            why = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-            raise ConfigError(
-                f"HP_CA_FILE {ca_file} cannot be used: {why}", hint="a PEM file that Harp's user may read"
-            ) from None
-    return context
 
 
 class NextcloudClient:

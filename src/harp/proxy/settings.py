@@ -3,6 +3,7 @@
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -335,3 +336,20 @@ class _Given:
         if word not in ("true", "false", "1", "0", "yes", "no"):
             raise ConfigError(f"{name} cannot be {word!r}", hint="true or false")
         return word in ("true", "1", "yes")
+
+
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """Whom ``NC_INSTANCE_URL`` may have its certificate from: the system's authorities, and those of a PEM file.
+
+    Raises :class:`ConfigError` where there is no such file, or no certificate in it.
+    """
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            why = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError(
+                f"HP_CA_FILE {ca_file} cannot be used: {why}", hint="a PEM file that Harp's user may read"
+            ) from None
+    return context

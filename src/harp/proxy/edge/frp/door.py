@@ -20,25 +20,16 @@ from aiohttp import web
 
 from harp.base.runtime import Counters
 from harp.proxy.edge import files
-from harp.proxy.edge.listening import listening
+from harp.proxy.edge.frp.opened import FILE, Tunnel, remembered
 from harp.proxy.model import AppId, ExApp, NextcloudUnsure, Upstream
 from harp.proxy.policy import tunnels
 
 _log = logging.getLogger(__name__)
 
-FILE = "tunnels.json"
 _BODY_MOST = 1 << 16
 _COUNT_S = 2.0
 _LOOPBACK = "127.0.0.1"
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
-
-
-class Tunnel(msgspec.Struct, frozen=True):
-    """A proxy that frps was allowed to open. ``run`` is the client's session."""
-
-    name: str
-    port: int
-    run: str = ""
 
 
 class _Login(msgspec.Struct, frozen=True):
@@ -200,21 +191,6 @@ class Door:
         self._counters.counter(
             "harp_proxy_frp_refused_total", "What frps had to refuse: login, claim, unsure.", reason=reason
         ).add()
-
-
-def remembered(run: Path) -> list[Tunnel]:
-    """What frps was allowed to open, and has not said to be closed; none where the file is not good."""
-    text = files.read(run / FILE)
-    try:
-        return [] if text is None else msgspec.json.decode(text, type=list[Tunnel])
-    except msgspec.DecodeError:
-        return []
-
-
-def open_now(run: Path) -> list[Tunnel]:
-    """Those of them whose port is open: frps may have ended since, or not have got the port."""
-    ports = listening()
-    return sorted((tunnel for tunnel in remembered(run) if tunnel.port in ports), key=lambda tunnel: tunnel.port)
 
 
 def _is_address(text: str) -> bool:

@@ -15,7 +15,6 @@ from pathlib import Path
 from harp.base.errors import ConfigError
 from harp.base.runtime import Clock
 from harp.proxy.edge import files
-from harp.proxy.edge.frp.authority import Authority
 from harp.proxy.edge.process import Child, demand_free
 from harp.proxy.policy.frps import FrpsShape, frps_toml
 from harp.proxy.settings import ProxySettings
@@ -54,6 +53,8 @@ class FrpServer:
         self._program = program
         self._settings = settings
         self._clock = clock
+        from harp.proxy.edge.frp.authority import Authority  # whoever runs without frps does not need cryptography
+
         self._authority = Authority(folder_of(settings), settings.frp_certificate_days)
         self._password = secrets.token_hex(16)
         self._door = socket.socket()
