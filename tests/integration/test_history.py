@@ -2,6 +2,7 @@
 """200 successive commits of a repository are checked out in one folder, one after the other; the other shows each."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,15 @@ def test_each_commit_of_a_made_history_arrives_as_it_is(office: Office, tmp_path
     assert len({repr(sorted(found.items())) for found in seen}) > COMMITS * 9 // 10
     kinds = {(item.kind, item.executable) for found in seen for item in found.values()}
     assert kinds >= {("file", False), ("file", True), ("symlink", False), ("directory", False)}
+
+
+def test_a_tree_shows_what_was_written_over_with_the_same_size_and_time(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"bread")
+    os.utime(file, ns=(1, 1))
+    time.sleep(0.2)  # so long that its content is not read again for as long as nothing touches it
+    before = tree(tmp_path)
+    assert tree(tmp_path) == before
+    file.write_bytes(b"BREAD")
+    os.utime(file, ns=(1, 1))
+    assert tree(tmp_path) != before
