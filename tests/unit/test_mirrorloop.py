@@ -99,11 +99,21 @@ async def test_a_change_on_the_disk_is_a_round_and_a_call_only_where_there_is_ne
     looked = desk.mirror.changed
     desk.loop.called()
     await asyncio.wait_for(looked.wait(), 20)
-    assert (desk.mirror.looks, desk.mirror.rounds, desk.mirror.heard) == (1, 2, 1)
+    assert (desk.mirror.looks, desk.mirror.rounds) == (1, 2)
     desk.mirror.news = True
     desk.loop.called()
     await desk.until(3)
     assert desk.loop.steps == 1
+
+
+async def test_a_call_by_harp_bridge_says_too_that_the_server_has_it(desk: Desk) -> None:
+    await desk.until(1)
+    desk.loop.called()
+    assert desk.mirror.heard == 0
+    desk.mirror.news = True
+    desk.loop.bridge_called()
+    assert desk.mirror.heard == 1
+    await desk.until(2)
 
 
 async def test_calls_in_vain_become_rarer_and_none_is_forgotten(desk: Desk) -> None:

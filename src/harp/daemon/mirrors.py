@@ -150,7 +150,7 @@ class Mirrors:
     def journal_grew(self, _: int) -> None:
         """Nextcloud's app says that files have changed: whose, a walk finds out."""
         for running in self._running.values():
-            running.loop.called()
+            running.loop.bridge_called()
 
     def unread(self) -> list[str]:
         """Addresses of servers whose journal was to be read, and cannot be."""
@@ -158,12 +158,15 @@ class Mirrors:
 
     def _grew_at(self, url: str) -> None:
         """The same of one server, which its journal has said."""
-        self._changed_in(*(one.name for one in self._accounts.all() if one.url == url))
-
-    def _changed_in(self, *accounts: str) -> None:
-        """The same of these accounts only."""
+        there = {one.name for one in self._accounts.all() if one.url == url}
         for running in self._running.values():
-            if running.mirrored.account in accounts:
+            if running.mirrored.account in there:
+                running.loop.bridge_called()
+
+    def _changed_in(self, account: str) -> None:
+        """Its Nextcloud says, without Harp Bridge, that files of this account have changed."""
+        for running in self._running.values():
+            if running.mirrored.account == account:
                 running.loop.called()
 
     def push(self, account: str) -> PushLoop | None:

@@ -132,11 +132,15 @@ class MirrorLoop:
         self._woken.set()
 
     def called(self) -> None:
-        """Nextcloud's app says that something there may be other than it was."""
-        if self._mirror is not None:
-            self._mirror.heard_bridge()
+        """Something in Nextcloud may be other than it was."""
         self._is_called = True
         self._woken.set()
+
+    def bridge_called(self) -> None:
+        """The same, by the word of Harp Bridge."""
+        if self._mirror is not None:
+            self._mirror.heard_bridge()
+        self.called()
 
     def look(self) -> "asyncio.Future[None]":
         """Both sides are looked at now. Done once that is over, however it ended: the attributes above say how.
