@@ -3,7 +3,6 @@
 
 import base64
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from xml.sax.saxutils import escape, unescape
 
 from aiohttp import BodyPartReader, web
 
+from tests.fakes import bridgeapp
 from tests.fakes.clientpush import ClientPush
 
 PASSWORD = "app-password"
@@ -168,14 +168,13 @@ class Account:
         app.router.add_post("/index.php/apps/notify_push/pre_auth", self._pre_auth)
         app.router.add_get("/push/ws", self._pushed)
         app.router.add_route("*", f"/remote.php/dav/files/{self.name}{{path:.*}}", self._files)
-        app.router.add_get("/ocs/v2.php/apps/harpbridge/api/v1/journal/mark", self._mark)
         app.router.add_post("/remote.php/dav/bulk", self._bulk)
-        app.router.add_post("/ocs/v2.php/apps/harpbridge/api/v1/new-files", self._new_files)
+        bridgeapp.added_to(app, self)
         app.router.add_route("*", f"/remote.php/dav/trashbin/{self.name}/trash/{{name}}", self._trashbin)
         app.router.add_route("*", f"/remote.php/dav/uploads/{self.name}/{{place}}{{number:.*}}", self._uploads)
         return app
 
-    def _password(self, request: web.Request) -> str:
+    def password_of(self, request: web.Request) -> str:
         """The app password that somebody of that name gave; empty for any that is not good."""
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         name, _, password = base64.b64decode(token).decode().partition(":") if kind == "Basic" else ("", "", "")
@@ -201,18 +200,18 @@ class Account:
         )
 
     async def _take_back(self, request: web.Request) -> web.Response:
-        password = self._password(request)
+        password = self.password_of(request)
         self.passwords.discard(password)
         return web.json_response({"ocs": {"data": []}}, status=200 if password else 401)
 
     async def _user(self, request: web.Request) -> web.Response:
-        if not self._password(request):
+        if not self.password_of(request):
             return web.Response(status=401)
         return web.json_response({"ocs": {"data": {"id": self.name}}})
 
     async def _capabilities(self, request: web.Request) -> web.Response:
         self.capabilities_asked += 1
-        if "Authorization" in request.headers and not self._password(request):
+        if "Authorization" in request.headers and not self.password_of(request):
             return web.Response(status=401)
         dav = {"chunking": "1.0"} if self.bulk_refuses is None else {"chunking": "1.0", "bulkupload": "1.0"}
         files = {
@@ -231,41 +230,10 @@ class Account:
     async def _pre_auth(self, request: web.Request) -> web.Response:
         if self.push is None:
             return web.Response(status=404)
-        return web.Response(text=self.push.token()) if self._password(request) else web.Response(status=401)
+        return web.Response(text=self.push.token()) if self.password_of(request) else web.Response(status=401)
 
     async def _pushed(self, request: web.Request) -> web.StreamResponse:
         return web.Response(status=404) if self.push is None else await self.push.listened(request)
-
-    async def _new_files(self, request: web.Request) -> web.Response:
-        """As ``harpbridge/lib/NewFiles`` has it."""
-        self.meddles("POST", "new-files")
-        if self.bridge_answers != 200:
-            return web.Response(status=self.bridge_answers)
-        line, _, contents = (await request.read()).partition(b"\n")
-        made: list[dict[str, str]] = []
-        for one in json.loads(line):
-            path, size = one["path"], one["size"]
-            content, contents = contents[:size], contents[size:]
-            is_free = path not in self.files and path not in self.folders and path.rpartition("/")[0] in self.folders
-            if (
-                is_free
-                and hashlib.sha256(content).hexdigest() == one["sha256"]
-                and path not in (self.bulk_refuses or ())
-            ):
-                self.write(path, content, one["mtime"])
-                made.append({"path": path, "fileid": str(self.numbers[path]), "etag": self.etags[path]})
-        self.log.append(f"NEW {len(made)}")
-        return web.json_response({"ocs": {"data": {"made": made}}})
-
-    async def _mark(self, request: web.Request) -> web.Response:
-        if not self._password(request):
-            self.refused += 1
-            return web.Response(status=401)
-        if self.journal is None:
-            return web.Response(status=404)
-        newest = max(self.journal, default=0)
-        recent = len([row for row in self.journal if row > newest - 1000])
-        return web.json_response({"ocs": {"data": {"newest": newest, "recent": recent}}})
 
     async def _bulk(self, request: web.Request) -> web.Response:
         told: dict[str, dict[str, object]] = {}
@@ -351,7 +319,7 @@ class Account:
         self.log.append(f"{request.method} {path}")
         if self.is_in_maintenance:
             return web.Response(status=503, headers={"Retry-After": "1"})
-        if not self._password(request) or self.fails:
+        if not self.password_of(request) or self.fails:
             return web.Response(status=self.fails or 401)
         if any(path.startswith(one + "/") for one in self.away):
             return web.Response(status=503, text=AWAY, content_type="application/xml")
