@@ -110,16 +110,18 @@ def folder_at(path: OsPath) -> Folder:
 
 
 @contextmanager
-def no_more_files() -> Iterator[None]:
-    """This process may open nothing more, as the system has it."""
+def no_more_files(*, but: int = 0) -> Iterator[None]:
+    """This process may open nothing more, as the system has it; ``but`` so many."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + but, before[1]))
     taken: list[int] = []
     try:
         with suppress(OSError):
             while True:
                 taken.append(os.dup(2))
+        for _ in range(but):
+            os.close(taken.pop())
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -12,7 +12,7 @@ import pytest
 
 from harp.sync.folder import syscalls
 from harp.sync.folder.watch import Changes
-from tests.fakes.folder import Folder, folder_at
+from tests.fakes.folder import Folder, folder_at, no_more_files
 from tests.fakes.watching import DEADLINE_S, Heard, Start, marks, starting
 
 
@@ -114,6 +114,32 @@ def test_without_any_inotify_the_folder_is_left_to_scans(
     assert not watcher.is_complete
     assert "max_user_instances" in heard.problems[0]
     watcher.stop()
+
+
+def test_a_folder_for_which_no_descriptor_was_left_is_watched_when_there_are_some_again(
+    folder: Folder, heard: Heard, start: Start
+) -> None:
+    with no_more_files():
+        watcher = start()
+        watcher.renew(None)
+    assert watcher.directories == 0
+    assert set(heard.problems) == {
+        "the folder cannot be watched, changes are found by scans only: "
+        "Harp may open no more files (LimitNOFILE=, or ulimit -n)"
+    }
+    watcher.renew(None)
+    assert watcher.is_complete
+    assert heard.problems[-1] == ""
+    marks(folder, heard)
+
+
+def test_the_last_descriptor_is_given_back(folder: Folder, heard: Heard, start: Start) -> None:
+    with no_more_files(but=1):
+        watcher = start()
+        os.close(os.dup(2))
+    assert "Harp may open no more files" in heard.problems[0]
+    watcher.renew(None)
+    assert watcher.is_complete
 
 
 def test_stopping_ends_the_thread_and_closes_what_was_open(folder: Folder, heard: Heard, start: Start) -> None:

@@ -33,12 +33,15 @@ from tests.fakes.history import device_key, incarnation
 
 FOLDER, AUTHOR, CHAIN = FolderId(b"f" * 32), device_key(1), incarnation(1)
 
-names_ = st.integers(1, MAX_NAME_BYTES).map(lambda length: b"n" * length)
-paths = st.lists(names_, min_size=1, max_size=128).map(
-    lambda parts: Path(b"/".join(parts)[:MAX_PATH_BYTES].strip(b"/"))
+lengths = st.one_of(st.integers(1, MAX_PATH_BYTES), st.integers(MAX_PATH_BYTES - 2, MAX_PATH_BYTES))
+paths = st.builds(
+    lambda length, part: Path(b"/".join([b"n" * part] * 128)[:length].rstrip(b"/")),
+    lengths,
+    st.integers(40, MAX_NAME_BYTES),
 )
-targets = st.integers(1, MAX_PATH_BYTES).map(lambda length: b"t" * length)
-many = st.integers(0, 3 * MAX_REPLACES).map(lambda count: tuple(EntryId(n.to_bytes(32, "big")) for n in range(count)))
+targets = lengths.map(lambda length: b"t" * length)
+counts = st.one_of(st.integers(0, 3 * MAX_REPLACES), st.integers(MAX_REPLACES - 2, MAX_REPLACES + 2))
+many = counts.map(lambda count: tuple(EntryId(number.to_bytes(32, "big")) for number in range(count)))
 times = st.integers(-(2**63), 2**63 - 1)
 sizes = st.integers(1, 2**63 - 1)
 stats = st.one_of(

@@ -190,7 +190,9 @@ def test_a_missing_marker_is_never_a_deletion(tmp_path: FilePath) -> None:
     assert len(ben.tree()) == MANY - 5
 
 
-def test_without_descriptors_a_folder_says_so_and_goes_on_when_there_are_some_again(tmp_path: FilePath) -> None:
+def test_without_descriptors_a_folder_says_so_and_goes_on_when_there_are_some_again(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     anna, ben = two(tmp_path)
     remove(anna, 0, 5)
     (anna.files / "new").write_bytes(b"new")
@@ -205,8 +207,11 @@ def test_without_descriptors_a_folder_says_so_and_goes_on_when_there_are_some_ag
     assert (held.what, held.can_be_approved) == (said, False)
     assert "mount" not in held.remedy
     assert anna.replica.ledger.vector() == before
+    watched: list[object] = []
+    monkeypatch.setattr(anna.loop._watcher, "renew", watched.append)
     anna.loop._marker_is_there()
     assert not anna.loop.trouble
+    assert watched == [anna.replica.ignore], "directories that came meanwhile could not be watched"
     settle(anna, ben)
     assert anna.tree() == ben.tree()
     assert len(ben.tree()) == MANY - 5 + 1

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harp.base.errors import FolderError
@@ -68,6 +69,7 @@ class Watcher:
     """Calls ``on_changes`` on its own thread, never twice at once; the call must be short and must not raise.
 
     ``on_problem`` is given a sentence for people where parts of the folder cannot be watched: those are left to scans.
+    An empty one takes it back.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Watcher:
         self._stopping = False
         self._renewing = False
         self._is_short = False
+        self._has_given_up = False
         self._paths: set[Path] = set()
         self._subtrees: set[Path] = set()
         self._created: set[Path] = set()
@@ -114,15 +117,29 @@ class Watcher:
     def start(self) -> None:
         """Set all watches, then begin: what changes after the return is reported."""
         try:
+            self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self._inotify = Inotify()
         except OSError as error:
-            hint = "sysctl fs.inotify.max_user_instances=1024" if error.errno == errno.EMFILE else sentence(error)
-            self._on_problem(f"the folder cannot be watched, changes are found by scans only: {hint}")
+            self._give_up(error)
             return
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if self._has_given_up:
+            self._has_given_up = False
+            self._on_problem("")
         self._watch_everything()
         self._thread = threading.Thread(target=self._run, name="harp-watch", daemon=True)
         self._thread.start()
+
+    def _give_up(self, error: OSError) -> None:
+        """EMFILE is said of the user's instances as well as of the process's descriptors, which dup needs too."""
+        self._has_given_up = True
+        why = sentence(error)
+        with suppress(OSError):
+            os.close(os.dup(self._wake))
+            why = "sysctl fs.inotify.max_user_instances=1024" if error.errno == errno.EMFILE else why
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
+        self._on_problem(f"the folder cannot be watched, changes are found by scans only: {why}")
 
     def stop(self) -> None:
         """End the thread and the watches; stopping twice is harmless."""
@@ -137,11 +154,16 @@ class Watcher:
             os.close(self._wake)
 
     def renew(self, ignores: Ignores | None) -> None:
-        """Follow other rules from now on; may be called from any thread. An ``overflow`` is reported after it."""
+        """Set all watches anew by these rules; may be called from any thread. An ``overflow`` is reported after it.
+
+        Where :meth:`start` could not begin, it is tried again.
+        """
         self._ignores = ignores
         self._renewing = True
         if self._thread is not None:
             os.eventfd_write(self._wake, 1)
+        elif self._has_given_up and not self._stopping:
+            self.start()
 
     # --- the thread ---------------------------------------------------------------------------------------------------
 

@@ -482,6 +482,7 @@ class FolderLoop:
         if self.trouble and self.trouble != before:
             _log.error("folder %s: %s", self.replica.name, self.trouble)
         elif before and not self.trouble:
+            self._watcher.renew(self.replica.ignore)
             self.observer.scan()
             self.applier.resume()
         # Whoever is no member any more keeps its disk as it is: what was taken back is not taken from it.
