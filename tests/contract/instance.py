@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.processes import family
 from tests.contract.talk import CLOSED, SILENCE, Caller, Headers, Reply, next_address
+from tests.fakes.certificates import TRUSTS_NOBODY
 from tests.fakes.haproxy import HAPROXY
 from tests.fakes.ports import free_port
 
@@ -134,7 +135,7 @@ def started(folder: Path, settings: Mapping[str, str]) -> Program:
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env={**inherited, **own, **settings},
+            env={**TRUSTS_NOBODY, **inherited, **own, **settings},
             start_new_session=True,
         )
     return Program(process, log)

@@ -22,6 +22,7 @@ import pytest
 from harp.base.errors import ConfigError
 from harp.daemon import appagent, appplane
 from harp.daemon.proxyanswers import redacted
+from tests.fakes.certificates import TRUSTS_NOBODY
 from tests.fakes.exapp import ExApp, route
 from tests.fakes.haproxy import HAPROXY, needs_haproxy
 from tests.fakes.nextcloud import Nextcloud
@@ -78,6 +79,7 @@ class Running:
 
 def variables(tmp_path: Path, nextcloud: str, port: int, metrics: int) -> dict[str, str]:
     return {
+        **TRUSTS_NOBODY,
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "HP_HAPROXY": HAPROXY,
