@@ -9,8 +9,9 @@ import pytest
 
 from tests.contract import instance
 from tests.contract.instance import Harp
-from tests.e2e import cloud, complaints
+from tests.e2e import cloud, complaints, mirrored
 from tests.e2e.cloud import Cloud
+from tests.e2e.desk import Desk
 from tests.e2e.exapp import Hello
 from tests.e2e.site import Site, documented_location
 from tests.fakes.haproxy import HAPROXY, needs_haproxy
@@ -106,3 +107,12 @@ def hello(site: Site) -> Iterator[Hello]:
         yield app
     finally:
         app.stop()
+
+
+@pytest.fixture
+def desk(nextcloud: Cloud, tmp_path: Path) -> Desk:
+    top = tmp_path.name
+    made = Desk(nextcloud, tmp_path / "folder", top)
+    mirrored.make_folder(nextcloud, made.alice, top)
+    made.folder.mkdir()
+    return made
