@@ -19,10 +19,11 @@ from harp.sync.service.mirrordisk import MirrorDisk
 from harp.sync.service.mirrorhistory import FolderHistory
 from harp.sync.service.rounds import Rounds
 from harp.sync.service.settings import FolderSettings
+from tests.fakes.content import counted
 from tests.fakes.desk import FixedRules
 from tests.fakes.replicas import AtOnce, Device
 
-LARGE = b"".join(number.to_bytes(4, "big") for number in range(MIN_CHUNK))
+LARGE = counted(MIN_CHUNK)
 """More than one chunk."""
 NOTE = CloudPath("d/note")
 

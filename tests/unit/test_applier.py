@@ -10,10 +10,11 @@ from harp.base.errors import FolderError
 from harp.sync.model import ChunkId, Kind, Path, Role
 from harp.sync.service import applier
 from harp.sync.store.places import PENDING, SETTLED, Place
+from tests.fakes.content import counted
 from tests.fakes.history import device_key
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
-LARGE = b"".join(number.to_bytes(4, "big") for number in range(100_000))
+LARGE = counted(100_000)
 """More than one chunk."""
 
 

@@ -17,11 +17,12 @@ from harp.sync.service.assembly import Deliveries
 from harp.sync.service.inbox import PeerWent
 from harp.sync.service.server import Server
 from harp.sync.service.shelf import Shelf
+from tests.fakes.content import counted
 from tests.fakes.history import device_key
 from tests.fakes.peers import FakePeer
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
-LARGE = b"".join(number.to_bytes(4, "big") for number in range(600_000))
+LARGE = counted(600_000)
 """Several chunks."""
 GIVER = device_key(9).device_id
 

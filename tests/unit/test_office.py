@@ -16,9 +16,10 @@ from harp.sync.service.explanation import explained
 from harp.sync.service.office import _messages, _tidings
 from harp.sync.service.settings import FolderSettings, OfficeSettings
 from tests.fakes.clock import chosen_clock
+from tests.fakes.content import counted
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
-FILM = b"".join(number.to_bytes(4, "big") for number in range(600_000))
+FILM = counted(600_000)
 FOLDER = FolderId(b"f" * 32)
 
 

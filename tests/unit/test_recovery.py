@@ -9,9 +9,10 @@ import pytest
 from harp.sync.model import Role
 from harp.sync.service import observer
 from harp.sync.store.places import JOURNALLED
+from tests.fakes.content import counted
 from tests.fakes.replicas import Device, connect, deliver, disconnect, office, settle
 
-LARGE = b"".join(number.to_bytes(4, "big") for number in range(100_000))
+LARGE = counted(100_000)
 
 
 @pytest.fixture
