@@ -2,6 +2,7 @@
 """The bench of the office at a small size, with real daemons in a real laboratory; and what it says where it cannot."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def test_other_bytes_at_a_device_end_the_run_with_1(
 
     assert code == 1
     assert [failure["is_wrong"] for failure in found["failures"]] == [True]
-    assert "device 2: 0 missing, 0 too many, 1 with other bytes" in capsys.readouterr().out
+    # Harp takes them for an edit: a comparison that comes late finds them at the first device already.
+    assert re.search(r"device [12]: 0 missing, 0 too many, 1 with other bytes", capsys.readouterr().out)
 
 
 def test_where_no_laboratory_can_be_built_it_says_so(
