@@ -85,8 +85,9 @@ class Ear:
 
     def on_answer(self, link: Link, request: int, status: int, payload: memoryview) -> None:
         self.go_on.wait(DEADLINE_S)
-        self.answers.append((request, status, len(payload)))
+        # Who waits for the last answer then finds all of them in the digest.
         self.digest.update(payload)
+        self.answers.append((request, status, len(payload)))
 
     def on_closed(self, link: Link, why: str) -> None:
         self.closed.append(why)
