@@ -25,7 +25,7 @@ import pytest
 from harp.bridge import model
 from harp.cli.client import at
 from tests.e2e.cloud import WEB_USER, Cloud, Person, as_web_user
-from tests.integration.office import Desk, Office, until
+from tests.integration.office import INSTALLED, Desk, Office, until
 from tests.integration.office import opened as office_opened
 
 SHARED = "files/anna/Documents"
@@ -103,7 +103,7 @@ def hub(harpbridge: Cloud, office: Office) -> Iterator[Desk]:
     sockets = Path(tempfile.mkdtemp(prefix="harp-run-"))
     desk = office.desk("hub", bridge_socket=str(sockets / "bridge.sock"), account_poll_s="60")
     desk.home.mkdir(mode=0o700)
-    desk.program = (*as_web_user(), *desk.program)
+    desk.program = (*as_web_user(), *INSTALLED)
     if os.geteuid() == 0:
         for path in (desk.home, sockets):
             shutil.chown(path, WEB_USER, WEB_USER)

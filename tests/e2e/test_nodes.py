@@ -21,7 +21,7 @@ from harp.cli.client import at
 from tests.e2e import database, node
 from tests.e2e.cloud import WEB_USER, Cloud, Person, as_web_user
 from tests.e2e.node import Node
-from tests.integration.office import Desk, Office, until
+from tests.integration.office import INSTALLED, Desk, Office, until
 from tests.integration.office import opened as office_opened
 
 pytestmark = pytest.mark.skipif(bool(node.why_not()), reason=node.why_not())
@@ -100,7 +100,7 @@ def _hub(office: Office, sockets: Path) -> Desk:
     settings = {"account_poll_s": "600", "journal_poll_s": f"{EVERY_S}"}
     hub = office.desk("hub", bridge_socket=f"{sockets}/bridge.sock", **settings)
     hub.home.mkdir(mode=0o700)
-    hub.program = (*as_web_user(), *hub.program)
+    hub.program = (*as_web_user(), *INSTALLED)
     for path in (hub.home, sockets):
         shutil.chown(path, WEB_USER, WEB_USER)
     return hub.start()
