@@ -79,11 +79,22 @@ class Served:
 
 
 async def ended(runner: web.BaseRunner) -> None:
-    """Its connections are closed too, also those that were being taken when it stopped to listen."""
+    """Its connections are closed too: those that were being taken when it stopped to listen, and that nobody reads."""
     server = runner.server
+    open_ones: list[asyncio.Transport] = []
+
+    def note_connections() -> None:
+        if isinstance(server, web.Server):
+            open_ones.extend(one.transport for one in server.connections if one.transport is not None)
+
+    note_connections()
     await runner.cleanup()
     for _ in range(2):
         await asyncio.sleep(0.01)
         if server is not None:
+            note_connections()
             await server.shutdown(0.1)
+    for one in open_ones:
+        # What was closed waits until all of it is sent: to somebody who does not read, for ever.
+        one.abort()
     await asyncio.sleep(0)
