@@ -26,6 +26,7 @@ from tests.e2e.cloud import START_S, Cloud, as_web_user, has_php
 from tests.fakes.ports import free_port
 
 APP = "notify_push"
+_CAPABILITIES = "/ocs/v2.php/cloud/capabilities?format=json"
 
 
 def why_not() -> str:
@@ -86,6 +87,11 @@ def opened(cloud: Cloud) -> Iterator[Pushing]:
         stack.callback(push.stop)
         stack.enter_context(cloud.led_to(_location(push.port), APP))
         cloud.occ("notify_push:setup", f"{cloud.url}/push")
+        deadline = time.monotonic() + START_S
+        # Its processes believe for some seconds what they have read of the settings, and say it without an address.
+        while b"\\/push\\/ws" not in cloud.request(cloud.admin, "GET", _CAPABILITIES):
+            assert time.monotonic() < deadline, "the capabilities do not name the push server"
+            time.sleep(0.2)
         yield push
 
 
