@@ -6,6 +6,7 @@ declare(strict_types=1);
 
 namespace OCA\HarpBridge\Controller;
 
+use OCA\HarpBridge\Hooks;
 use OCA\HarpBridge\NewFiles\Parcel;
 use OCA\HarpBridge\NewFiles\Writer;
 use OCP\AppFramework\Http;
@@ -24,6 +25,7 @@ class NewFilesController extends OCSController {
 		string $appName,
 		IRequest $request,
 		private Writer $writer,
+		private Hooks $hooks,
 		private IUserSession $session,
 	) {
 		parent::__construct($appName, $request);
@@ -40,7 +42,10 @@ class NewFilesController extends OCSController {
 			return new DataResponse([], Http::STATUS_UNAUTHORIZED);
 		}
 		try {
-			return new DataResponse(['made' => $this->writer->write($user, Parcel::of($body))]);
+			$made = $this->writer->write($user, Parcel::of($body));
+			// The journal's row is committed before the answer, and the disk has all of the files with it.
+			$this->hooks->atEndOfRequest();
+			return new DataResponse(['made' => $made]);
 		} catch (\InvalidArgumentException $e) {
 			return new DataResponse(['message' => $e->getMessage()], Http::STATUS_BAD_REQUEST);
 		}

@@ -10,6 +10,7 @@ namespace OCP {
 	interface IDBConnection {
 		public const PLATFORM_MYSQL = 'mysql';
 		public const PLATFORM_POSTGRES = 'postgres';
+		public const PLATFORM_SQLITE = 'sqlite';
 
 		public function executeStatement(string $sql, array $params = [], array $types = []): int;
 		public function executeQuery(string $sql, array $params = [], $types = []): mixed;
@@ -35,8 +36,9 @@ namespace OCA\HarpBridge\StandIns {
 
 		public function __construct(
 			private string $provider = 'sqlite',
+			string $place = ':memory:',
 		) {
-			$this->pdo = new \PDO('sqlite::memory:');
+			$this->pdo = new \PDO('sqlite:' . $place);
 			$this->pdo->exec('CREATE TABLE oc_person (did TEXT)');
 			if ($provider === self::PLATFORM_POSTGRES) {
 				$this->pdo->sqliteCreateFunction('set_config', function (string ...$said): string {
