@@ -451,14 +451,13 @@ def test_a_device_whose_missing_contents_fill_a_group_rests_until_one_comes(
     two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna, ben = two
+    monkeypatch.setattr(applier, "GROUP", 2)
     for number in range(7):
         anna.put(f"{number}.bin", bytes([number]) + LARGE[:70_000])
     anna.looks()
     deliver(anna, ben)
     ben.rests()
     disconnect(anna, ben)
-    monkeypatch.setattr(applier, "GROUP", 2)
-    ben.loop.applier._waiting.clear()
     ben.loop.applier.resume()
     ben.rests()
     assert not all_settled(ben)
