@@ -82,10 +82,15 @@ class Hooks implements IEventListener {
 		}
 	}
 
-	/** Write what was collected, and call the daemon. Nextcloud runs it when the request has been answered. */
-	public function atEndOfRequest(): void {
-		$this->flush();
+	/**
+	 * Write what was collected, and call the daemon. Nextcloud runs it when the request has been answered.
+	 *
+	 * @return bool whether anything was written
+	 */
+	public function atEndOfRequest(): bool {
+		$isWritten = $this->flush();
 		$this->call();
+		return $isWritten;
 	}
 
 	private function collect(Event $event): void {
@@ -152,15 +157,17 @@ class Hooks implements IEventListener {
 		return new Change($kind, (int)$node->getId(), $place, time(), (string)$node->getEtag(), $from);
 	}
 
-	private function flush(): void {
+	private function flush(): bool {
 		$changes = $this->changes->take();
 		if ($changes === []) {
-			return;
+			return false;
 		}
 		try {
 			$this->unsaid = $this->journal->append($changes);
+			return true;
 		} catch (\Throwable $e) {
 			$this->complain('The journal cannot be written; see occ harpbridge:self-test', $e);
+			return false;
 		}
 	}
 

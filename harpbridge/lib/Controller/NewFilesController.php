@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace OCA\HarpBridge\Controller;
 
 use OCA\HarpBridge\Hooks;
+use OCA\HarpBridge\NewFiles\Commits;
 use OCA\HarpBridge\NewFiles\Parcel;
 use OCA\HarpBridge\NewFiles\Writer;
 use OCP\AppFramework\Http;
@@ -25,6 +26,7 @@ class NewFilesController extends OCSController {
 		string $appName,
 		IRequest $request,
 		private Writer $writer,
+		private Commits $commits,
 		private Hooks $hooks,
 		private IUserSession $session,
 	) {
@@ -42,12 +44,19 @@ class NewFilesController extends OCSController {
 			return new DataResponse([], Http::STATUS_UNAUTHORIZED);
 		}
 		try {
-			$made = $this->writer->write($user, Parcel::of($body));
-			// The journal's row is committed before the answer, and the disk has all of the files with it.
-			$this->hooks->atEndOfRequest();
-			return new DataResponse(['made' => $made]);
+			$parcel = Parcel::of($body);
 		} catch (\InvalidArgumentException $e) {
 			return new DataResponse(['message' => $e->getMessage()], Http::STATUS_BAD_REQUEST);
 		}
+		$this->commits->relax();
+		try {
+			$made = $this->writer->write($user, $parcel);
+		} finally {
+			$isOwed = $this->commits->insist();
+		}
+		// The journal's row is committed before the answer, and the disk has all of the files with it. Where there is none, a
+		// power cut could take them still: nobody is told, and who sent them asks for each.
+		$isKept = $this->hooks->atEndOfRequest();
+		return new DataResponse(['made' => $isOwed && !$isKept ? [] : $made]);
 	}
 }

@@ -35,12 +35,14 @@ class Commits {
 		}
 	}
 
-	/** They are waited for as before; one has to follow. */
-	public function insist(): void {
-		if ($this->before !== null) {
-			$this->db->executeStatement('PRAGMA synchronous = ' . $this->before);
-			$this->before = null;
+	/** They are waited for as before. Whether they were not, so that one has to follow before anybody is told. */
+	public function insist(): bool {
+		if ($this->before === null) {
+			return false;
 		}
+		$this->db->executeStatement('PRAGMA synchronous = ' . $this->before);
+		$this->before = null;
+		return true;
 	}
 
 	private function pragma(string $name): string {

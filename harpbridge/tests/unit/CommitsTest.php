@@ -40,14 +40,17 @@ class CommitsTest extends TestCase {
 		$commits = new Commits($database);
 		$commits->relax();
 		self::assertSame(self::NORMAL, self::waits($database));
-		$commits->insist();
+		self::assertTrue($commits->insist(), 'one is owed');
 		self::assertSame(self::FULL, self::waits($database));
+		self::assertFalse($commits->insist(), 'and once');
 	}
 
 	public function testWithoutOneThePowerCouldSpoilTheDatabaseAndAllAreWaitedFor(): void {
 		$database = $this->database('DELETE');
-		(new Commits($database))->relax();
+		$commits = new Commits($database);
+		$commits->relax();
 		self::assertSame(self::FULL, self::waits($database));
+		self::assertFalse($commits->insist(), 'none is owed');
 	}
 
 	public function testWithinSomebodysTransactionNothingIsChanged(): void {

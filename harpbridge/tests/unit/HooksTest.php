@@ -75,6 +75,16 @@ class HooksTest extends TestCase {
 		self::assertSame(['written', 7, 1, 'files/a/x', 'e7'], [$row['kind'], $row['fileid'], $row['storage'], $row['path'], $row['etag']]);
 	}
 
+	public function testItTellsWhetherAnythingWasWritten(): void {
+		$hooks = $this->hooks();
+		self::assertFalse($hooks->atEndOfRequest(), 'nothing happened');
+		$hooks->handle(new NodeWrittenEvent($this->file('a', 7)));
+		self::assertTrue($hooks->atEndOfRequest());
+		$this->db->pdo->exec('DROP TABLE oc_harpbridge_journal');
+		$hooks->handle(new NodeWrittenEvent($this->file('a', 7)));
+		self::assertFalse($hooks->atEndOfRequest(), 'the journal cannot be written');
+	}
+
 	public function testARequestInWhichNothingHappenedCostsNothing(): void {
 		$hooks = $this->hooks();
 		$hooks->handle(new Event());

@@ -6,10 +6,8 @@ declare(strict_types=1);
 
 namespace OCA\HarpBridge\Tests;
 
-use OCA\HarpBridge\NewFiles\Commits;
 use OCA\HarpBridge\NewFiles\Parcel;
 use OCA\HarpBridge\NewFiles\Writer;
-use OCA\HarpBridge\StandIns\Database;
 use OCP\Files\File;
 use OCP\Files\Folder;
 use OCP\Files\IFilenameValidator;
@@ -43,7 +41,7 @@ class NewFilesTest extends TestCase {
 		$root->method('getUserFolder')->willReturn($this->home);
 		$names = $this->createStub(IFilenameValidator::class);
 		$names->method('isFilenameValid')->willReturnCallback(static fn (string $name): bool => $name !== '.htaccess');
-		$writer = new Writer($root, $names, new Commits(new Database()), $this->createStub(LoggerInterface::class));
+		$writer = new Writer($root, $names, $this->createStub(LoggerInterface::class));
 		return $writer->write($this->createStub(IUser::class), Parcel::of($body));
 	}
 
